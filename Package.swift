@@ -1,0 +1,64 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// One list of settings for every target of ours.
+let settings: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .strictMemorySafety(),
+  .treatAllWarnings(as: .error),
+  .treatWarning("DeprecatedDeclaration", as: .warning),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("ExistentialAny"),
+]
+
+let package = Package(
+  name: "fixgate",
+  products: [
+    .executable(name: "fixgate", targets: ["fixgate"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.0.0"),
+  ],
+  targets: [
+    // C: system libraries and the shims over them.
+    .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
+    .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
+    .systemLibrary(name: "CProtobufC", pkgConfig: "libprotobuf-c", providers: [.apt(["libprotobuf-c-dev"])]),
+    .target(name: "CLinux"),
+    .target(name: "CGateShims"),
+    .target(name: "CFixProto", dependencies: ["CProtobufC"]),
+
+    // The data plane: no package dependencies.
+    .target(name: "GateCore", dependencies: ["CGateShims"], swiftSettings: settings),
+    .target(name: "GateMemory", dependencies: ["GateCore"], swiftSettings: settings),
+    .target(name: "GateProto", dependencies: ["GateCore", "CFixProto"], swiftSettings: settings),
+    .target(name: "GateTLS", dependencies: ["GateCore", "COpenSSL"], swiftSettings: settings),
+    .target(name: "GateNet", dependencies: ["GateCore", "CLinux"], swiftSettings: settings),
+    .target(name: "GateStore", dependencies: ["GateCore", "CSQLite", "CLinux"], swiftSettings: settings),
+    .target(name: "GateDevice", dependencies: ["GateCore", "GateProto"], swiftSettings: settings),
+    .target(
+      name: "Gateway",
+      dependencies: ["GateCore", "GateMemory", "GateProto", "GateTLS", "GateNet", "GateStore"],
+      swiftSettings: settings),
+
+    // The control plane: well-kept packages are at home here.
+    .executableTarget(
+      name: "fixgate",
+      dependencies: [
+        "Gateway", "GateDevice",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "Yams", package: "Yams"),
+      ],
+      swiftSettings: settings),
+
+    .testTarget(name: "GateCoreTests", dependencies: ["GateCore"], swiftSettings: settings),
+    .testTarget(name: "GateProtoTests", dependencies: ["GateCore", "GateProto", "CFixProto"], swiftSettings: settings),
+    .testTarget(name: "GateTLSTests", dependencies: ["GateTLS"], swiftSettings: settings),
+    .testTarget(name: "GateNetTests", dependencies: ["GateNet"], swiftSettings: settings),
+    .testTarget(name: "GateStoreTests", dependencies: ["GateStore"], swiftSettings: settings),
+  ]
+)

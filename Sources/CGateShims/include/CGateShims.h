@@ -1,0 +1,3 @@
+#pragma once
+// CPU instructions that Swift has no spelling for. Nothing else belongs here.
+#include <stdint.h>

@@ -1,0 +1,9 @@
+/// A point on the gateway's monotonic clock, in nanoseconds. The core never asks what time it is: callers hand it in.
+package struct Instant: Comparable, Hashable, Sendable, BitwiseCopyable {
+  package var ns: UInt64
+  package init(ns: UInt64) { self.ns = ns }
+  package static func < (a: Instant, b: Instant) -> Bool { a.ns < b.ns }
+  /// Nanoseconds from `earlier` to this instant; 0 if it is not earlier.
+  package func since(_ earlier: Instant) -> UInt64 { ns > earlier.ns ? ns - earlier.ns : 0 }
+  package func advanced(byNs delta: UInt64) -> Instant { Instant(ns: ns &+ delta) }
+}
