@@ -1,5 +1,5 @@
 /// What a journal record is about.
-package enum RecordKind: UInt8, Sendable {
+package enum RecordKind: UInt8, Sendable, BitwiseCopyable {
   /// A fix for the track.
   case fix = 1
   /// A fix for quarantine: durable and acked, but not part of the track.
