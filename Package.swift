@@ -56,6 +56,7 @@ let package = Package(
       swiftSettings: settings),
 
     .testTarget(name: "GateCoreTests", dependencies: ["GateCore"], swiftSettings: settings),
+    .testTarget(name: "GateMemoryTests", dependencies: ["GateCore", "GateMemory"], swiftSettings: settings),
     .testTarget(name: "GateProtoTests", dependencies: ["GateCore", "GateProto", "CFixProto"], swiftSettings: settings),
     .testTarget(name: "GateTLSTests", dependencies: ["GateTLS"], swiftSettings: settings),
     .testTarget(name: "GateNetTests", dependencies: ["GateNet"], swiftSettings: settings),
