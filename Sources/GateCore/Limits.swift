@@ -18,10 +18,15 @@ package enum Limits {
   package static let streamsPerDeviceMax = 256
   /// Ranges told in one ack; the device learns of the rest later.
   package static let rangesPerAckMax = 16
+  /// Runs of verdicts told in one ack; more are not told, only stored.
+  package static let judgementsPerAckMax = 16
   /// Values of one fix that normalising may change.
-  package static let originalsPerFixMax = 8
+  package static let originalsPerFixMax = 16
   /// Longest journal record in bytes: header, all values, originals, attributes, work, padding.
   package static let recordBytesMax = 80 + 8 + 24 * 4 + originalsPerFixMax * 12 + attributeBytesMax + workBytesMax + 8
+  /// Records of one frame in bytes: attributes and work of all its fixes lie in the frame, but a batch's work is repeated.
+  package static let messageBytesMax =
+    WorkerMessage.headerBytes + fixesPerFrameMax * (recordBytesMax - attributeBytesMax) + frameBytesMax
   /// Journal batches start at multiples of this, so that a torn write never touches a batch that is durable already.
   package static let journalBlockBytes = 4_096
 }
