@@ -184,7 +184,7 @@ extension SequencerCore {
     core.commitSucceeded()
     let ack = core.drainReplies().last!
     #expect(ack.through == 5 && ack.judgementCount == 1)
-    #expect(ack.judgements[0] == Judgement(code: Verdict.future.rawValue, first: 2, count: 2))
+    #expect(ack.judgements[0] == VerdictRun(code: Verdict.future.rawValue, first: 2, count: 2))
     #expect(core.devices.latestPosition(of: 0)?.fixTimeMs == 5_000)
   }
 

@@ -68,7 +68,7 @@ package enum SequencerRefusal: UInt8, Sendable, BitwiseCopyable {
 }
 
 /// A run of consecutive sequences with one verdict other than accepted.
-package struct Judgement: Equatable, Sendable, BitwiseCopyable {
+package struct VerdictRun: Equatable, Sendable, BitwiseCopyable {
   package var code: UInt16
   package var first: UInt64
   package var count: UInt64
@@ -104,7 +104,7 @@ package struct SequencerReply: Sendable, BitwiseCopyable {
   package var rangeCount = 0
   package var ranges = InlineArray<16, SequenceRanges.Range>(repeating: .init(first: 0, last: 0))
   package var judgementCount = 0
-  package var judgements = InlineArray<16, Judgement>(repeating: Judgement(code: 0, first: 0, count: 0))
+  package var judgements = InlineArray<16, VerdictRun>(repeating: VerdictRun(code: 0, first: 0, count: 0))
 
   package init(kind: Kind, session: SessionID, answers: UInt32) {
     self.kind = kind
@@ -159,7 +159,7 @@ package struct SequencerReply: Sendable, BitwiseCopyable {
       at += 16
     }
     for i in 0..<judgementCount {
-      judgements[i] = Judgement(
+      judgements[i] = VerdictRun(
         code: UInt16(truncatingIfNeeded: bytes.load64(at: at)), first: bytes.load64(at: at + 8),
         count: bytes.load64(at: at + 16))
       at += 24

@@ -300,7 +300,7 @@ extension SequencerCore {
       }
     }
     guard count < Limits.judgementsPerAckMax else { return }
-    waiters[waiter].reply.judgements[count] = Judgement(code: code, first: sequence, count: 1)
+    waiters[waiter].reply.judgements[count] = VerdictRun(code: code, first: sequence, count: 1)
     waiters[waiter].reply.judgementCount += 1
   }
 
