@@ -1,6 +1,10 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
+// Built only when asked for: they need more packages, or an instrumented build.
+let withBench = Context.environment["FIXGATE_BENCH"] == "1"
+let withFuzz = Context.environment["FIXGATE_FUZZ"] == "1"
+
 // One list of settings for every target of ours.
 let settings: [SwiftSetting] = [
   .swiftLanguageMode(.v6),
@@ -55,11 +59,43 @@ let package = Package(
       ],
       swiftSettings: settings),
 
-    .testTarget(name: "GateCoreTests", dependencies: ["GateCore"], swiftSettings: settings),
+    .testTarget(name: "GateCoreTests", dependencies: ["GateCore", "WireVectors"], swiftSettings: settings),
     .testTarget(name: "GateMemoryTests", dependencies: ["GateCore", "GateMemory"], swiftSettings: settings),
-    .testTarget(name: "GateProtoTests", dependencies: ["GateCore", "GateProto", "CFixProto"], swiftSettings: settings),
+    .testTarget(
+      name: "GateProtoTests", dependencies: ["GateCore", "GateProto", "CFixProto", "WireVectors"],
+      swiftSettings: settings),
+    .target(
+      name: "WireVectors", dependencies: ["GateCore"], path: "Tests/Vectors", exclude: ["wire.txt"],
+      swiftSettings: settings),
     .testTarget(name: "GateTLSTests", dependencies: ["GateTLS"], swiftSettings: settings),
     .testTarget(name: "GateNetTests", dependencies: ["GateNet"], swiftSettings: settings),
     .testTarget(name: "GateStoreTests", dependencies: ["GateStore"], swiftSettings: settings),
   ]
 )
+
+if withBench {
+  package.dependencies.append(.package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"))
+  package.targets += [
+    .target(name: "CAllocations", path: "bench/CAllocations"),
+    .target(
+      name: "BenchProto", dependencies: [.product(name: "SwiftProtobuf", package: "swift-protobuf")],
+      path: "bench/Proto"),
+    .target(name: "BenchHarness", dependencies: ["CAllocations"], path: "bench/Harness", swiftSettings: settings),
+    .executableTarget(
+      name: "fixgate-bench",
+      dependencies: [
+        "GateCore", "CFixProto", "BenchHarness", "BenchProto",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+      ],
+      path: "bench/Micro", swiftSettings: settings),
+  ]
+}
+
+if withFuzz {
+  package.targets.append(
+    .executableTarget(
+      name: "fuzz-wire", dependencies: ["GateCore"], path: "Tests/Fuzz/Wire",
+      swiftSettings: settings + [.unsafeFlags(["-sanitize=fuzzer,address"])],
+      linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address", "-use-ld=lld"])]))
+}
