@@ -31,6 +31,7 @@ let package = Package(
     .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
     .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
     .systemLibrary(name: "CProtobufC", pkgConfig: "libprotobuf-c", providers: [.apt(["libprotobuf-c-dev"])]),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .target(name: "CLinux"),
     .target(name: "CGateShims"),
     .target(name: "CFixProto", dependencies: ["CProtobufC"]),
@@ -43,6 +44,7 @@ let package = Package(
     .target(name: "GateNet", dependencies: ["GateCore", "CLinux"], swiftSettings: settings),
     .target(name: "GateStore", dependencies: ["GateCore", "CSQLite", "CLinux"], swiftSettings: settings),
     .target(name: "GateDevice", dependencies: ["GateCore", "GateProto"], swiftSettings: settings),
+    .target(name: "GateTrack", dependencies: ["GateCore", "CZlib"], swiftSettings: settings),
     .target(
       name: "Gateway",
       dependencies: ["GateCore", "GateMemory", "GateProto", "GateTLS", "GateNet", "GateStore"],
@@ -52,7 +54,7 @@ let package = Package(
     .executableTarget(
       name: "fixgate",
       dependencies: [
-        "Gateway", "GateDevice",
+        "Gateway", "GateDevice", "GateTrack",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "Yams", package: "Yams"),
@@ -67,6 +69,8 @@ let package = Package(
     .target(
       name: "WireVectors", dependencies: ["GateCore"], path: "Tests/Vectors", exclude: ["wire.txt"],
       swiftSettings: settings),
+    .testTarget(name: "GateDeviceTests", dependencies: ["GateCore", "GateProto", "GateDevice"], swiftSettings: settings),
+    .testTarget(name: "GateTrackTests", dependencies: ["GateCore", "GateTrack"], swiftSettings: settings),
     .testTarget(name: "GateTLSTests", dependencies: ["GateTLS"], swiftSettings: settings),
     .testTarget(name: "GateNetTests", dependencies: ["GateNet"], swiftSettings: settings),
     .testTarget(name: "GateStoreTests", dependencies: ["GateStore"], swiftSettings: settings),
