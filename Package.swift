@@ -57,8 +57,8 @@ let package = Package(
 
     .testTarget(name: "GateCoreTests", dependencies: ["GateCore"], swiftSettings: settings),
     .testTarget(name: "GateProtoTests", dependencies: ["GateCore", "GateProto", "CFixProto"], swiftSettings: settings),
-    .testTarget(name: "GateTLSTests", dependencies: ["GateTLS"], swiftSettings: settings),
-    .testTarget(name: "GateNetTests", dependencies: ["GateNet"], swiftSettings: settings),
+    .testTarget(name: "GateTLSTests", dependencies: ["GateCore", "GateTLS"], swiftSettings: settings),
+    .testTarget(name: "GateNetTests", dependencies: ["GateCore", "GateNet", "GateTLS"], swiftSettings: settings),
     .testTarget(name: "GateStoreTests", dependencies: ["GateStore"], swiftSettings: settings),
   ]
 )
