@@ -71,8 +71,8 @@ let package = Package(
       swiftSettings: settings),
     .testTarget(name: "GateDeviceTests", dependencies: ["GateCore", "GateProto", "GateDevice"], swiftSettings: settings),
     .testTarget(name: "GateTrackTests", dependencies: ["GateCore", "GateTrack"], swiftSettings: settings),
-    .testTarget(name: "GateTLSTests", dependencies: ["GateTLS"], swiftSettings: settings),
-    .testTarget(name: "GateNetTests", dependencies: ["GateNet"], swiftSettings: settings),
+    .testTarget(name: "GateTLSTests", dependencies: ["GateCore", "GateTLS"], swiftSettings: settings),
+    .testTarget(name: "GateNetTests", dependencies: ["GateCore", "GateNet", "GateTLS"], swiftSettings: settings),
     .testTarget(name: "GateStoreTests", dependencies: ["GateStore"], swiftSettings: settings),
   ]
 )

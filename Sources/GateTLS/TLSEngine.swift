@@ -12,9 +12,13 @@ package enum TLSProgress: Equatable, Sendable {
   case closed
 }
 
-package enum TLSVersion: UInt8, Sendable {
+package enum TLSVersion: UInt8, Comparable, Sendable {
   case tls12
   case tls13
+
+  package static func < (a: TLSVersion, b: TLSVersion) -> Bool { a.rawValue < b.rawValue }
+
+  var number: Int32 { self == .tls12 ? TLS1_2_VERSION : TLS1_3_VERSION }
 }
 
 /// One TLS connection, either role: bytes in, bytes out, no descriptor, no clock. Owns its libssl object; used from one
@@ -135,6 +139,18 @@ package enum TLSVersion: UInt8, Sendable {
     ErrorQueue.clear()
     if unsafe SSL_shutdown(ssl) < 0 { failed = true }
     ErrorQueue.clear()
+  }
+
+  /// Asks for new keys in both directions (RFC 8446 section 4.6.3), which go out with the next `write`. An AES-GCM key is
+  /// good for 2^24.5 full records (section 5.5). Nothing in TLS 1.2.
+  /// - Throws: `.notOpen`, `.library`.
+  package mutating func updateKeys() throws(TLSError) {
+    guard established, !failed, !sentClose else { throw .notOpen }
+    guard version == .tls13 else { return }
+    ErrorQueue.clear()
+    guard unsafe SSL_key_update(ssl, SSL_KEY_UPDATE_REQUESTED) == 1 else {
+      throw .library(code: ErrorQueue.drain())
+    }
   }
 
   /// Ciphertext bytes that wait to be sent.
