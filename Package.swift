@@ -55,10 +55,10 @@ let package = Package(
       ],
       swiftSettings: settings),
 
-    .testTarget(name: "GateCoreTests", dependencies: ["GateCore"], swiftSettings: settings),
+    .testTarget(name: "GateCoreTests", dependencies: ["GateCore", "CGateShims"], swiftSettings: settings),
     .testTarget(name: "GateProtoTests", dependencies: ["GateCore", "GateProto", "CFixProto"], swiftSettings: settings),
     .testTarget(name: "GateTLSTests", dependencies: ["GateTLS"], swiftSettings: settings),
     .testTarget(name: "GateNetTests", dependencies: ["GateNet"], swiftSettings: settings),
-    .testTarget(name: "GateStoreTests", dependencies: ["GateStore"], swiftSettings: settings),
+    .testTarget(name: "GateStoreTests", dependencies: ["GateStore", "GateCore"], swiftSettings: settings),
   ]
 )
