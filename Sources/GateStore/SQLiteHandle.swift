@@ -80,6 +80,12 @@ import Glibc
     guard code == SQLITE_OK else { throw StoreError(code: code) }
   }
 
+  /// Whether an error is about the values of one row, so that the others may go on.
+  static func concernsOneRow(_ code: Int32) -> Bool {
+    let primary = code & 0xff
+    return primary == SQLITE_CONSTRAINT || primary == SQLITE_TOOBIG || primary == SQLITE_MISMATCH
+  }
+
   /// The schema version of the file; 0 for an empty one.
   /// - Throws: `.schemaTooNew`; nothing was written.
   @discardableResult
