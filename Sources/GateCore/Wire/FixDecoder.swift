@@ -27,7 +27,7 @@ package enum FixDecoder {
     var present: UInt32 = 0
     clear(&fix)
 
-    // The canonical order first: a reader that expects it predicts well.
+    // The canonical order and the usual columns first.
     if at < bytes.count, bytes[at] == 1 << 3 {
       at &+= 1
       fix.sequence = try WireReader.varint(bytes, &at)
@@ -45,6 +45,13 @@ package enum FixDecoder {
       present |= latitudeBit | longitudeBit
       at &+= 10
     }
+    try expect(.horizontalAccuracyDm, bytes, &at, into: &fix, &present)
+    try expect(.speedCmPerS, bytes, &at, into: &fix, &present)
+    try expect(.courseCdeg, bytes, &at, into: &fix, &present)
+    try expect(.batteryPercent, bytes, &at, into: &fix, &present)
+    try expect(.altitudeEllipsoidDm, bytes, &at, into: &fix, &present)
+    try expect(.satellitesUsed, bytes, &at, into: &fix, &present)
+    try expect(.hdopTenths, bytes, &at, into: &fix, &present)
     while at < bytes.count {
       // A column's tag of one byte, 5 to 15.
       let tag = bytes[at]
@@ -74,6 +81,17 @@ package enum FixDecoder {
     for i in 0..<Column.count { fix.values[i] = 0 }
     fix.attributes = Region()
     fix.work = Region()
+  }
+
+  /// Reads the column if it is what comes next. A place in the code for each column lets the processor learn how long
+  /// the values of that column are.
+  @inline(__always)
+  private static func expect(
+    _ column: Column, _ bytes: Span<UInt8>, _ at: inout Int, into fix: inout Fix, _ present: inout UInt32
+  ) throws(DecodeError) {
+    guard at < bytes.count, bytes[at] == column.rawValue &<< 3 else { return }
+    at &+= 1
+    store(try WireReader.varint(bytes, &at), index: column.index, into: &fix, &present)
   }
 
   @inline(__always)
