@@ -72,7 +72,7 @@ package enum FixDecoder {
 
   /// As `fix = Fix()`, in a few wide stores.
   @inline(__always)
-  private static func clear(_ fix: inout Fix) {
+  static func clear(_ fix: inout Fix) {
     fix.sequence = 0
     fix.fixTimeMs = 0
     fix.monotonicMs = 0
