@@ -59,10 +59,10 @@ let package = Package(
 
     .testTarget(name: "GateCoreTests", dependencies: ["GateCore"], swiftSettings: settings),
     .testTarget(name: "GateProtoTests", dependencies: ["GateCore", "GateProto", "CFixProto"], swiftSettings: settings),
-    .testTarget(name: "GateDeviceTests", dependencies: ["GateCore", "GateProto", "GateDevice"], swiftSettings: settings),
-    .testTarget(name: "GateTrackTests", dependencies: ["GateCore", "GateTrack"], swiftSettings: settings),
     .testTarget(name: "GateTLSTests", dependencies: ["GateTLS"], swiftSettings: settings),
     .testTarget(name: "GateNetTests", dependencies: ["GateNet"], swiftSettings: settings),
+    .testTarget(name: "GateDeviceTests", dependencies: ["GateCore", "GateProto", "GateDevice"], swiftSettings: settings),
+    .testTarget(name: "GateTrackTests", dependencies: ["GateCore", "GateTrack"], swiftSettings: settings),
     .testTarget(name: "GateStoreTests", dependencies: ["GateStore"], swiftSettings: settings),
   ]
 )
