@@ -294,7 +294,8 @@ extension DeviceSession {
         fatal = refusal.code
         return
       }
-      log.renumber(stream: stream)
+      // Said twice, it is done once.
+      if stream != log.stream { log.renumber(stream: stream) }
       inFlight.removeAll()
       delayed.removeAll()
       needsHello = true

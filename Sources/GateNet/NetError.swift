@@ -1,7 +1,7 @@
 /// The system call that failed.
 package enum NetCall: String, Equatable, Sendable {
   case socket, bind, listen, accept, connect, read, write, poll, setOption, getOption, epoll, eventDescriptor
-  case signalDescriptor, limit, mode, unlink, open
+  case signalDescriptor, limit, mode, unlink, open, thread
 }
 
 package enum NetError: Error, Equatable, Sendable {
