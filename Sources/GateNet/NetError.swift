@@ -21,7 +21,7 @@ package enum NetError: Error, Equatable, Sendable {
   case timedOut
   /// The other side refused the connection, or nobody listens. A client tries again later.
   case refused
-  /// The path is too long for a Unix socket, or holds a zero byte.
+  /// No path for a Unix socket: empty, with a zero byte, or with a name above 82 bytes.
   case path
   /// Another process answers at the Unix socket: the gateway runs already.
   case alreadyServed
