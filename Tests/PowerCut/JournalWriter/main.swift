@@ -36,11 +36,18 @@ func run() throws(JournalError) {
       let word = (0..<8).map { UInt8(truncatingIfNeeded: lsn >> (8 * $0)) }
       for _ in 0...lsn % 100 { records += word }
     }
-    // Now and then a sync fails after the write, and the same records are written anew.
-    if roll(16) == 0 { journal.faults.sync = EIO }
+    // Now and then a call fails, and other records are written in the place of these; or the power goes right then.
+    switch roll(64) {
+    case 0: journal.faults.write = ENOSPC
+    case 1...3: journal.faults.sync = EIO
+    case 4: journal.faults.rename = EIO
+    case 5: journal.faults.syncDirectory = EIO
+    default: break
+    }
     do throws(JournalError) {
       try journal.commit(records.span, count: Int(count))
     } catch {
+      if roll(6) == 0 { kill(getpid(), SIGKILL) }
       continue
     }
     say("durable", journal.endLSN)
