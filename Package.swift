@@ -20,6 +20,8 @@ let package = Package(
   name: "fixgate",
   products: [
     .executable(name: "fixgate", targets: ["fixgate"]),
+    // Preloaded by tests, never linked: see Tests/PowerCut/CPowerCut/powercut.c.
+    .library(name: "powercut", type: .dynamic, targets: ["CPowerCut"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
@@ -74,6 +76,16 @@ let package = Package(
     .testTarget(name: "GateTLSTests", dependencies: ["GateCore", "GateTLS"], swiftSettings: settings),
     .testTarget(name: "GateNetTests", dependencies: ["GateCore", "GateNet", "GateTLS"], swiftSettings: settings),
     .testTarget(name: "GateStoreTests", dependencies: ["GateStore", "GateCore"], swiftSettings: settings),
+
+    // Power cuts: a preloaded library, the disk it models, and the journal under it.
+    .target(name: "CPowerCut", path: "Tests/PowerCut/CPowerCut"),
+    .target(name: "PowerCutDisk", path: "Tests/PowerCut/PowerCutDisk", swiftSettings: settings),
+    .executableTarget(
+      name: "powercut-journal", dependencies: ["GateCore", "GateStore"], path: "Tests/PowerCut/JournalWriter",
+      swiftSettings: settings),
+    .testTarget(
+      name: "PowerCutTests", dependencies: ["GateCore", "GateStore", "PowerCutDisk", "powercut-journal"],
+      path: "Tests/PowerCut/PowerCutTests", swiftSettings: settings),
   ]
 )
 

@@ -28,8 +28,10 @@ struct JournalFolder: ~Copyable {
     try Data(bytes).write(to: URL(fileURLWithPath: journal + "/" + name))
   }
 
-  func openJournal(floor: UInt64 = 0, segmentBytes: Int = 64 << 10) throws(JournalError) -> JournalFile {
-    try JournalFile.open(directory: journal, segmentBytes: segmentBytes, durableFloor: floor)
+  func openJournal(floor: UInt64 = 0, segmentBytes: Int = 64 << 10, sparesMax: Int = 2) throws(JournalError)
+    -> JournalFile
+  {
+    try JournalFile.open(directory: journal, segmentBytes: segmentBytes, durableFloor: floor, sparesMax: sparesMax)
   }
 }
 
