@@ -60,6 +60,6 @@ let package = Package(
     .testTarget(name: "GateProtoTests", dependencies: ["GateCore", "GateProto", "CFixProto"], swiftSettings: settings),
     .testTarget(name: "GateTLSTests", dependencies: ["GateTLS"], swiftSettings: settings),
     .testTarget(name: "GateNetTests", dependencies: ["GateNet"], swiftSettings: settings),
-    .testTarget(name: "GateStoreTests", dependencies: ["GateStore"], swiftSettings: settings),
+    .testTarget(name: "GateStoreTests", dependencies: ["GateCore", "GateStore"], swiftSettings: settings),
   ]
 )
