@@ -188,6 +188,7 @@ import Glibc
     reset()
   }
 
+  package var columnCount: Int32 { unsafe sqlite3_column_count(raw) }
   package borrowing func int64(_ column: Int32) -> Int64 { unsafe sqlite3_column_int64(raw, column) }
   package borrowing func isNull(_ column: Int32) -> Bool { unsafe sqlite3_column_type(raw, column) == SQLITE_NULL }
   package borrowing func optional(_ column: Int32) -> Int64? { isNull(column) ? nil : int64(column) }
