@@ -56,7 +56,7 @@ let package = Package(
     .executableTarget(
       name: "fixgate",
       dependencies: [
-        "Gateway", "GateDevice", "GateTrack",
+        "Gateway", "GateCore", "GateDevice", "GateNet", "GateProto", "GateStore", "GateTLS", "GateTrack",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "Yams", package: "Yams"),

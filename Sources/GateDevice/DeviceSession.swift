@@ -77,6 +77,9 @@ package struct DeviceSession: Sendable {
 
   package var inFlightCount: UInt64 { inFlight.count }
 
+  /// Places above are recorded and not to be sent yet: a track that is played at its own pace.
+  package var released = UInt64.max
+
   /// Fixes have been recorded behind those there are.
   package mutating func record(_ count: UInt64) { log.record(count) }
 
@@ -207,7 +210,8 @@ extension DeviceSession {
         place = each.places.upperBound + 1
         continue search
       }
-      var last = log.runEnd(from: first)
+      guard first <= released else { return nil }
+      var last = min(log.runEnd(from: first), released)
       if let next = inFlight.range(atOrAfter: first) { last = min(last, next.lowerBound - 1) }
       for each in delayed where each.places.lowerBound > first { last = min(last, each.places.lowerBound - 1) }
       let most = min(UInt64(options.batchFixes.clamped(to: 1...Limits.fixesPerFrameMax)), window - used)
