@@ -1,6 +1,10 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
+// Built only when asked for: they need more packages, or an instrumented build.
+let withBench = Context.environment["FIXGATE_BENCH"] == "1"
+let withFuzz = Context.environment["FIXGATE_FUZZ"] == "1"
+
 // One list of settings for every target of ours.
 let settings: [SwiftSetting] = [
   .swiftLanguageMode(.v6),
@@ -16,6 +20,8 @@ let package = Package(
   name: "fixgate",
   products: [
     .executable(name: "fixgate", targets: ["fixgate"]),
+    // Preloaded by tests, never linked: see Tests/PowerCut/CPowerCut/powercut.c.
+    .library(name: "powercut", type: .dynamic, targets: ["CPowerCut"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
@@ -57,12 +63,55 @@ let package = Package(
       ],
       swiftSettings: settings),
 
-    .testTarget(name: "GateCoreTests", dependencies: ["GateCore"], swiftSettings: settings),
-    .testTarget(name: "GateProtoTests", dependencies: ["GateCore", "GateProto", "CFixProto"], swiftSettings: settings),
-    .testTarget(name: "GateTLSTests", dependencies: ["GateTLS"], swiftSettings: settings),
-    .testTarget(name: "GateNetTests", dependencies: ["GateNet"], swiftSettings: settings),
+    .testTarget(name: "GateCoreTests", dependencies: ["GateCore", "WireVectors"], swiftSettings: settings),
+    .testTarget(name: "GateMemoryTests", dependencies: ["GateCore", "GateMemory"], swiftSettings: settings),
+    .testTarget(
+      name: "GateProtoTests", dependencies: ["GateCore", "GateProto", "CFixProto", "WireVectors"],
+      swiftSettings: settings),
+    .target(
+      name: "WireVectors", dependencies: ["GateCore"], path: "Tests/Vectors", exclude: ["wire.txt"],
+      swiftSettings: settings),
     .testTarget(name: "GateDeviceTests", dependencies: ["GateCore", "GateProto", "GateDevice"], swiftSettings: settings),
     .testTarget(name: "GateTrackTests", dependencies: ["GateCore", "GateTrack"], swiftSettings: settings),
-    .testTarget(name: "GateStoreTests", dependencies: ["GateStore"], swiftSettings: settings),
+    .testTarget(name: "GateTLSTests", dependencies: ["GateCore", "GateTLS"], swiftSettings: settings),
+    .testTarget(name: "GateNetTests", dependencies: ["GateCore", "GateNet", "GateTLS"], swiftSettings: settings),
+    .testTarget(name: "GateStoreTests", dependencies: ["GateStore", "GateCore"], swiftSettings: settings),
+
+    // Power cuts: a preloaded library, the disk it models, and the journal under it.
+    .target(name: "CPowerCut", path: "Tests/PowerCut/CPowerCut"),
+    .target(name: "PowerCutDisk", path: "Tests/PowerCut/PowerCutDisk", swiftSettings: settings),
+    .executableTarget(
+      name: "powercut-journal", dependencies: ["GateCore", "GateStore"], path: "Tests/PowerCut/JournalWriter",
+      swiftSettings: settings),
+    .testTarget(
+      name: "PowerCutTests", dependencies: ["GateCore", "GateStore", "PowerCutDisk", "powercut-journal"],
+      path: "Tests/PowerCut/PowerCutTests", swiftSettings: settings),
   ]
 )
+
+if withBench {
+  package.dependencies.append(.package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"))
+  package.targets += [
+    .target(name: "CAllocations", path: "bench/CAllocations"),
+    .target(
+      name: "BenchProto", dependencies: [.product(name: "SwiftProtobuf", package: "swift-protobuf")],
+      path: "bench/Proto"),
+    .target(name: "BenchHarness", dependencies: ["CAllocations"], path: "bench/Harness", swiftSettings: settings),
+    .executableTarget(
+      name: "fixgate-bench",
+      dependencies: [
+        "GateCore", "CFixProto", "BenchHarness", "BenchProto",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+      ],
+      path: "bench/Micro", swiftSettings: settings),
+  ]
+}
+
+if withFuzz {
+  package.targets.append(
+    .executableTarget(
+      name: "fuzz-wire", dependencies: ["GateCore"], path: "Tests/Fuzz/Wire",
+      swiftSettings: settings + [.unsafeFlags(["-sanitize=fuzzer,address"])],
+      linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address", "-use-ld=lld"])]))
+}

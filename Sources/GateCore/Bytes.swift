@@ -25,3 +25,11 @@ extension MutableSpan where Element == UInt8 {
     }
   }
 }
+
+extension MutableSpan where Element == UInt8 {
+  /// Copies `range` of `source` to `offset`.
+  package mutating func copy(_ source: Span<UInt8>, _ range: Range<Int>, to offset: Int) {
+    precondition(offset >= 0 && count - offset >= range.count)
+    for i in 0..<range.count { self[offset &+ i] = source[range.lowerBound &+ i] }
+  }
+}

@@ -18,10 +18,21 @@ package enum Limits {
   package static let streamsPerDeviceMax = 256
   /// Ranges told in one ack; the device learns of the rest later.
   package static let rangesPerAckMax = 16
+  /// Runs of verdicts told in one ack; more are not told, only stored.
+  package static let judgementsPerAckMax = 16
   /// Values of one fix that normalising may change.
-  package static let originalsPerFixMax = 8
-  /// Longest journal record in bytes: header, all values, originals, attributes, work, padding.
-  package static let recordBytesMax = 80 + 8 + 24 * 4 + originalsPerFixMax * 12 + attributeBytesMax + workBytesMax + 8
+  package static let originalsPerFixMax = 16
+  /// Gap messages in one frame.
+  package static let gapsPerFrameMax = 64
+  /// Longest journal record in bytes without attributes and work: header, monotonic time, all values, all originals, padding.
+  package static let recordFixedBytesMax = Record.headerBytes + 8 + 24 * 4 + originalsPerFixMax * 12 + 8
+  /// Longest journal record in bytes.
+  package static let recordBytesMax = recordFixedBytesMax + attributeBytesMax + workBytesMax
+  /// Longest message of a worker in bytes. A batch's work is repeated in each of its records; attributes are not, so all
+  /// of a frame's fit the frame.
+  package static let messageBytesMax =
+    WorkerMessage.headerBytes + fixesPerFrameMax * (recordFixedBytesMax + workBytesMax) + frameBytesMax
+    + gapsPerFrameMax * Record.headerBytes
   /// Journal batches start at multiples of this, so that a torn write never touches a batch that is durable already.
   package static let journalBlockBytes = 4_096
 }

@@ -1,1 +1,1 @@
-print("fixgate")
+FixgateCommand.main()

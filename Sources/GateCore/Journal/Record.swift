@@ -52,7 +52,7 @@ package struct Record: Sendable, BitwiseCopyable {
   package var receiveTimeMs: Int64 = 0
   /// The normalised fix. Its `attributes` and `work` regions lie in the bytes this record is read from or built from.
   package var fix = Fix()
-  package var originals = InlineArray<8, Original>(repeating: Original(field: 0, value: 0))
+  package var originals = InlineArray<16, Original>(repeating: Original(field: 0, value: 0))
   package var originalCount = 0
 
   package init() {}

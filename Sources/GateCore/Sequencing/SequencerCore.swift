@@ -1,0 +1,367 @@
+/// The sequencer's logic as a value: dedupes what the workers send, gathers it for one commit at a time, and says what may be
+/// acked once that commit is durable. It writes nothing and waits for nothing; the thread around it does.
+///
+/// One round: `take` messages while `hasRoom`, then commit `batch`, then `commitSucceeded` or `commitFailed`; replies gather in
+/// `replies` and are for the caller to deliver. Nothing is acked before `commitSucceeded`.
+package struct SequencerCore: ~Copyable {
+  /// Counts of this run, in fixes. `received` is not here: the rings count what workers publish.
+  package struct Counts: Equatable, Sendable {
+    /// Taken from the rings.
+    package var taken: UInt64 = 0
+    package var duplicate: UInt64 = 0
+    /// Refused by the limiter, for a bad stream, for want of ranges, or because the journal could not be written.
+    package var limited: UInt64 = 0
+    package var refusedStream: UInt64 = 0
+    package var refusedGaps: UInt64 = 0
+    package var refusedStorage: UInt64 = 0
+    /// Made durable in the journal.
+    package var journaled: UInt64 = 0
+
+    package init() {}
+
+    package var refused: UInt64 { limited + refusedStream + refusedGaps + refusedStorage }
+  }
+
+  package private(set) var devices: DeviceTable
+  package private(set) var counts = Counts()
+  /// Fixes made durable, by verdict code.
+  package private(set) var verdicts: [UInt16: UInt64] = [:]
+  /// For the caller to deliver and then `clearReplies`.
+  package private(set) var replies: [(worker: Int, reply: SequencerReply)] = []
+
+  /// The records to commit next: `batchBytes` bytes of `batch`.
+  package private(set) var batch: [UInt8]
+  package private(set) var batchBytes = 0
+  package private(set) var batchRecords = 0
+  /// Of `batchRecords`, those that are fixes.
+  package private(set) var batchFixes = 0
+
+  /// While set, records are refused with this retry-after: the journal cannot be written.
+  package var storageRetryAfterMs: UInt32?
+
+  /// A session that has messages in the commit in hand.
+  private struct Waiter {
+    var worker: Int
+    var device: Int
+    var stream: Int
+    var reply: SequencerReply
+  }
+
+  private enum SessionState: BitwiseCopyable {
+    case open(device: UInt32, stream: UInt32)
+    case refused(SequencerRefusal)
+  }
+
+  private struct Session: BitwiseCopyable {
+    var generation: UInt32
+    var state: SessionState
+    /// Index into `waiters`, if the session waits for the commit in hand.
+    var waiter: Int
+  }
+
+  private struct Touched: BitwiseCopyable {
+    var device: Int
+    var stream: Int
+    var latest: LatestPosition?
+  }
+
+  private var sessions: [[Session?]]
+  private var waiters: [Waiter] = []
+  private var touched: [Touched] = []
+  private var random: any RandomNumberGenerator & Sendable
+  /// Of the commit in hand: accepted fixes are not listed.
+  private var batchVerdicts: [UInt16: UInt64] = [:]
+
+  /// - Parameters:
+  ///   - devices: as recovered.
+  ///   - workers: number of workers.
+  ///   - batchCapacity: bytes of one commit; at least one message's.
+  ///   - random: picks fresh stream numbers.
+  package init(
+    devices: DeviceTable, workers: Int, batchCapacity: Int, random: any RandomNumberGenerator & Sendable
+  ) {
+    precondition(batchCapacity >= Limits.messageBytesMax)
+    self.devices = devices
+    sessions = Array(repeating: [], count: workers)
+    batch = Array(repeating: 0, count: batchCapacity)
+    self.random = random
+  }
+
+  /// Whether a message of any size can be taken before the next commit.
+  package var hasRoom: Bool { batch.count - batchBytes >= Limits.messageBytesMax + 64 * Record.headerBytes }
+
+  /// Whether anybody waits for the commit in hand, even if it has no bytes: a frame of duplicates is acked too.
+  package var hasWaiters: Bool { !waiters.isEmpty }
+
+  package mutating func clearReplies() { replies.removeAll(keepingCapacity: true) }
+
+  /// Takes one message of a worker.
+  package mutating func take(_ bytes: Span<UInt8>, from worker: Int, receiveTimeMs: Int64) {
+    let message = WorkerMessage(reading: bytes)
+    switch message.kind {
+    case .hello: hello(message, from: worker, receiveTimeMs: receiveTimeMs)
+    case .records: records(message, bytes, from: worker, receiveTimeMs: receiveTimeMs)
+    case .limited:
+      counts.taken += UInt64(message.count)
+      counts.limited += UInt64(message.count)
+    }
+  }
+
+  /// The commit in hand is durable: what it carries may be acked.
+  package mutating func commitSucceeded() {
+    counts.journaled += UInt64(batchFixes)
+    for (code, count) in batchVerdicts { verdicts[code, default: 0] += count }
+    for change in touched {
+      devices[change.device, change.stream].durable = devices[change.device, change.stream].received
+      if let latest = change.latest { devices.moveLatest(of: change.device, to: latest) }
+    }
+    for var waiter in waiters {
+      sessions[waiter.worker][Int(waiter.reply.session.slot)]?.waiter = -1
+      describe(devices[waiter.device, waiter.stream].durable, in: &waiter.reply)
+      replies.append((waiter.worker, waiter.reply))
+    }
+    finishRound()
+  }
+
+  /// The commit in hand was not written and will not be: its fixes were never received, and are refused.
+  package mutating func commitFailed(retryAfterMs: UInt32) {
+    counts.refusedStorage += UInt64(batchFixes)
+    for change in touched {
+      devices[change.device, change.stream].received = devices[change.device, change.stream].durable
+    }
+    for waiter in waiters {
+      sessions[waiter.worker][Int(waiter.reply.session.slot)]?.waiter = -1
+      var reply = SequencerReply(kind: .refusal, session: waiter.reply.session, answers: waiter.reply.answers)
+      reply.refusal = .storageUnavailable
+      reply.retryAfterMs = retryAfterMs
+      replies.append((waiter.worker, reply))
+    }
+    finishRound()
+  }
+
+  private mutating func finishRound() {
+    touched.removeAll(keepingCapacity: true)
+    waiters.removeAll(keepingCapacity: true)
+    if !batchVerdicts.isEmpty { batchVerdicts.removeAll(keepingCapacity: true) }
+    batchBytes = 0
+    batchRecords = 0
+    batchFixes = 0
+  }
+}
+
+// MARK: - Hello
+
+extension SequencerCore {
+  private mutating func hello(_ message: WorkerMessage, from worker: Int, receiveTimeMs: Int64) {
+    let device = Int(message.device)
+    devices.reserve(through: device)
+    if let known = devices.index(of: message.stream, of: device),
+      message.next <= devices[device, known].received.highest
+    {
+      refuseSession(message, .streamReused, from: worker, stream: freshStream(for: device))
+      return
+    }
+    guard let stream = devices.open(message.stream, of: device) else {
+      refuseSession(message, .tooManyStreams, from: worker, stream: 0)
+      return
+    }
+    open(message.session, of: worker, .open(device: message.device, stream: UInt32(stream)))
+    close(below: message.low, device: device, stream: stream, receiveTimeMs: receiveTimeMs)
+    var reply = SequencerReply(kind: .welcome, session: message.session, answers: 1)
+    describe(devices[device, stream].durable, in: &reply)
+    replies.append((worker, reply))
+  }
+
+  private mutating func refuseSession(
+    _ message: WorkerMessage, _ refusal: SequencerRefusal, from worker: Int, stream: UInt32
+  ) {
+    open(message.session, of: worker, .refused(refusal))
+    var reply = SequencerReply(kind: .refusal, session: message.session, answers: 1)
+    reply.refusal = refusal
+    reply.stream = stream
+    replies.append((worker, reply))
+  }
+
+  private mutating func open(_ session: SessionID, of worker: Int, _ state: SessionState) {
+    let slot = Int(session.slot)
+    while sessions[worker].count <= slot { sessions[worker].append(nil) }
+    var waiter = -1
+    if let old = sessions[worker][slot], old.generation == session.generation { waiter = old.waiter }
+    sessions[worker][slot] = Session(generation: session.generation, state: state, waiter: waiter)
+  }
+
+  private mutating func freshStream(for device: Int) -> UInt32 {
+    while true {
+      let stream = UInt32(truncatingIfNeeded: random.next())
+      if stream != 0, devices.index(of: stream, of: device) == nil { return stream }
+    }
+  }
+}
+
+// MARK: - Records
+
+extension SequencerCore {
+  private mutating func records(
+    _ message: WorkerMessage, _ bytes: Span<UInt8>, from worker: Int, receiveTimeMs: Int64
+  ) {
+    let fixes = countFixes(bytes)
+    counts.taken += fixes
+    let slot = Int(message.session.slot)
+    guard slot < sessions[worker].count, let session = sessions[worker][slot],
+      session.generation == message.session.generation
+    else { preconditionFailure("records of a session without hello") }
+    guard case .open(_, let streamIndex) = session.state else {
+      // The session was told with its hello; what it had sent by then is refused without another word.
+      counts.refusedStream += fixes
+      var reply = SequencerReply(kind: .refusal, session: message.session, answers: 1)
+      if case .refused(let reason) = session.state { reply.refusal = reason }
+      replies.append((worker, reply))
+      return
+    }
+    if let retryAfterMs = storageRetryAfterMs {
+      counts.refusedStorage += fixes
+      var reply = SequencerReply(kind: .refusal, session: message.session, answers: 1)
+      reply.refusal = .storageUnavailable
+      reply.retryAfterMs = retryAfterMs
+      replies.append((worker, reply))
+      return
+    }
+
+    let device = Int(message.device)
+    let stream = Int(streamIndex)
+    let waiter = waiterIndex(for: message.session, of: worker, device: device, stream: stream)
+    close(below: message.low, device: device, stream: stream, receiveTimeMs: receiveTimeMs)
+
+    var change = Touched(device: device, stream: stream, latest: nil)
+    var refusal = SequencerReply(kind: .refusal, session: message.session, answers: 0)
+    refusal.refusal = .tooManyGaps
+    var at = WorkerMessage.headerBytes
+    while at < bytes.count {
+      let length = Int(bytes.load32(at: at))
+      let sequence = bytes.load64(at: at + 24)
+      let isGap = bytes[at + 4] == RecordKind.gap.rawValue
+      let insertion =
+        isGap
+        ? devices[device, stream].received.insert(
+          .init(first: sequence, last: sequence + bytes.load64(at: at + 40) - 1))
+        : devices[device, stream].received.insert(sequence)
+      switch insertion {
+      case .new:
+        append(bytes, at..<at + length)
+        batchRecords += 1
+        if !isGap { batchFixes += 1 }
+        judge(bytes, at: at, sequence: sequence, waiter: waiter)
+        note(bytes, at: at, in: &change)
+      case .duplicate:
+        if !isGap { counts.duplicate += 1 }
+      case .tooManyRanges:
+        if !isGap { counts.refusedGaps += 1 }
+        refusal.name(sequence)
+      }
+      at += length
+    }
+    touched.append(change)
+    if refusal.rangeCount > 0 { replies.append((worker, refusal)) }
+  }
+
+  private func countFixes(_ bytes: Span<UInt8>) -> UInt64 {
+    var count: UInt64 = 0
+    var at = WorkerMessage.headerBytes
+    while at < bytes.count {
+      if bytes[at + 4] != RecordKind.gap.rawValue { count += 1 }
+      at += Int(bytes.load32(at: at))
+    }
+    return count
+  }
+
+  private mutating func append(_ bytes: Span<UInt8>, _ range: Range<Int>) {
+    let start = batchBytes
+    var out = batch.mutableSpan
+    out.copy(bytes, range, to: start)
+    batchBytes = start + range.count
+  }
+
+  private mutating func waiterIndex(for session: SessionID, of worker: Int, device: Int, stream: Int) -> Int {
+    let slot = Int(session.slot)
+    if let known = sessions[worker][slot]?.waiter, known >= 0, waiters[known].stream == stream {
+      waiters[known].reply.answers += 1
+      return known
+    }
+    sessions[worker][slot]?.waiter = waiters.count
+    waiters.append(
+      Waiter(
+        worker: worker, device: device, stream: stream,
+        reply: SequencerReply(kind: .ack, session: session, answers: 1)))
+    return waiters.count - 1
+  }
+
+  /// Keeps the verdict of a record that was not simply accepted for the ack.
+  private mutating func judge(_ bytes: Span<UInt8>, at: Int, sequence: UInt64, waiter: Int) {
+    let code = bytes.load16(at: at + 6)
+    guard code != 0, bytes[at + 4] != RecordKind.gap.rawValue else { return }
+    batchVerdicts[code, default: 0] += 1
+    let count = waiters[waiter].reply.judgementCount
+    if count > 0 {
+      let last = waiters[waiter].reply.judgements[count - 1]
+      if last.code == code, last.first + last.count == sequence {
+        waiters[waiter].reply.judgements[count - 1].count += 1
+        return
+      }
+    }
+    guard count < Limits.judgementsPerAckMax else { return }
+    waiters[waiter].reply.judgements[count] = VerdictRun(code: code, first: sequence, count: 1)
+    waiters[waiter].reply.judgementCount += 1
+  }
+
+  private func note(_ bytes: Span<UInt8>, at: Int, in change: inout Touched) {
+    let present = FixFields(rawValue: bytes.load32(at: at + 56))
+    guard bytes[at + 4] == RecordKind.fix.rawValue, present.contains([.position, .time]) else { return }
+    let fixTimeMs = Int64(bitPattern: bytes.load64(at: at + 40))
+    if let known = change.latest, known.fixTimeMs > fixTimeMs { return }
+    change.latest = LatestPosition(
+      fixTimeMs: fixTimeMs, receiveTimeMs: Int64(bitPattern: bytes.load64(at: at + 32)),
+      latitudeE7: Int32(bitPattern: bytes.load32(at: at + 48)),
+      longitudeE7: Int32(bitPattern: bytes.load32(at: at + 52)))
+  }
+
+  /// Closes what the device no longer holds, and writes one gap record a hole so that the closing is durable and explained.
+  private mutating func close(below low: UInt64, device: Int, stream: Int, receiveTimeMs: Int64) {
+    guard low > 1, low - 1 > devices[device, stream].received.through else { return }
+    guard storageRetryAfterMs == nil else { return }
+    for hole in devices[device, stream].received.holes(below: low) {
+      var record = Record()
+      record.kind = .gap
+      record.device = UInt32(device)
+      record.stream = devices[device, stream].stream
+      record.receiveTimeMs = receiveTimeMs
+      record.fix.sequence = hole.first
+      record.fix.fixTimeMs = Int64(hole.count)
+      let start = batchBytes
+      var out = batch.mutableSpan
+      batchBytes = record.write(into: &out, at: start, from: Span())
+      batchRecords += 1
+    }
+    devices[device, stream].received.close(below: low)
+    touched.append(Touched(device: device, stream: stream, latest: nil))
+  }
+
+  private func describe(_ ranges: borrowing SequenceRanges, in reply: inout SequencerReply) {
+    reply.through = ranges.through
+    reply.rangeCount = min(ranges.above.count, Limits.rangesPerAckMax)
+    for i in 0..<reply.rangeCount { reply.ranges[i] = ranges.above[i] }
+  }
+}
+
+extension SequencerReply {
+  /// Adds a refused sequence. Beyond the bound the last range grows over what lies between: the device sends those again
+  /// too, and they are duplicates.
+  fileprivate mutating func name(_ sequence: UInt64) {
+    if rangeCount > 0, sequence == ranges[rangeCount - 1].last + 1 || rangeCount == Limits.rangesPerAckMax {
+      ranges[rangeCount - 1].first = min(ranges[rangeCount - 1].first, sequence)
+      ranges[rangeCount - 1].last = max(ranges[rangeCount - 1].last, sequence)
+    } else {
+      ranges[rangeCount] = .init(first: sequence, last: sequence)
+      rangeCount += 1
+    }
+  }
+}

@@ -1,0 +1,33 @@
+import Synchronization
+
+/// A fixed array of 64-bit words that several threads change by compare and swap: the limiter's state.
+@safe
+package final class AtomicWords: @unchecked Sendable {
+  private let words: UnsafeMutablePointer<Atomic<UInt64>>
+  package let count: Int
+
+  package init(count: Int) {
+    self.count = count
+    unsafe words = .allocate(capacity: count)
+    for i in 0..<count { unsafe words.advanced(by: i).initialize(to: Atomic(0)) }
+  }
+
+  deinit {
+    unsafe words.deinitialize(count: count)
+    unsafe words.deallocate()
+  }
+
+  package func load(_ index: Int) -> UInt64 {
+    precondition(index >= 0 && index < count)
+    return unsafe words[index].load(ordering: .relaxed)
+  }
+
+  /// Puts `new` in place of `expected`.
+  /// - Returns: `nil` on success, otherwise the value that is there instead.
+  package func exchange(_ index: Int, expected: UInt64, new: UInt64) -> UInt64? {
+    precondition(index >= 0 && index < count)
+    let (exchanged, original) = unsafe words[index].weakCompareExchange(
+      expected: expected, desired: new, ordering: .relaxed)
+    return exchanged ? nil : original
+  }
+}

@@ -1,0 +1,43 @@
+/// Why the registry did not do what an operator asked. Nothing was changed.
+package enum RegistryError: Error, Equatable, Sendable {
+  /// A name outside 1 to 64 bytes of A-Z, a-z, 0-9, dot, underscore and hyphen.
+  case invalidName(String)
+  case tenantExists(String)
+  case deviceExists(tenant: String, id: String)
+  /// `nearest`: the known tenants that look most like it, at most three.
+  case unknownTenant(String, nearest: [String])
+  /// `nearest`: the tenant's devices that look most like it, at most three.
+  case unknownDevice(tenant: String, id: String, nearest: [String])
+  /// Another token has the same selector: draw a new one.
+  case selectorTaken
+  case store(StoreError)
+}
+
+extension RegistryError: CustomStringConvertible {
+  package var description: String {
+    switch self {
+    case .invalidName(let name):
+      "'\(printable(name))' is not a valid name; use 1 to 64 of A-Z a-z 0-9 . _ -"
+    case .tenantExists(let name): "tenant '\(name)' exists already"
+    case .deviceExists(let tenant, let id): "tenant '\(tenant)' has a device '\(id)' already; revoke it or choose another id"
+    case .unknownTenant(let name, let nearest): "there is no tenant '\(printable(name))'" + hint(nearest)
+    case .unknownDevice(let tenant, let id, let nearest):
+      "tenant '\(printable(tenant))' has no device '\(printable(id))'" + hint(nearest)
+    case .selectorTaken: "the token's selector is taken; draw another token"
+    case .store(let error): error.description
+    }
+  }
+
+  private func hint(_ names: [String]) -> String {
+    names.isEmpty ? "" : "; did you mean " + names.map { "'\($0)'" }.joined(separator: " or ") + "?"
+  }
+
+  /// Names come from a command line: control characters stay off the terminal.
+  private func printable(_ name: String) -> String {
+    var text = ""
+    for scalar in name.unicodeScalars.prefix(64) {
+      text.unicodeScalars.append(scalar.value < 0x20 || (0x7f..<0xa0).contains(scalar.value) ? "?" : scalar)
+    }
+    return text
+  }
+}

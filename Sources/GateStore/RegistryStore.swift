@@ -1,0 +1,304 @@
+package import GateCore
+
+/// The registry on disk: who may send. The gateway and the command line open it at the same time; every change is one
+/// short transaction that also counts `generation` up, so that the other side can tell.
+///
+/// WAL with full sync: a change that returned is on disk. Times are ms since 1970-01-01 UTC, handed in by the caller.
+package struct RegistryStore: ~Copyable {
+  /// One row of `listDevices`.
+  package struct DeviceEntry: Equatable, Sendable {
+    package var index: UInt32
+    package var tenant: String
+    package var id: String
+    /// Who carries it now.
+    package var subject: String?
+    package var createdMs: Int64
+    package var revokedMs: Int64?
+  }
+
+  private let connection: SQLiteConnection
+
+  /// Opens the file, creating it (mode 0600) or bringing it to today's schema.
+  package init(path: String, busyMs: Int32 = 5_000) throws(StoreError) {
+    connection = try RegistryStore.open(path, busyMs)
+  }
+
+  private static func open(_ path: String, _ busyMs: Int32) throws(StoreError) -> SQLiteConnection {
+    let connection = try SQLiteConnection(path: path, access: .create, busyMs: busyMs)
+    try connection.checkVersion(supported: migrations.count)
+    try connection.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")
+    try connection.migrate(migrations)
+    return connection
+  }
+
+  private static let migrations = [
+    """
+    CREATE TABLE tenant(
+      idx INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, created_ms INTEGER NOT NULL) STRICT;
+    CREATE TABLE subject(
+      idx INTEGER PRIMARY KEY AUTOINCREMENT, tenant INTEGER NOT NULL REFERENCES tenant, name TEXT NOT NULL,
+      created_ms INTEGER NOT NULL, UNIQUE (tenant, name)) STRICT;
+    CREATE TABLE device(
+      idx INTEGER PRIMARY KEY AUTOINCREMENT, tenant INTEGER NOT NULL REFERENCES tenant, id TEXT NOT NULL,
+      created_ms INTEGER NOT NULL, revoked_ms INTEGER, UNIQUE (tenant, id)) STRICT;
+    CREATE TABLE token(
+      selector BLOB PRIMARY KEY CHECK (length(selector) = 8), secret_hash BLOB NOT NULL CHECK (length(secret_hash) = 32),
+      device INTEGER NOT NULL REFERENCES device, created_ms INTEGER NOT NULL, revoked_ms INTEGER) STRICT;
+    CREATE TABLE assignment(
+      device INTEGER NOT NULL REFERENCES device, subject INTEGER NOT NULL REFERENCES subject,
+      since_ms INTEGER NOT NULL, until_ms INTEGER, PRIMARY KEY (device, since_ms)) STRICT;
+    CREATE TABLE generation(id INTEGER PRIMARY KEY CHECK (id = 1), value INTEGER NOT NULL) STRICT;
+    INSERT INTO generation VALUES (1, 1);
+    """
+  ]
+
+  /// Counts changes. A snapshot whose `generation` differs is out of date.
+  package func generation() throws(StoreError) -> UInt64 {
+    UInt64(clamping: try connection.integer("SELECT value FROM generation"))
+  }
+
+  // MARK: Changes
+
+  /// - Returns: the tenant's dense index.
+  package func createTenant(_ name: String, nowMs: Int64) throws(RegistryError) -> UInt32 {
+    try RegistryStore.check(name)
+    return try change { () throws(RegistryError) in
+      if try tenantIndex(name) != nil { throw .tenantExists(name) }
+      return try insert("INSERT INTO tenant(name, created_ms) VALUES (?1, ?2)", name, nowMs)
+    }
+  }
+
+  /// Adds a device and its first token.
+  /// - Parameter tokenSelector: 8 random bytes as a little-endian number; `tokenHash`: SHA-256 of the secret.
+  /// - Returns: the device's dense index.
+  package func addDevice(
+    tenant: String, id: String, tokenSelector: UInt64, tokenHash: SecretHash, nowMs: Int64
+  ) throws(RegistryError) -> UInt32 {
+    try RegistryStore.check(id)
+    return try change { () throws(RegistryError) in
+      let owner = try knownTenant(tenant)
+      if try deviceIndex(owner, id) != nil { throw .deviceExists(tenant: tenant, id: id) }
+      let device = try insert("INSERT INTO device(tenant, id, created_ms) VALUES (?3, ?1, ?2)", id, nowMs, Int64(owner))
+      try insertToken(tokenSelector, tokenHash, device, nowMs)
+      return device
+    }
+  }
+
+  /// Gives a device one more token; older ones go on working until they are revoked.
+  package func addToken(
+    tenant: String, id: String, tokenSelector: UInt64, tokenHash: SecretHash, nowMs: Int64
+  ) throws(RegistryError) {
+    try change { () throws(RegistryError) in
+      let device = try knownDevice(tenant, id)
+      try insertToken(tokenSelector, tokenHash, device, nowMs)
+    }
+  }
+
+  /// Revokes a device and with it all its tokens, for good. Doing so twice changes nothing.
+  /// - Returns: the device's dense index.
+  package func revokeDevice(tenant: String, id: String, nowMs: Int64) throws(RegistryError) -> UInt32 {
+    try change { () throws(RegistryError) in
+      let device = try knownDevice(tenant, id)
+      try run("UPDATE device SET revoked_ms = ?1 WHERE idx = ?2 AND revoked_ms IS NULL", nowMs, Int64(device))
+      try run("UPDATE token SET revoked_ms = ?1 WHERE device = ?2 AND revoked_ms IS NULL", nowMs, Int64(device))
+      return device
+    }
+  }
+
+  /// Says who carries a device from now on; the subject is created when the tenant has none of that name.
+  /// - Parameter subject: `nil` = nobody.
+  package func assign(tenant: String, id: String, subject: String?, nowMs: Int64) throws(RegistryError) {
+    if let subject { try RegistryStore.check(subject) }
+    try change { () throws(RegistryError) in
+      let device = try knownDevice(tenant, id)
+      try run("UPDATE assignment SET until_ms = ?1 WHERE device = ?2 AND until_ms IS NULL", nowMs, Int64(device))
+      guard let subject else { return }
+      let owner = try knownTenant(tenant)
+      var index = try find("SELECT idx FROM subject WHERE tenant = ?2 AND name = ?1", subject, Int64(owner))
+      if index == nil {
+        index = try insert("INSERT INTO subject(tenant, name, created_ms) VALUES (?3, ?1, ?2)", subject, nowMs, Int64(owner))
+      }
+      // Two changes within one millisecond: the later one holds.
+      try run(
+        "INSERT OR REPLACE INTO assignment(device, subject, since_ms) VALUES (?2, ?3, ?1)", nowMs, Int64(device),
+        Int64(index ?? 0))
+    }
+  }
+
+  // MARK: Reading
+
+  /// - Parameter tenant: `nil` = of all tenants.
+  package func listDevices(tenant: String?) throws(RegistryError) -> [DeviceEntry] {
+    if let tenant { _ = try knownTenant(tenant) }
+    do {
+      let statement = try SQLiteStatement(
+        connection,
+        """
+        SELECT d.idx, t.name, d.id, s.name, d.created_ms, d.revoked_ms FROM device d JOIN tenant t ON t.idx = d.tenant
+        LEFT JOIN assignment a ON a.device = d.idx AND a.until_ms IS NULL LEFT JOIN subject s ON s.idx = a.subject
+        WHERE ?1 IS NULL OR t.name = ?1 ORDER BY t.name, d.id
+        """)
+      if let tenant { statement.bind(tenant, at: 1) }
+      var entries: [DeviceEntry] = []
+      while try statement.step() {
+        entries.append(
+          DeviceEntry(
+            index: UInt32(clamping: statement.int64(0)), tenant: statement.text(1), id: statement.text(2),
+            subject: statement.isNull(3) ? nil : statement.text(3), createdMs: statement.int64(4),
+            revokedMs: statement.optional(5)))
+      }
+      return entries
+    } catch {
+      throw .store(error)
+    }
+  }
+
+  /// All of the registry as it is at one moment.
+  package func loadSnapshot() throws(StoreError) -> RegistrySnapshot {
+    try connection.execute("BEGIN")
+    defer { connection.rollBack() }
+    var builder = RegistrySnapshot.Builder()
+    let tenants = try SQLiteStatement(connection, "SELECT idx, name FROM tenant")
+    while try tenants.step() { builder.addTenant(UInt32(clamping: tenants.int64(0)), name: tenants.text(1)) }
+    let subjects = try SQLiteStatement(connection, "SELECT idx, name FROM subject")
+    while try subjects.step() { builder.addSubject(UInt32(clamping: subjects.int64(0)), name: subjects.text(1)) }
+    let devices = try SQLiteStatement(
+      connection,
+      """
+      SELECT d.idx, d.tenant, d.id, d.revoked_ms IS NOT NULL, a.subject FROM device d
+      LEFT JOIN assignment a ON a.device = d.idx AND a.until_ms IS NULL
+      """)
+    while try devices.step() {
+      builder.addDevice(
+        UInt32(clamping: devices.int64(0)), tenant: UInt32(clamping: devices.int64(1)),
+        subject: UInt32(clamping: devices.int64(4)), externalID: devices.text(2), revoked: devices.int64(3) != 0)
+    }
+    let tokens = try SQLiteStatement(connection, "SELECT selector, secret_hash, device, revoked_ms IS NOT NULL FROM token")
+    while try tokens.step() {
+      let selector = tokens.withBytes(0) { $0.load64(at: 0) }
+      let hash = tokens.withBytes(1) { SecretHash($0) }
+      builder.addToken(
+        selector: selector, hash: hash, device: UInt32(clamping: tokens.int64(2)), revoked: tokens.int64(3) != 0)
+    }
+    return RegistrySnapshot(builder, generation: try generation())
+  }
+
+  // MARK: Steps of a change
+
+  /// Runs `body` in a transaction, counting the generation up when something changed.
+  private func change<R>(_ body: () throws(RegistryError) -> R) throws(RegistryError) -> R {
+    do throws(StoreError) { try connection.begin() } catch { throw .store(error) }
+    do throws(RegistryError) {
+      let before = connection.totalChanges
+      let result = try body()
+      if connection.totalChanges != before {
+        do { try connection.execute("UPDATE generation SET value = value + 1") } catch { throw .store(error) }
+      }
+      do { try connection.commit() } catch { throw .store(error) }
+      return result
+    } catch {
+      connection.rollBack()
+      throw error
+    }
+  }
+
+  private static func check(_ name: String) throws(RegistryError) {
+    let bytes = name.utf8
+    let fits = (1...64).contains(bytes.count) && bytes.allSatisfy { byte in
+      switch byte {
+      case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "0")...UInt8(ascii: "9"),
+        UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"):
+        true
+      default: false
+      }
+    }
+    if !fits { throw .invalidName(name) }
+  }
+
+  private func knownTenant(_ name: String) throws(RegistryError) -> UInt32 {
+    if let index = try tenantIndex(name) { return index }
+    throw .unknownTenant(name, nearest: nearestNames(to: name, among: try names("SELECT name FROM tenant")))
+  }
+
+  private func knownDevice(_ tenant: String, _ id: String) throws(RegistryError) -> UInt32 {
+    let owner = try knownTenant(tenant)
+    if let index = try deviceIndex(owner, id) { return index }
+    let others = try names("SELECT id FROM device WHERE tenant = ?1", Int64(owner))
+    throw .unknownDevice(tenant: tenant, id: id, nearest: nearestNames(to: id, among: others))
+  }
+
+  private func tenantIndex(_ name: String) throws(RegistryError) -> UInt32? {
+    try find("SELECT idx FROM tenant WHERE name = ?1", name)
+  }
+
+  private func deviceIndex(_ tenant: UInt32, _ id: String) throws(RegistryError) -> UInt32? {
+    try find("SELECT idx FROM device WHERE tenant = ?2 AND id = ?1", id, Int64(tenant))
+  }
+
+  private func insertToken(
+    _ selector: UInt64, _ hash: SecretHash, _ device: UInt32, _ nowMs: Int64
+  ) throws(RegistryError) {
+    do throws(StoreError) {
+      let statement = try SQLiteStatement(
+        connection, "INSERT OR IGNORE INTO token(selector, secret_hash, device, created_ms) VALUES (?1, ?2, ?3, ?4)")
+      let bytes = InlineArray<8, UInt8> { UInt8(truncatingIfNeeded: selector &>> (8 &* UInt64($0))) }
+      statement.bind(bytes.span, at: 1)
+      statement.bind(hash.bytes.span, at: 2)
+      statement.bind(Int64(device), at: 3)
+      statement.bind(nowMs, at: 4)
+      try statement.run()
+    } catch {
+      throw .store(error)
+    }
+    if connection.changes == 0 { throw .selectorTaken }
+  }
+
+  private func find(_ sql: String, _ name: String, _ number: Int64? = nil) throws(RegistryError) -> UInt32? {
+    do throws(StoreError) {
+      let statement = try SQLiteStatement(connection, sql)
+      statement.bind(name, at: 1)
+      if let number { statement.bind(number, at: 2) }
+      return try statement.step() ? UInt32(clamping: statement.int64(0)) : nil
+    } catch {
+      throw .store(error)
+    }
+  }
+
+  private func names(_ sql: String, _ number: Int64? = nil) throws(RegistryError) -> [String] {
+    do throws(StoreError) {
+      let statement = try SQLiteStatement(connection, sql)
+      if let number { statement.bind(number, at: 1) }
+      var names: [String] = []
+      while try statement.step() { names.append(statement.text(0)) }
+      return names
+    } catch {
+      throw .store(error)
+    }
+  }
+
+  /// - Returns: the index that the new row was given.
+  private func insert(_ sql: String, _ name: String, _ nowMs: Int64, _ owner: Int64? = nil) throws(RegistryError) -> UInt32 {
+    do throws(StoreError) {
+      let statement = try SQLiteStatement(connection, sql)
+      statement.bind(name, at: 1)
+      statement.bind(nowMs, at: 2)
+      if let owner { statement.bind(owner, at: 3) }
+      try statement.run()
+    } catch {
+      throw .store(error)
+    }
+    // 2^32 enrolments: the table can take no more.
+    guard let index = UInt32(exactly: connection.lastInsertRowID) else { throw .store(.full(code: 0)) }
+    return index
+  }
+
+  private func run(_ sql: String, _ numbers: Int64...) throws(RegistryError) {
+    do throws(StoreError) {
+      let statement = try SQLiteStatement(connection, sql)
+      for (i, number) in numbers.enumerated() { statement.bind(number, at: Int32(i) + 1) }
+      try statement.run()
+    } catch {
+      throw .store(error)
+    }
+  }
+}

@@ -1,0 +1,425 @@
+package import GateCore
+
+/// What became of the records of one commit, or of all since the file was made. Each record counts once.
+package struct SinkCounts: Equatable, Sendable {
+  /// Fixes that became a row of `fix`.
+  package var stored = 0
+  /// Records of any kind whose row was there already: read again after a crash.
+  package var alreadyStored = 0
+  package var held = 0
+  package var refused = 0
+  package var gaps = 0
+  /// Records that could not be read or stored, and those that the journal has lost.
+  package var setAside = 0
+
+  package init() {}
+
+  static func += (a: inout SinkCounts, b: SinkCounts) {
+    a.stored += b.stored
+    a.alreadyStored += b.alreadyStored
+    a.held += b.held
+    a.refused += b.refused
+    a.gaps += b.gaps
+    a.setAside += b.setAside
+  }
+}
+
+/// The default sink: journal records into one SQLite file, which anybody may read meanwhile (WAL). Schema: `FixTable`.
+///
+/// Rows and cursor go in one transaction. `write` only buffers, `commit` writes all in the order of the key, since
+/// neighbours in the file then are neighbours in time. A commit that throws has written nothing and keeps the buffer:
+/// call it again.
+package struct SQLiteSink: ~Copyable {
+  package struct Options: Sendable {
+    /// Only for a new file.
+    package var pageBytes = 4_096
+    package var cacheBytes = 64 << 20
+    /// Journal bytes after which the write-ahead log is moved into the file.
+    package var checkpointBytes = 64 << 20
+    /// Held and refused records are kept for this long, by the gateway's clock,
+    package var quarantineMs: Int64 = 30 * 86_400_000
+    /// and at most this many of each.
+    package var quarantineRowsMax: Int64 = 100_000
+    package var busyMs: Int32 = 5_000
+
+    package init() {}
+  }
+
+  /// LSN of the next record to read, as committed. 0 for a new file.
+  package private(set) var cursor: UInt64
+  /// All below survives a power cut. 0 until the first `makeDurable`: what an earlier run left is not known to be synced.
+  package private(set) var durableCursor: UInt64 = 0
+  /// Of all commits since the file was made.
+  package private(set) var totals: SinkCounts
+
+  private let connection: SQLiteConnection
+  private let directory: String
+  private let options: Options
+  private let statements: SinkStatements
+  private let inserter = RowInserter()
+
+  /// The records of the commit to come, one behind the other.
+  private var bytes: [UInt8] = []
+  private var fixes: [Entry] = []
+  private var others: [Entry] = []
+  private var asides: [Aside] = []
+  /// LSN behind the last buffered record; `nil` before the first record of a new file.
+  private var expected: UInt64?
+  private var names = RegistrySnapshot.empty
+  /// Devices whose names are in the file, by index.
+  private var named: [Bool] = []
+  private var bytesSinceCheckpoint = 0
+  private var newestReceiveMs = Int64.min
+  private var prunedAtMs = Int64.min
+  private var syncFailed = false
+  private var directorySynced = false
+
+  private struct Entry: BitwiseCopyable {
+    /// Device above stream.
+    var key: UInt64
+    var sequence: UInt64
+    var lsn: UInt64
+    /// Position in `bytes`.
+    var at: Int
+  }
+
+  private struct Aside {
+    var lsn: UInt64
+    /// `nil`: up to the next record that can be read.
+    var count: Int?
+    var reason: String
+    var range: Range<Int>
+  }
+
+  /// Opens the file, creating it (mode 0600) or bringing it to today's schema.
+  package init(path: String, options: Options = Options()) throws(StoreError) {
+    let connection = try SQLiteSink.open(path, options)
+    let statements = try SinkStatements(connection)
+    let state = try SQLiteStatement(
+      connection, "SELECT next_lsn, stored, already_stored, held, refused, gaps, set_aside FROM cursor")
+    var totals = SinkCounts()
+    var position: UInt64?
+    if try state.step() {
+      position = UInt64(bitPattern: state.int64(0))
+      totals.stored = Int(state.int64(1))
+      totals.alreadyStored = Int(state.int64(2))
+      totals.held = Int(state.int64(3))
+      totals.refused = Int(state.int64(4))
+      totals.gaps = Int(state.int64(5))
+      totals.setAside = Int(state.int64(6))
+    }
+    cursor = position ?? 0
+    expected = position
+    self.totals = totals
+    self.statements = statements
+    self.options = options
+    directory = Directory.parent(of: path)
+    self.connection = connection
+  }
+
+  private static func open(_ path: String, _ options: Options) throws(StoreError) -> SQLiteConnection {
+    let connection = try SQLiteConnection(path: path, access: .create, busyMs: options.busyMs)
+    try connection.checkVersion(supported: FixTable.migrations.count)
+    // Checkpoints are our own: SQLite's automatic ones swallow their errors, and a failed sync must be known.
+    try connection.execute(
+      """
+      PRAGMA page_size = \(options.pageBytes); PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
+      PRAGMA cache_size = -\(options.cacheBytes / 1_024); PRAGMA wal_autocheckpoint = 0;
+      PRAGMA journal_size_limit = \(2 * options.checkpointBytes)
+      """)
+    try connection.migrate(FixTable.migrations)
+    return connection
+  }
+
+  /// Bounds the file, in pages; more is `.full`, as on a full disk.
+  package mutating func limit(pages: Int) throws(StoreError) {
+    try connection.execute("PRAGMA max_page_count = \(pages)")
+  }
+
+  // MARK: Buffering
+
+  /// Buffers records of one journal batch. Those below the cursor or buffered already are passed over; a hole in the
+  /// LSNs is set aside as lost.
+  ///
+  /// - Parameter records: where the batch's records lie in `bytes`; they are copied.
+  /// - Parameter skip: records at the front to pass over.
+  /// - Parameter firstLSN: of the first record in `records`, the skipped ones included. Each record has one LSN.
+  package mutating func write(
+    _ bytes: Span<UInt8>, records: Range<Int>, skip: Int, firstLSN: UInt64, names: RegistrySnapshot
+  ) throws(StoreError) {
+    self.names = names
+    var at = records.lowerBound
+    var lsn = firstLSN
+    let start = firstLSN + UInt64(skip)
+    if expected == nil { expected = start }
+    let wanted = max(start, expected ?? start)
+    let bytes = bytes.extracting(first: records.upperBound)
+    while at < records.upperBound {
+      let record: Record
+      let end: Int
+      do throws(RecordError) {
+        (record, end) = try Record.read(bytes, at: at)
+      } catch {
+        // Its length cannot be trusted either: all up to the end of the batch goes aside.
+        if lsn >= wanted { reach(lsn) }
+        let copy = append(bytes, at..<records.upperBound)
+        asides.append(Aside(lsn: max(lsn, wanted), count: nil, reason: "unreadable", range: copy))
+        expected = max(lsn, wanted)
+        return
+      }
+      if lsn >= wanted {
+        reach(lsn)
+        let copy = append(bytes, at..<end)
+        take(record, lsn, copy)
+        expected = lsn + 1
+      }
+      lsn += 1
+      at = end
+    }
+  }
+
+  private mutating func take(_ record: Record, _ lsn: UInt64, _ copy: Range<Int>) {
+    newestReceiveMs = max(newestReceiveMs, record.receiveTimeMs)
+    guard record.fix.sequence <= Limits.sequenceMax else {
+      asides.append(Aside(lsn: lsn, count: 1, reason: "sequence above 2^62", range: copy))
+      return
+    }
+    let entry = Entry(
+      key: UInt64(record.device) << 32 | UInt64(record.stream), sequence: record.fix.sequence, lsn: lsn, at: copy.lowerBound)
+    if record.kind == .fix { fixes.append(entry) } else { others.append(entry) }
+  }
+
+  /// Settles how many records lie between the last buffered one and `lsn`.
+  private mutating func reach(_ lsn: UInt64) {
+    guard let expected, lsn > expected else { return }
+    if let last = asides.last, last.count == nil {
+      asides[asides.count - 1].count = Int(lsn - last.lsn)
+    } else {
+      asides.append(Aside(lsn: expected, count: Int(lsn - expected), reason: "lost by the journal", range: 0..<0))
+    }
+    self.expected = lsn
+  }
+
+  private mutating func append(_ source: Span<UInt8>, _ range: Range<Int>) -> Range<Int> {
+    let start = bytes.count
+    unsafe source.extracting(range).withUnsafeBufferPointer { unsafe bytes.append(contentsOf: $0) }
+    return start..<bytes.count
+  }
+
+  // MARK: Committing
+
+  /// Writes what is buffered and the cursor in one transaction. Survives kill -9, but not yet a power cut.
+  ///
+  /// - Parameter nextLSN: behind the last record of the last `write`.
+  /// - Throws: nothing was written, the buffer stays; try again.
+  package mutating func commit(nextLSN: UInt64) throws(StoreError) -> SinkCounts {
+    if expected == nil { expected = nextLSN }
+    reach(nextLSN)
+    precondition(nextLSN >= cursor, "a cursor never goes back")
+    fixes.sort { ($0.key, $0.sequence) < ($1.key, $1.sequence) }
+    var counts = SinkCounts()
+    var newlyNamed: [Int] = []
+    try connection.begin()
+    do throws(StoreError) {
+      try insertFixes(&counts)
+      for entry in others { try insertOther(entry, &counts) }
+      for aside in asides { try setAside(aside, &counts) }
+      newlyNamed = try insertNames()
+      try prune()
+      var sum = totals
+      sum += counts
+      try statements.setCursor(nextLSN, sum)
+      try connection.commit()
+    } catch {
+      connection.rollBack()
+      throw error
+    }
+    totals += counts
+    cursor = nextLSN
+    for device in newlyNamed { mark(device) }
+    bytesSinceCheckpoint += bytes.count
+    if newestReceiveMs > prunedAtMs { prunedAtMs = newestReceiveMs }
+    forget()
+    // The rows are in: trouble with the log is not theirs. `makeDurable` will hear of a disk that cannot sync.
+    if bytesSinceCheckpoint >= options.checkpointBytes { try? checkpoint() }
+    return counts
+  }
+
+  private mutating func insertFixes(_ counts: inout SinkCounts) throws(StoreError) {
+    var newest: (record: Record, position: LatestPosition)?
+    let before = connection.totalChanges
+    var refused = 0
+    var latestChanges = 0
+    for entry in fixes {
+      let record = SQLiteSink.reread(bytes.span, entry.at)
+      do throws(RowInserter.Failure) {
+        try inserter.insert(record, from: bytes.span, into: connection)
+      } catch {
+        let reason: String
+        switch error {
+        case .unreadable: reason = "attributes or work unreadable"
+        case .store(.sqlite(let code)) where SQLiteConnection.concernsOneRow(code): reason = "SQLite \(code)"
+        case .store(let error): throw error
+        }
+        refused += 1
+        let range = entry.at..<entry.at + Int(bytes.span.load32(at: entry.at))
+        var aside = SinkCounts()
+        let beforeAside = connection.totalChanges
+        try setAside(Aside(lsn: entry.lsn, count: 1, reason: reason, range: range), &aside)
+        latestChanges += connection.totalChanges - beforeAside
+        counts.setAside += aside.setAside
+        continue
+      }
+      guard let position = LatestPosition(record) else { continue }
+      if let known = newest, known.record.device != record.device {
+        let beforeLatest = connection.totalChanges
+        try statements.moveLatest(known.record)
+        latestChanges += connection.totalChanges - beforeLatest
+        newest = (record, position)
+      } else if let known = newest, known.position.fixTimeMs > position.fixTimeMs {
+        continue
+      } else {
+        newest = (record, position)
+      }
+    }
+    let inserted = connection.totalChanges - before - latestChanges
+    counts.stored += inserted
+    counts.alreadyStored += fixes.count - refused - inserted
+    if let newest { try statements.moveLatest(newest.record) }
+  }
+
+  private func insertOther(_ entry: Entry, _ counts: inout SinkCounts) throws(StoreError) {
+    let record = SQLiteSink.reread(bytes.span, entry.at)
+    let isNew: Bool
+    switch record.kind {
+    case .fix: preconditionFailure("fixes are not among the others")
+    case .held:
+      let length = Int(bytes.span.load32(at: entry.at))
+      isNew = try statements.quarantine(record, bytes.span.extracting(entry.at..<entry.at + length), connection)
+      if isNew { counts.held += 1 }
+    case .refused:
+      isNew = try statements.refuse(record, connection)
+      if isNew { counts.refused += 1 }
+    case .gap:
+      isNew = try statements.insertGap(record, connection)
+      if isNew { counts.gaps += 1 }
+    }
+    if !isNew { counts.alreadyStored += 1 }
+  }
+
+  private func setAside(_ aside: Aside, _ counts: inout SinkCounts) throws(StoreError) {
+    // Without anything behind it to say how many there were, it counts as one.
+    let count = aside.count ?? 1
+    try statements.setAside(lsn: aside.lsn, count: count, reason: aside.reason, bytes.span.extracting(aside.range))
+    counts.setAside += count
+  }
+
+  /// Copies the names of devices not seen before, so that the file explains itself. Names never change.
+  /// - Returns: the devices whose names are in the file if the transaction succeeds.
+  private func insertNames() throws(StoreError) -> [Int] {
+    var done: [Int] = []
+    var last: UInt32 = 0
+    for entry in fixes {
+      let device = UInt32(entry.key >> 32)
+      if device == last { continue }
+      last = device
+      try insertName(device, &done)
+    }
+    for entry in others { try insertName(UInt32(entry.key >> 32), &done) }
+    // Subjects come and go: whoever carries a device of this batch.
+    var lastSubject: UInt32 = 0
+    for entry in fixes {
+      let subject = bytes.span.load32(at: entry.at + 16)
+      if subject == lastSubject { continue }
+      lastSubject = subject
+      let name = names.subjectName(subject)
+      if !name.isEmpty { try statements.nameSubject(subject, name) }
+    }
+    return done
+  }
+
+  private func insertName(_ device: UInt32, _ done: inout [Int]) throws(StoreError) {
+    let index = Int(device)
+    // A device that this snapshot does not know yet gets its name with its next fix.
+    guard index >= named.count || !named[index], names.knows(device: device), done.last != index else { return }
+    let tenant = names.tenant(ofDevice: device)
+    try statements.nameTenant(tenant, names.tenantName(tenant))
+    try statements.nameDevice(device, tenant, names.externalID(ofDevice: device))
+    done.append(index)
+  }
+
+  private mutating func mark(_ device: Int) {
+    while named.count <= device { named.append(false) }
+    named[device] = true
+  }
+
+  /// Deletes what quarantine has kept for long enough; ids ascend, so the count is bounded by them.
+  private func prune() throws(StoreError) {
+    if !others.isEmpty { try statements.pruneByCount(options.quarantineRowsMax) }
+    guard newestReceiveMs > prunedAtMs else { return }
+    try statements.pruneByAge(before: newestReceiveMs.subtractingReportingOverflow(options.quarantineMs).partialValue)
+  }
+
+  private mutating func forget() {
+    bytes.removeAll(keepingCapacity: true)
+    fixes.removeAll(keepingCapacity: true)
+    others.removeAll(keepingCapacity: true)
+    asides.removeAll(keepingCapacity: true)
+  }
+
+  private static func reread(_ bytes: Span<UInt8>, _ at: Int) -> Record {
+    guard let record = try? Record.read(bytes, at: at).record else {
+      preconditionFailure("a record that was read once can be read again")
+    }
+    return record
+  }
+
+  // MARK: Durability
+
+  /// Makes all commits survive a power cut; then `durableCursor` is `cursor`, and the journal below may go.
+  ///
+  /// With synchronous = NORMAL a commit reaches the page cache only. A checkpoint alone is no proof: it succeeds without
+  /// syncing anything while a reader pins the log just where the last checkpoint ended. A commit with synchronous = FULL
+  /// always syncs the log, and with it every commit before; so one is made here, which changes a counter, since a
+  /// transaction that changes no page is not written. Then a checkpoint, which keeps the log short.
+  ///
+  /// - Throws: the durable cursor stays. After a sync that failed it stays until the file is opened anew: the kernel may
+  ///   have dropped the pages, and a later sync that succeeds would prove nothing about them.
+  package mutating func makeDurable() throws(StoreError) {
+    if durableCursor == cursor, bytesSinceCheckpoint == 0, directorySynced { return }
+    if syncFailed { throw .io(code: 0) }
+    if !directorySynced {
+      do { try Directory(directory).sync() } catch { throw .io(code: 0) }
+      directorySynced = true
+    }
+    try connection.execute("PRAGMA synchronous = FULL")
+    do throws(StoreError) {
+      try connection.begin()
+      try statements.countSync(cursor, totals)
+      try connection.commit()
+    } catch {
+      connection.rollBack()
+      try connection.execute("PRAGMA synchronous = NORMAL")
+      if case .io = error { syncFailed = true }
+      throw error
+    }
+    try connection.execute("PRAGMA synchronous = NORMAL")
+    durableCursor = cursor
+    try checkpoint()
+  }
+
+  private mutating func checkpoint() throws(StoreError) {
+    do throws(StoreError) {
+      try connection.checkpoint()
+      bytesSinceCheckpoint = 0
+    } catch {
+      switch error {
+      case .locked: break
+      case .io:
+        syncFailed = true
+        throw error
+      default: throw error
+      }
+    }
+  }
+}

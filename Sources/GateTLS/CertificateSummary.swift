@@ -1,0 +1,50 @@
+import COpenSSL
+import Glibc
+
+/// What an operator is told about a certificate.
+package struct CertificateSummary: Equatable, Sendable {
+  /// Seconds since 1970-01-01 UTC.
+  package var validFromS: Int64
+  package var validUntilS: Int64
+  /// SHA-256 of the DER.
+  package var fingerprint: [UInt8]
+
+  /// The first certificate of `pem`, which is the leaf.
+  /// - Throws: `.malformed(.certificate)`.
+  package static func leaf(of pem: [UInt8]) throws(TLSError) -> CertificateSummary {
+    var summary: CertificateSummary? = nil
+    try PEM.forEachCertificate(in: pem, as: .certificate) { certificate throws(TLSError) in
+      guard summary == nil else { return }
+      summary = try CertificateSummary(certificate)
+    }
+    guard let summary else { throw .malformed(.certificate, code: 0) }
+    return summary
+  }
+
+  /// Whole days until the certificate ends, rounded down; negative once it has.
+  package func daysLeft(nowS: Int64) -> Int64 {
+    let (left, overflow) = validUntilS.subtractingReportingOverflow(nowS)
+    guard !overflow else { return validUntilS < 0 ? .min / 86_400 : .max / 86_400 }
+    return left >= 0 ? left / 86_400 : -((-(left + 1)) / 86_400) - 1
+  }
+
+  private init(_ certificate: borrowing CertificateHandle) throws(TLSError) {
+    ErrorQueue.clear()
+    guard let from = unsafe CertificateSummary.seconds(X509_get0_notBefore(certificate.raw)),
+      let until = unsafe CertificateSummary.seconds(X509_get0_notAfter(certificate.raw))
+    else { throw .malformed(.certificate, code: ErrorQueue.drain()) }
+    validFromS = from
+    validUntilS = until
+    var digest = [UInt8](repeating: 0, count: Digest.sha256Bytes)
+    guard unsafe X509_digest(certificate.raw, EVP_sha256(), &digest, nil) == 1 else {
+      throw .library(code: ErrorQueue.drain())
+    }
+    fingerprint = digest
+  }
+
+  private static func seconds(_ time: UnsafePointer<ASN1_TIME>?) -> Int64? {
+    var broken = unsafe tm()
+    guard unsafe ASN1_TIME_to_tm(time, &broken) == 1 else { return nil }
+    return Int64(unsafe timegm(&broken))
+  }
+}

@@ -1,0 +1,77 @@
+package import GateCore
+
+/// All that an operator can set. Paths are absolute or relative to the configuration file's folder.
+package struct Configuration: Equatable, Sendable {
+  package struct Listen: Equatable, Sendable {
+    /// `host:port`, `[address]:port`; port 0 takes a free one.
+    package var tls = ["0.0.0.0:7443", "[::]:7443"]
+  }
+
+  package struct TLS: Equatable, Sendable {
+    package var certificate = "server.crt"
+    package var key = "server.key"
+    /// 80 random bytes; without them a restart makes every device do a full handshake.
+    package var ticketKeys = "ticket.keys"
+    package var allowTLS12 = false
+  }
+
+  package struct Data: Equatable, Sendable {
+    package var directory = "data"
+    /// Dense device indexes that the limiter has room for.
+    package var devicesMax = 100_000
+  }
+
+  package struct Limiter: Equatable, Sendable {
+    package var perSecond: UInt64
+    package var burst: UInt64
+    package var gcra: GCRA { GCRA(perSecond: perSecond, burst: burst) }
+  }
+
+  package struct Limiting: Equatable, Sendable {
+    package var connectionsMax = 10_000
+    package var handshakeTimeoutS = 30
+    package var idleTimeoutS = 1_800
+    /// Charged before a frame is decoded, per connection.
+    package var frames = Limiter(perSecond: 1_000, burst: 4_000)
+    package var live = Limiter(perSecond: 50, burst: 2_000)
+    package var backlog = Limiter(perSecond: 50_000, burst: 50_000)
+    package var panic = Limiter(perSecond: 1, burst: 100)
+    /// Fixes of backlog that a device may have unacked.
+    package var backlogWindow = 6_000
+  }
+
+  package struct Journal: Equatable, Sendable {
+    package var segmentBytes = 64 << 20
+    /// Above this nothing is taken until a sink has caught up.
+    package var bytesMax = 8 << 30
+    package var commitIntervalUs = 2_000
+    package var checkpointIntervalS = 30
+  }
+
+  package struct Normalising: Equatable, Sendable {
+    package var futureToleranceS = 120
+  }
+
+  package struct SQLite: Equatable, Sendable {
+    package var file = "fixes.db"
+    /// Rows in one transaction at most.
+    package var batchRows = 50_000
+    /// Time between transactions at least, while little is to be stored.
+    package var intervalMs = 200
+    package var quarantineDays = 30
+    package var quarantineRows = 1_000_000
+  }
+
+  /// Threads that serve connections; 0 = one a core.
+  package var workers = 0
+  package var listen = Listen()
+  package var tls = TLS()
+  package var data = Data()
+  package var limits = Limiting()
+  package var journal = Journal()
+  package var normalising = Normalising()
+  package var sqlite = SQLite()
+  package var logLevel = "info"
+
+  package init() {}
+}

@@ -1,0 +1,129 @@
+/// One setting as it stands in the file: its path, what it means, and how its text becomes a value.
+package struct ConfigurationKey: Sendable {
+  /// `section.name`, as nested in the file. The environment overrides it as `FIXGATE_SECTION_NAME`.
+  package let path: String
+  package let comment: String
+  /// What a value must be, for messages.
+  package let expects: String
+  package let isList: Bool
+  /// - Returns: false if a value does not do.
+  package let set: @Sendable (inout Configuration, [String]) -> Bool
+  package let get: @Sendable (Configuration) -> [String]
+
+  package var environmentName: String {
+    "FIXGATE_" + path.uppercased().map { $0 == "." ? "_" : String($0) }.joined()
+  }
+}
+
+extension ConfigurationKey {
+  private static func text(
+    _ path: String, _ comment: String, _ at: any WritableKeyPath<Configuration, String> & Sendable,
+    expects: String = "a path", allowed: [String]? = nil
+  ) -> ConfigurationKey {
+    ConfigurationKey(
+      path: path, comment: comment, expects: allowed.map { "one of " + $0.joined(separator: ", ") } ?? expects,
+      isList: false,
+      set: { configuration, values in
+        guard values.count == 1, !values[0].isEmpty, allowed?.contains(values[0]) ?? true else { return false }
+        configuration[keyPath: at] = values[0]
+        return true
+      },
+      get: { [$0[keyPath: at]] })
+  }
+
+  private static func number<T: FixedWidthInteger & Sendable>(
+    _ path: String, _ comment: String, _ at: any WritableKeyPath<Configuration, T> & Sendable, _ range: ClosedRange<T>
+  ) -> ConfigurationKey {
+    ConfigurationKey(
+      path: path, comment: comment, expects: "a whole number from \(range.lowerBound) to \(range.upperBound)",
+      isList: false,
+      set: { configuration, values in
+        guard values.count == 1, let value = T(values[0].filter { $0 != "_" }), range.contains(value) else { return false }
+        configuration[keyPath: at] = value
+        return true
+      },
+      get: { ["\($0[keyPath: at])"] })
+  }
+
+  private static func flag(
+    _ path: String, _ comment: String, _ at: any WritableKeyPath<Configuration, Bool> & Sendable
+  ) -> ConfigurationKey {
+    ConfigurationKey(
+      path: path, comment: comment, expects: "true or false", isList: false,
+      set: { configuration, values in
+        guard values == ["true"] || values == ["false"] else { return false }
+        configuration[keyPath: at] = values == ["true"]
+        return true
+      },
+      get: { ["\($0[keyPath: at])"] })
+  }
+
+  private static func list(
+    _ path: String, _ comment: String, _ at: any WritableKeyPath<Configuration, [String]> & Sendable, expects: String
+  ) -> ConfigurationKey {
+    ConfigurationKey(
+      path: path, comment: comment, expects: expects, isList: true,
+      set: { configuration, values in
+        guard !values.isEmpty, !values.contains("") else { return false }
+        configuration[keyPath: at] = values
+        return true
+      },
+      get: { $0[keyPath: at] })
+  }
+
+  /// Every key, in the order of the file that `fixgate init` writes.
+  package static let all: [ConfigurationKey] = [
+    list(
+      "listen.tls", "Addresses for TLS over TCP. Port 0 takes a free port, told in the line 'ready'.", \.listen.tls,
+      expects: "host:port or [address]:port"),
+    text("tls.certificate", "Certificate chain, PEM, leaf first.", \.tls.certificate),
+    text("tls.key", "Its private key, PEM.", \.tls.key),
+    text(
+      "tls.ticket_keys", "80 random bytes: with them devices reconnect cheaply after a restart too.", \.tls.ticketKeys),
+    flag("tls.allow_tls12", "Accept TLS 1.2 from old modems.", \.tls.allowTLS12),
+    text("data.directory", "Journal, registry, store, control socket. One gateway at a time.", \.data.directory),
+    number("data.devices_max", "Devices that may ever be enrolled; 24 bytes each.", \.data.devicesMax, 1...10_000_000),
+    number("workers", "Threads that serve connections; 0 = one a core.", \.workers, 0...256),
+    number(
+      "limits.connections_max", "Connections at a time; one more is closed at once.", \.limits.connectionsMax,
+      1...1_000_000),
+    number(
+      "limits.handshake_timeout_s", "From accept to hello. Satellite modems need 24.", \.limits.handshakeTimeoutS,
+      1...600),
+    number("limits.idle_timeout_s", "Without a byte from the device.", \.limits.idleTimeoutS, 1...86_400),
+    number("limits.frames_per_second", "Frames a connection, before decoding.", \.limits.frames.perSecond, 1...1_000_000),
+    number("limits.frames_burst", "Frames that may come at once.", \.limits.frames.burst, 1...1_000_000),
+    number("limits.live_per_second", "Live fixes a device.", \.limits.live.perSecond, 1...1_000_000),
+    number("limits.live_burst", "Live fixes that may come at once.", \.limits.live.burst, 1_024...10_000_000),
+    number("limits.backlog_per_second", "Backlog fixes a device.", \.limits.backlog.perSecond, 1...10_000_000),
+    number("limits.backlog_burst", "Backlog fixes that may come at once.", \.limits.backlog.burst, 1_024...10_000_000),
+    number("limits.panic_per_second", "Panic fixes a device.", \.limits.panic.perSecond, 1...1_000),
+    number("limits.panic_burst", "Panic fixes that may come at once.", \.limits.panic.burst, 1...10_000),
+    number(
+      "limits.backlog_window", "Backlog fixes that a device may have unacked.", \.limits.backlogWindow, 60...1_000_000),
+    number(
+      "journal.segment_bytes", "Size of a journal file.", \.journal.segmentBytes, (1 << 22)...(1 << 32)),
+    number(
+      "journal.bytes_max", "Above this nothing is taken until the store has caught up.", \.journal.bytesMax,
+      (1 << 24)...(1 << 50)),
+    number(
+      "journal.commit_interval_us",
+      "Under load one sync serves all fixes of this time; a lone fix does not wait for it.", \.journal.commitIntervalUs,
+      0...1_000_000),
+    number(
+      "journal.checkpoint_interval_s", "How often the dedupe marks are written, so that a start reads little.",
+      \.journal.checkpointIntervalS, 1...3_600),
+    number(
+      "normalise.future_tolerance_s", "A fix further ahead of the gateway's clock is held.",
+      \.normalising.futureToleranceS, 0...86_400),
+    text("sqlite.file", "The store, in data.directory unless it is an absolute path.", \.sqlite.file),
+    number("sqlite.batch_rows", "Rows in one transaction at most.", \.sqlite.batchRows, 100...1_000_000),
+    number(
+      "sqlite.interval_ms", "Time between transactions while little comes.", \.sqlite.intervalMs, 1...60_000),
+    number("sqlite.quarantine_days", "How long held fixes are kept.", \.sqlite.quarantineDays, 1...3_650),
+    number("sqlite.quarantine_rows", "How many held fixes are kept.", \.sqlite.quarantineRows, 1...100_000_000),
+    text(
+      "log.level", "Least severe message that is logged.", \.logLevel,
+      allowed: ["trace", "debug", "info", "notice", "warning", "error", "critical"]),
+  ]
+}

@@ -1,0 +1,275 @@
+import GateCore
+import Testing
+
+/// Builds what a worker would send.
+func recordsMessage(
+  _ session: SessionID, device: UInt32, stream: UInt32, sequences: [UInt64], low: UInt64 = 0,
+  change: (inout Record) -> Void = { _ in }
+) -> [UInt8] {
+  var message = WorkerMessage(kind: .records, session: session, device: device, stream: stream)
+  message.count = UInt32(sequences.count)
+  message.low = low
+  var bytes = [UInt8](repeating: 0, count: WorkerMessage.headerBytes + sequences.count * 256)
+  var out = bytes.mutableSpan
+  message.write(into: &out)
+  var at = WorkerMessage.headerBytes
+  for sequence in sequences {
+    var record = Record()
+    record.device = device
+    record.stream = stream
+    record.fix.sequence = sequence
+    record.fix.present = [.time, .position]
+    record.fix.fixTimeMs = Int64(1_000 * sequence)
+    record.fix.latitudeE7 = Int32(sequence)
+    change(&record)
+    at = record.write(into: &out, at: at, from: Span())
+  }
+  bytes.removeLast(bytes.count - at)
+  return bytes
+}
+
+func helloMessage(
+  _ session: SessionID, device: UInt32, stream: UInt32, next: UInt64, low: UInt64 = 0
+) -> [UInt8] {
+  var message = WorkerMessage(kind: .hello, session: session, device: device, stream: stream)
+  message.next = next
+  message.low = low
+  var bytes = [UInt8](repeating: 0, count: WorkerMessage.headerBytes)
+  var out = bytes.mutableSpan
+  message.write(into: &out)
+  return bytes
+}
+
+private func makeCore(_ devices: DeviceTable = DeviceTable()) -> SequencerCore {
+  SequencerCore(
+    devices: devices, workers: 2, batchCapacity: 2 * Limits.messageBytesMax, random: SeededRandom(seed: 1))
+}
+
+extension SequencerCore {
+  fileprivate mutating func take(_ bytes: [UInt8], from worker: Int = 0) {
+    take(bytes.span, from: worker, receiveTimeMs: 1)
+  }
+
+  fileprivate mutating func drainReplies() -> [SequencerReply] {
+    // A reply survives its encoding.
+    let result = replies.map { entry in
+      var bytes = [UInt8](repeating: 0, count: entry.reply.encodedBytes)
+      var out = bytes.mutableSpan
+      entry.reply.write(into: &out)
+      return SequencerReply(reading: bytes.span)
+    }
+    clearReplies()
+    return result
+  }
+
+  /// The sequences in the batch, in order.
+  fileprivate func batchRecordsList() -> [Record] {
+    var result: [Record] = []
+    var at = 0
+    while at < batchBytes {
+      guard let (record, end) = try? Record.read(batch.span, at: at) else { break }
+      result.append(record)
+      at = end
+    }
+    return result
+  }
+}
+
+@Suite struct SequencerCoreTests {
+  private let session = SessionID(slot: 3, generation: 1)
+
+  @Test func acksOnlyWhatIsDurable() {
+    var core = makeCore()
+    core.take(helloMessage(session, device: 0, stream: 9, next: 4))
+    #expect(core.drainReplies().map(\.kind) == [.welcome])
+    core.take(recordsMessage(session, device: 0, stream: 9, sequences: [1, 2, 3]))
+    core.take(recordsMessage(session, device: 0, stream: 9, sequences: [5, 2]))
+    #expect(core.drainReplies().isEmpty)
+    #expect(core.batchFixes == 4)
+    core.commitSucceeded()
+    let acks = core.drainReplies()
+    #expect(acks.count == 1)
+    #expect(acks[0].kind == .ack && acks[0].through == 3 && acks[0].answers == 2)
+    #expect(acks[0].rangeCount == 1 && acks[0].ranges[0] == .init(first: 5, last: 5))
+    #expect(core.counts.duplicate == 1 && core.counts.journaled == 4 && core.counts.taken == 5)
+    #expect(core.devices.latestPosition(of: 0)?.fixTimeMs == 5_000)
+  }
+
+  /// The promise of the issue: a resend of a fix whose first write failed is stored, not called a duplicate.
+  @Test func aFailedWriteForgets() {
+    var core = makeCore()
+    core.take(helloMessage(session, device: 0, stream: 9, next: 2))
+    core.take(recordsMessage(session, device: 0, stream: 9, sequences: [1]))
+    core.commitFailed(retryAfterMs: 700)
+    let refusal = core.drainReplies().last!
+    #expect(refusal.kind == .refusal && refusal.refusal == .storageUnavailable && refusal.retryAfterMs == 700)
+    #expect(core.devices.latestPosition(of: 0) == nil)
+    core.take(recordsMessage(session, device: 0, stream: 9, sequences: [1]))
+    #expect(core.batchFixes == 1)
+    core.commitSucceeded()
+    #expect(core.drainReplies().last!.through == 1)
+    #expect(core.counts.duplicate == 0 && core.counts.refusedStorage == 1 && core.counts.journaled == 1)
+  }
+
+  @Test func aFrameOfDuplicatesIsAckedToo() {
+    var core = makeCore()
+    core.take(helloMessage(session, device: 0, stream: 9, next: 2))
+    core.take(recordsMessage(session, device: 0, stream: 9, sequences: [1]))
+    core.commitSucceeded()
+    core.clearReplies()
+    core.take(recordsMessage(session, device: 0, stream: 9, sequences: [1]))
+    #expect(core.batchBytes == 0 && core.hasWaiters)
+    core.commitSucceeded()
+    #expect(core.drainReplies().map(\.through) == [1])
+  }
+
+  @Test func aCounterSetBackGetsAFreshStreamAndSwallowsNothing() {
+    var core = makeCore()
+    core.take(helloMessage(session, device: 0, stream: 9, next: 6))
+    core.take(recordsMessage(session, device: 0, stream: 9, sequences: [1, 2, 3, 4, 5]))
+    core.commitSucceeded()
+    core.clearReplies()
+    let clone = SessionID(slot: 4, generation: 1)
+    core.take(helloMessage(clone, device: 0, stream: 9, next: 5))
+    core.take(recordsMessage(clone, device: 0, stream: 9, sequences: [1, 2]))
+    let replies = core.drainReplies()
+    #expect(replies.map(\.refusal) == [.streamReused, .streamReused])
+    #expect(replies[0].stream != 9 && replies[0].stream != 0)
+    #expect(core.counts.refusedStream == 2 && core.counts.duplicate == 0)
+    core.take(helloMessage(clone, device: 0, stream: replies[0].stream, next: 3))
+    core.take(recordsMessage(clone, device: 0, stream: replies[0].stream, sequences: [1, 2]))
+    core.commitSucceeded()
+    #expect(core.drainReplies().last!.through == 2)
+    #expect(core.counts.journaled == 7)
+  }
+
+  @Test func oldestHeldClosesTheHolesBelow() {
+    var core = makeCore()
+    core.take(helloMessage(session, device: 0, stream: 9, next: 100))
+    core.take(recordsMessage(session, device: 0, stream: 9, sequences: [4, 5, 9]))
+    core.take(recordsMessage(session, device: 0, stream: 9, sequences: [12], low: 11))
+    let gaps = core.batchRecordsList().filter { $0.kind == .gap }
+    #expect(gaps.map(\.fix.sequence) == [1, 6, 10] && gaps.map(\.fix.fixTimeMs) == [3, 3, 1])
+    #expect(core.batchRecords == 7 && core.batchFixes == 4)
+    core.commitSucceeded()
+    let ack = core.drainReplies().last!
+    #expect(ack.through == 10 && ack.ranges[0] == .init(first: 12, last: 12))
+  }
+
+  @Test func moreHolesThanTheBoundAreRefusedByName() {
+    var core = makeCore()
+    core.take(helloMessage(session, device: 0, stream: 9, next: 1_000))
+    let sequences = (0..<UInt64(Limits.rangesPerStreamMax + 3)).map { 2 + 2 * $0 }
+    core.take(recordsMessage(session, device: 0, stream: 9, sequences: sequences))
+    #expect(core.counts.refusedGaps == 3 && core.batchFixes == Limits.rangesPerStreamMax)
+    let refusal = core.drainReplies().last!
+    #expect(refusal.kind == .refusal && refusal.refusal == .tooManyGaps && refusal.answers == 0)
+    #expect((0..<refusal.rangeCount).map { refusal.ranges[$0].first } == Array(sequences.suffix(3)))
+    core.commitSucceeded()
+    core.take(recordsMessage(session, device: 0, stream: 9, sequences: [1, 3] + sequences.suffix(3).prefix(2)))
+    core.commitSucceeded()
+    #expect(core.counts.journaled == UInt64(Limits.rangesPerStreamMax + 4))
+  }
+
+  @Test func verdictsTravelWithTheAck() {
+    var core = makeCore()
+    core.take(helloMessage(session, device: 0, stream: 9, next: 10))
+    core.take(
+      recordsMessage(session, device: 0, stream: 9, sequences: [1, 2, 3, 4, 5]) { record in
+        if (2...3).contains(record.fix.sequence) {
+          record.kind = .held
+          record.code = Verdict.future.rawValue
+        }
+      })
+    core.commitSucceeded()
+    let ack = core.drainReplies().last!
+    #expect(ack.through == 5 && ack.judgementCount == 1)
+    #expect(ack.judgements[0] == VerdictRun(code: Verdict.future.rawValue, first: 2, count: 2))
+    #expect(core.devices.latestPosition(of: 0)?.fixTimeMs == 5_000)
+  }
+
+  @Test func aDeviceCannotUseStreamsWithoutEnd() {
+    var core = makeCore()
+    for stream in 0..<UInt32(Limits.streamsPerDeviceMax) {
+      core.take(helloMessage(session, device: 0, stream: stream, next: 1))
+    }
+    core.clearReplies()
+    core.take(helloMessage(session, device: 0, stream: 100_000, next: 1))
+    #expect(core.drainReplies().map(\.refusal) == [.tooManyStreams])
+  }
+
+  @Test func refusesWhileTheJournalCannotBeWritten() {
+    var core = makeCore()
+    core.take(helloMessage(session, device: 0, stream: 9, next: 2))
+    core.clearReplies()
+    core.storageRetryAfterMs = 1_500
+    core.take(recordsMessage(session, device: 0, stream: 9, sequences: [1]))
+    let refusal = core.drainReplies().last!
+    #expect(refusal.refusal == .storageUnavailable && refusal.retryAfterMs == 1_500 && core.batchBytes == 0)
+    core.storageRetryAfterMs = nil
+    core.take(recordsMessage(session, device: 0, stream: 9, sequences: [1]))
+    #expect(core.batchFixes == 1)
+  }
+
+  /// Random devices, sessions, resends and failed commits. The journal is an array; after each round a checkpoint with the
+  /// journal's rest must rebuild the same durable state.
+  @Test(arguments: Array(UInt64(1)...60))
+  func keepsTheEquationAndNoFixTwice(seed: UInt64) throws {
+    var random = SeededRandom(seed: seed)
+    var core = makeCore()
+    var journal: [Record] = []
+    var checkpoint = Checkpoint(lsn: 0, devices: DeviceTable()).encoded()
+    var sent: UInt64 = 0
+    for slot in 0..<UInt32(4) {
+      core.take(
+        helloMessage(SessionID(slot: slot, generation: 1), device: slot / 2, stream: 7, next: 1_000_000),
+        from: Int(slot % 2))
+    }
+    for _ in 0..<80 {
+      for _ in 0..<Int.random(in: 0...4, using: &random) {
+        let slot = UInt32.random(in: 0..<4, using: &random)
+        let first = UInt64.random(in: 1...200, using: &random)
+        let sequences = (0..<UInt64.random(in: 1...10, using: &random)).map { first + $0 }
+        core.take(
+          recordsMessage(SessionID(slot: slot, generation: 1), device: slot / 2, stream: 7, sequences: sequences),
+          from: Int(slot % 2))
+        sent += UInt64(sequences.count)
+      }
+      if Int.random(in: 0..<5, using: &random) == 0 {
+        core.commitFailed(retryAfterMs: 1)
+      } else {
+        journal += core.batchRecordsList()
+        core.commitSucceeded()
+      }
+      #expect(core.counts.taken == sent)
+      #expect(
+        core.counts.taken
+          == core.counts.duplicate + core.counts.refused + core.counts.journaled + UInt64(core.batchFixes))
+      for entry in core.replies where entry.reply.kind == .ack {
+        let device = entry.reply.session.slot / 2
+        let stored = Set(journal.filter { $0.device == device }.map(\.fix.sequence))
+        for sequence in 1..<(entry.reply.through + 1) { #expect(stored.contains(sequence), "seed \(seed)") }
+        for i in 0..<entry.reply.rangeCount {
+          for sequence in entry.reply.ranges[i].first...entry.reply.ranges[i].last {
+            #expect(stored.contains(sequence), "seed \(seed)")
+          }
+        }
+      }
+      core.clearReplies()
+      let old = try Checkpoint(decoding: checkpoint)
+      var rebuilt = old.devices
+      for record in journal[Int(old.lsn)...] { rebuilt.replay(record) }
+      for device in 0..<2 {
+        #expect(rebuilt.streamCount(of: device) <= 1)
+        if rebuilt.streamCount(of: device) == 1 {
+          #expect(rebuilt[device, 0].durable == core.devices[device, 0].durable, "seed \(seed)")
+        }
+      }
+      if Int.random(in: 0..<10, using: &random) == 0 {
+        checkpoint = Checkpoint(lsn: UInt64(journal.count), devices: core.devices).encoded()
+      }
+    }
+    let keys = journal.map { "\($0.device)/\($0.fix.sequence)" }
+    #expect(Set(keys).count == keys.count, "a fix was journaled twice, seed \(seed)")
+  }
+}
