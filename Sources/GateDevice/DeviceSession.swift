@@ -177,6 +177,7 @@ package struct DeviceSession: Sendable {
   /// When to call `nextFrame` next (or, at silence, to close) if nothing arrives before; `nil` without a connection.
   package var deadline: Instant? {
     guard isConnected, fatal == nil else { return nil }
+    if isClosing { return lastSent.advanced(byNs: options.silenceNs) }
     var next = lastSent.advanced(byNs: options.pingAfterNs)
     if let owedSince { next = min(next, owedSince.advanced(byNs: options.silenceNs)) }
     for each in delayed { next = min(next, each.until) }
@@ -204,15 +205,12 @@ extension DeviceSession {
     return hello
   }
 
-  private func isGathering(at now: Instant) -> Bool {
-    guard let gatheringSince, options.lane != .panic else { return false }
-    return now.since(gatheringSince) < options.batchWaitNs
-  }
-
   /// The lowest run of sendable places, cut to batch and window.
   private mutating func nextPlaces(at now: Instant) -> ClosedRange<UInt64>? {
-    guard !isStopped else { return nil }
+    // What has run out goes, sent or not, so that `deadline` never stays in the past.
     delayed.removeAll { $0.until <= now }
+    if let since = gatheringSince, now.since(since) >= options.batchWaitNs { gatheringSince = nil }
+    guard !isStopped else { return nil }
     let used = inFlight.count
     guard used < window else { return nil }
     var place: UInt64 = 1
@@ -229,7 +227,7 @@ extension DeviceSession {
       if let next = inFlight.range(atOrAfter: first) { last = min(last, next.lowerBound - 1) }
       for each in delayed where each.places.lowerBound > first { last = min(last, each.places.lowerBound - 1) }
       let batch = UInt64(options.batchFixes.clamped(to: 1...Limits.fixesPerFrameMax))
-      if last == log.recorded, last - first + 1 < batch, isGathering(at: now) { return nil }
+      if last == log.recorded, last - first + 1 < batch, gatheringSince != nil, options.lane != .panic { return nil }
       return first...min(last, first + min(batch, window - used) - 1)
     }
     return nil

@@ -348,6 +348,11 @@ struct Device {
         device.session.connected(at: device.now)
       }
       device.now = device.now.advanced(byNs: 5_000_000_000)
+      _ = try device.send()
+      // Whoever waits for the deadline waits: it is not in the past once all is sent.
+      if let deadline = device.session.deadline, !device.session.isClosing {
+        #expect(deadline > device.now || device.session.isSilent(at: device.now))
+      }
       #expect(device.session.log.ackedCount + device.session.log.givenUpCount <= 40)
       #expect(try StateFile.decode(StateFile.encode(device.session.log).span) == device.session.log)
       if device.session.fatal != nil { device = Device(40) }
