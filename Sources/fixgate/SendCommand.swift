@@ -64,6 +64,10 @@ struct SendCommand: ParsableCommand {
     guard !recorded.fixes.isEmpty else {
       throw Complaint("\(track) has no fix" + (select.map { " with \($0)" } ?? "") + ": nothing to send")
     }
+    if select == nil, recorded.deviceValues.count > 1 {
+      FileHandle.standardError.write(
+        Data("\(track) holds several devices (\(recorded.deviceValues.prefix(3).joined(separator: ", "))); --select COLUMN=VALUE sends one\n".utf8))
+    }
     let stream = try SendCommand.stream(of: track, select: select)
     let state = SendState(bundlePath: self.bundle, stream: stream)
     var log = try state.read() ?? UploadLog(stream: stream)

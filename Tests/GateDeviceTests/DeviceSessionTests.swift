@@ -198,7 +198,7 @@ struct Device {
     // The device records on; its new fixes follow.
     device.fixes.append(device.fixes[0])
     device.fixes[20].latitudeE7 = 21
-    device.session.record(1)
+    device.session.record(1, at: device.now)
     let frames = try device.send()
     #expect(frames[0].hello?.stream == 99)
     #expect(frames[0].hello?.nextSequence == 15)
@@ -225,7 +225,7 @@ struct Device {
     var device = Device(5)
     _ = try device.send()
     try device.ack(1 << 62, [])
-    device.session.record(1)
+    device.session.record(1, at: device.now)
     #expect(device.session.log.unsettledCount == 1)
   }
 
@@ -249,6 +249,29 @@ struct Device {
       $0.settings = settings
     }
     #expect(try device.send()[0].sequences == [11, 12, 13])
+  }
+
+  @Test func fixesWaitForTheirBatchButNotForEver() throws {
+    var device = Device(0) { $0.batchWaitNs = 1_000_000_000 }
+    _ = try device.send()
+    func record(_ count: UInt64) {
+      device.fixes += [Fix](repeating: Fix(), count: Int(count))
+      device.session.record(count, at: device.now)
+    }
+    record(4)
+    #expect(try device.send().isEmpty)
+    #expect(device.session.deadline == device.now.advanced(byNs: 1_000_000_000))
+    record(8)
+    #expect(try device.send().map(\.sequences) == [Array(1...10)])
+    device.now = device.now.advanced(byNs: 1_000_000_000)
+    #expect(try device.send().map(\.sequences) == [[11, 12]])
+    record(1)
+    #expect(try device.send().isEmpty)
+    device.session.flush()
+    #expect(try device.send().map(\.sequences) == [[13]])
+    // What was sent before waits for nobody on a new connection.
+    device.session.connected(at: device.now)
+    #expect(try device.send().map(\.sequences) == [Array(1...10), [11, 12, 13]])
   }
 
   @Test func requestsAreAnsweredFromWhatIsHeld() throws {
@@ -298,6 +321,41 @@ struct Device {
     var device = Device(1)
     #expect(throws: DeviceError.self) {
       try device.session.receive(bytes.span, at: device.now, into: &device.events)
+    }
+  }
+
+  @Test(arguments: 1...20 as ClosedRange<UInt64>)
+  func randomBytesNeverTrapAndAckNothingUnrecorded(seed: UInt64) throws {
+    var state = seed
+    func random(_ below: UInt64) -> UInt64 {
+      state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+      return (state >> 33) % below
+    }
+    var device = Device(40)
+    for _ in 0..<200 {
+      _ = try device.send()
+      // Mostly well-formed frames with small numbers, so that they get past the first check.
+      var payload: [UInt8] = []
+      for _ in 0..<random(12) {
+        let body = (0..<random(9)).map { _ in UInt8(random(4) == 0 ? random(256) : random(48)) }
+        payload += [UInt8(random(7) + 1) << 3 | 2, UInt8(body.count)] + body
+      }
+      var bytes: [UInt8] = []
+      Frame.append(payload, into: &bytes)
+      do {
+        try device.session.receive(bytes.span, at: device.now, into: &device.events)
+      } catch {
+        device.session.connected(at: device.now)
+      }
+      device.now = device.now.advanced(byNs: 5_000_000_000)
+      _ = try device.send()
+      // Whoever waits for the deadline waits: it is not in the past once all is sent.
+      if let deadline = device.session.deadline, !device.session.isClosing {
+        #expect(deadline > device.now || device.session.isSilent(at: device.now))
+      }
+      #expect(device.session.log.ackedCount + device.session.log.givenUpCount <= 40)
+      #expect(try StateFile.decode(StateFile.encode(device.session.log).span) == device.session.log)
+      if device.session.fatal != nil { device = Device(40) }
     }
   }
 
