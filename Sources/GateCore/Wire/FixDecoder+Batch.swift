@@ -87,6 +87,25 @@ extension FixDecoder {
     var value: UInt64 = 0
     var difference: UInt64 = 0
     var i = rows.lowerBound
+    // On average 9/8 to 15/8 bytes a value: a branch between one byte and two would be mispredicted, so there is none.
+    let length = packed.count &- at
+    if length &* 8 > rows.count &* 9, length &* 8 < rows.count &* 15 {
+      while packed.count &- at >= 2, i < rows.upperBound {
+        let pair = packed.extracting(at..<at &+ 2)
+        let first = UInt64(pair[0])
+        let second = UInt64(pair[1])
+        let isLong = first &>> 7
+        if isLong & second &>> 7 != 0 {
+          difference = WireReader.zigzag(try WireReader.varint(packed, &at), wide: wide)
+        } else {
+          difference = WireReader.zigzag(first & 0x7f | (second &<< 7) & (0 &- isLong), wide: wide)
+          at &+= 1 &+ Int(truncatingIfNeeded: isLong)
+        }
+        value &+= difference
+        set(&fixes[i], value)
+        i &+= 1
+      }
+    }
     while at < packed.count {
       guard i < rows.upperBound else { throw .columnTooLong(offset: at) }
       difference = WireReader.zigzag(try WireReader.varint(packed, &at), wide: wide)
