@@ -63,7 +63,7 @@ let package = Package(
       ],
       swiftSettings: settings),
 
-    .testTarget(name: "GateCoreTests", dependencies: ["GateCore", "WireVectors"], swiftSettings: settings),
+    .testTarget(name: "GateCoreTests", dependencies: ["GateCore", "CGateShims", "WireVectors"], swiftSettings: settings),
     .testTarget(name: "GateMemoryTests", dependencies: ["GateCore", "GateMemory"], swiftSettings: settings),
     .testTarget(
       name: "GateProtoTests", dependencies: ["GateCore", "GateProto", "CFixProto", "WireVectors"],
