@@ -83,8 +83,11 @@ let package = Package(
     .executableTarget(
       name: "powercut-journal", dependencies: ["GateCore", "GateStore"], path: "Tests/PowerCut/JournalWriter",
       swiftSettings: settings),
+    .executableTarget(
+      name: "powercut-sqlite", dependencies: ["GateStore"], path: "Tests/PowerCut/SQLiteWriter", swiftSettings: settings),
     .testTarget(
-      name: "PowerCutTests", dependencies: ["GateCore", "GateStore", "PowerCutDisk", "powercut-journal"],
+      name: "PowerCutTests",
+      dependencies: ["GateCore", "GateStore", "PowerCutDisk", "powercut-journal", "powercut-sqlite"],
       path: "Tests/PowerCut/PowerCutTests", swiftSettings: settings),
   ]
 )
