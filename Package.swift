@@ -63,7 +63,9 @@ let package = Package(
       ],
       swiftSettings: settings),
 
-    .testTarget(name: "GateCoreTests", dependencies: ["GateCore", "CGateShims", "WireVectors"], swiftSettings: settings),
+    .testTarget(
+      name: "GateCoreTests", dependencies: ["GateCore", "CGateShims", "WireVectors", "JournalProperties"],
+      swiftSettings: settings),
     .testTarget(name: "GateMemoryTests", dependencies: ["GateCore", "GateMemory"], swiftSettings: settings),
     .testTarget(
       name: "GateProtoTests", dependencies: ["GateCore", "GateProto", "CFixProto", "WireVectors"],
@@ -76,6 +78,10 @@ let package = Package(
     .testTarget(name: "GateTLSTests", dependencies: ["GateCore", "GateTLS"], swiftSettings: settings),
     .testTarget(name: "GateNetTests", dependencies: ["GateCore", "GateNet", "GateTLS"], swiftSettings: settings),
     .testTarget(name: "GateStoreTests", dependencies: ["GateStore", "GateCore"], swiftSettings: settings),
+
+    .target(
+      name: "JournalProperties", dependencies: ["GateCore"], path: "Tests/Fuzz/JournalProperties",
+      swiftSettings: settings),
 
     // Power cuts: a preloaded library, the disk it models, and the journal under it.
     .target(name: "CPowerCut", path: "Tests/PowerCut/CPowerCut"),
@@ -115,6 +121,14 @@ if withFuzz {
   package.targets.append(
     .executableTarget(
       name: "fuzz-wire", dependencies: ["GateCore"], path: "Tests/Fuzz/Wire",
+      swiftSettings: settings + [.unsafeFlags(["-sanitize=fuzzer,address"])],
+      linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address", "-use-ld=lld"])]))
+}
+
+if withFuzz {
+  package.targets.append(
+    .executableTarget(
+      name: "fuzz-journal", dependencies: ["JournalProperties"], path: "Tests/Fuzz/Journal",
       swiftSettings: settings + [.unsafeFlags(["-sanitize=fuzzer,address"])],
       linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address", "-use-ld=lld"])]))
 }
