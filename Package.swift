@@ -65,7 +65,9 @@ let package = Package(
       ],
       swiftSettings: settings),
 
-    .testTarget(name: "GateCoreTests", dependencies: ["GateCore", "WireVectors"], swiftSettings: settings),
+    .testTarget(
+      name: "GateCoreTests", dependencies: ["GateCore", "CGateShims", "WireVectors", "JournalProperties"],
+      swiftSettings: settings),
     .testTarget(name: "GateMemoryTests", dependencies: ["GateCore", "GateMemory"], swiftSettings: settings),
     .testTarget(
       name: "GateProtoTests", dependencies: ["GateCore", "GateProto", "CFixProto", "WireVectors"],
@@ -79,14 +81,21 @@ let package = Package(
     .testTarget(name: "GateNetTests", dependencies: ["GateCore", "GateNet", "GateTLS"], swiftSettings: settings),
     .testTarget(name: "GateStoreTests", dependencies: ["GateStore", "GateCore"], swiftSettings: settings),
 
+    .target(
+      name: "JournalProperties", dependencies: ["GateCore"], path: "Tests/Fuzz/JournalProperties",
+      swiftSettings: settings),
+
     // Power cuts: a preloaded library, the disk it models, and the journal under it.
     .target(name: "CPowerCut", path: "Tests/PowerCut/CPowerCut"),
     .target(name: "PowerCutDisk", path: "Tests/PowerCut/PowerCutDisk", swiftSettings: settings),
     .executableTarget(
       name: "powercut-journal", dependencies: ["GateCore", "GateStore"], path: "Tests/PowerCut/JournalWriter",
       swiftSettings: settings),
+    .executableTarget(
+      name: "powercut-sqlite", dependencies: ["GateStore"], path: "Tests/PowerCut/SQLiteWriter", swiftSettings: settings),
     .testTarget(
-      name: "PowerCutTests", dependencies: ["GateCore", "GateStore", "PowerCutDisk", "powercut-journal"],
+      name: "PowerCutTests",
+      dependencies: ["GateCore", "GateStore", "PowerCutDisk", "powercut-journal", "powercut-sqlite"],
       path: "Tests/PowerCut/PowerCutTests", swiftSettings: settings),
   ]
 )
@@ -114,5 +123,13 @@ if withFuzz {
   package.targets.append(
     .executableTarget(
       name: "fuzz-wire", dependencies: ["GateCore", "WireVectors"], path: "Tests/Fuzz/Wire", swiftSettings: fuzzed,
+      linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address", "-use-ld=lld"])]))
+}
+
+if withFuzz {
+  package.targets.append(
+    .executableTarget(
+      name: "fuzz-journal", dependencies: ["JournalProperties"], path: "Tests/Fuzz/Journal",
+      swiftSettings: settings + [.unsafeFlags(["-sanitize=fuzzer,address"])],
       linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address", "-use-ld=lld"])]))
 }

@@ -104,6 +104,27 @@ import Testing
     #expect(position == 10)
   }
 
+  /// Passing over damage, a reader stops short of what a failed write left behind it.
+  @Test func damageBeforeAnAbandonedBatch() throws {
+    let folder = try JournalFolder()
+    var journal = try folder.openJournal()
+    for _ in 0..<2 { try journal.commitNumbers(10) }
+    let name = try #require(folder.names(".segment").first)
+    let wrong = TestRecords.make(1_000..<1_005)
+    journal.faults.sync = EIO
+    #expect(throws: JournalError.self) { try journal.commit(wrong.span, count: 5) }
+    try journal.commitNumbers(5)
+    var bytes = folder.read(name)
+    bytes[2 * Limits.journalBlockBytes + 60] ^= 1
+    try folder.write(name, bytes)
+    var reader = try JournalReader.open(directory: folder.journal, from: 0)
+    var buffer: [UInt8] = []
+    #expect(try reader.next(upTo: 25, into: &buffer)?.endLSN == 10)
+    let batch = try #require(try reader.next(upTo: 25, into: &buffer))
+    #expect(batch.lost == 10..<20)
+    #expect(TestRecords.numbers(buffer.span.extracting(batch.records)) == Array(20..<25))
+  }
+
   /// The real arrangement: a writer thread publishes the durable position, a reader thread follows it and tells how far
   /// it is, and the writer trims up to there.
   @Test func followsOnAnotherThread() throws {

@@ -30,6 +30,27 @@ import Testing
     #expect(cursor > 0)
   }
 
+  /// The library models enough for SQLite, whose write-ahead log and checkpoints sync differently.
+  @Test(arguments: [nil, 1] as [UInt64?]) func committedRowsAreThere(seed: UInt64?) throws {
+    let folder = try PowerCutFolder()
+    var durable: UInt64 = 0
+    for round in 0..<10 as Range<UInt64> {
+      let lines = Int(round * 37 % 90) + 3
+      let life = try live(folder.disk, writer: "powercut-sqlite", seed: round &+ (seed ?? 0) &* 1_000, lines: lines)
+      durable = max(durable, life.durable)
+      try folder.disk.cut(seed: seed.map { $0 &* 100 &+ round })
+      let connection = try SQLiteConnection(path: folder.disk.root + "/rows.db", access: .create)
+      let statement = try SQLiteStatement(connection, "PRAGMA integrity_check")
+      #expect(try statement.step())
+      let verdict = statement.text(0)
+      #expect(verdict == "ok", "round \(round)")
+      let rows = try connection.integer("SELECT count(*) FROM row WHERE length(filling) = n % 300")
+      #expect(try connection.integer("SELECT max(n) FROM row") == rows)
+      #expect(rows >= durable, "round \(round)")
+      durable = UInt64(rows)
+    }
+  }
+
   @Test func aMissingSyncIsNoticed() throws {
     let folder = try PowerCutFolder()
     let life = try live(folder.disk, seed: 7, lines: 20, ignoringSync: true)
@@ -39,10 +60,12 @@ import Testing
   }
 
   /// Runs the writer until it has said `lines` things, then kills it at once, wherever it is; or it has done so itself.
-  private func live(_ disk: PowerCutDisk, seed: UInt64, lines: Int, ignoringSync: Bool = false) throws -> Life {
+  private func live(
+    _ disk: PowerCutDisk, writer: String = "powercut-journal", seed: UInt64, lines: Int, ignoringSync: Bool = false
+  ) throws -> Life {
     let process = Process()
     let beside = URL(fileURLWithPath: PowerCutDisk.builtLibrary).deletingLastPathComponent()
-    process.executableURL = beside.appendingPathComponent("powercut-journal")
+    process.executableURL = beside.appendingPathComponent(writer)
     process.arguments = [disk.root, "\(seed)"]
     let added = disk.environment(library: PowerCutDisk.builtLibrary, ignoringSync: ignoringSync)
     process.environment = ProcessInfo.processInfo.environment.merging(added) { $1 }
