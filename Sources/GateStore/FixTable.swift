@@ -115,6 +115,8 @@ struct RowShape: Equatable, Hashable, BitwiseCopyable {
   var fields: FixFields
   var extras: Extras
 
+  var hasText: Bool { !extras.intersection([.workSubject, .task, .stop, .originals, .attributes]).isEmpty }
+
   /// Every column.
   static let full = RowShape(
     fields: FixFields.columns.union([.monotonic, .position, .time]), extras: .all)

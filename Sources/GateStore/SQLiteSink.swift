@@ -231,6 +231,7 @@ package struct SQLiteSink: ~Copyable {
       try statements.setCursor(nextLSN, sum)
       try connection.commit()
     } catch {
+      inserter.discard()
       connection.rollBack()
       throw error
     }
@@ -282,6 +283,7 @@ package struct SQLiteSink: ~Copyable {
         newest = (record, position)
       }
     }
+    try inserter.flush()
     let inserted = connection.totalChanges - before - latestChanges
     counts.stored += inserted
     counts.alreadyStored += fixes.count - refused - inserted
