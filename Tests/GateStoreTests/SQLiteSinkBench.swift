@@ -7,7 +7,7 @@ import Testing
 /// `FIXGATE_BENCH=1 swift test -c release --filter SQLiteSinkBench`
 @Suite(.enabled(if: ProcessInfo.processInfo.environment["FIXGATE_BENCH"] != nil), .serialized)
 struct SQLiteSinkBench {
-  @Test(arguments: [(10, 50_000, 4_096), (10_000, 50_000, 2_048), (10_000, 50_000, 4_096), (10_000, 50_000, 8_192), (10_000, 200_000, 4_096)])
+  @Test(arguments: [(10, 50_000, 4_096), (10, 50_000, 8_192), (10_000, 50_000, 4_096), (10_000, 50_000, 8_192), (10_000, 200_000, 8_192)])
   func drain(devices: Int, batch: Int, pageBytes: Int) throws {
     let batches = 1_000_000 / batch
     var state: UInt64 = 1
