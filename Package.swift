@@ -1,6 +1,10 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
+// Built only when asked for: they need more packages, or an instrumented build.
+let withBench = Context.environment["FIXGATE_BENCH"] == "1"
+let withFuzz = Context.environment["FIXGATE_FUZZ"] == "1"
+
 // One list of settings for every target of ours.
 let settings: [SwiftSetting] = [
   .swiftLanguageMode(.v6),
@@ -16,6 +20,8 @@ let package = Package(
   name: "fixgate",
   products: [
     .executable(name: "fixgate", targets: ["fixgate"]),
+    // Preloaded by tests, never linked: see Tests/PowerCut/CPowerCut/powercut.c.
+    .library(name: "powercut", type: .dynamic, targets: ["CPowerCut"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
@@ -27,6 +33,7 @@ let package = Package(
     .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
     .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
     .systemLibrary(name: "CProtobufC", pkgConfig: "libprotobuf-c", providers: [.apt(["libprotobuf-c-dev"])]),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .target(name: "CLinux"),
     .target(name: "CGateShims"),
     .target(name: "CFixProto", dependencies: ["CProtobufC"]),
@@ -39,6 +46,7 @@ let package = Package(
     .target(name: "GateNet", dependencies: ["GateCore", "CLinux"], swiftSettings: settings),
     .target(name: "GateStore", dependencies: ["GateCore", "CSQLite", "CLinux"], swiftSettings: settings),
     .target(name: "GateDevice", dependencies: ["GateCore", "GateProto"], swiftSettings: settings),
+    .target(name: "GateTrack", dependencies: ["GateCore", "CZlib"], swiftSettings: settings),
     .target(
       name: "Gateway",
       dependencies: ["GateCore", "GateMemory", "GateProto", "GateTLS", "GateNet", "GateStore"],
@@ -48,18 +56,62 @@ let package = Package(
     .executableTarget(
       name: "fixgate",
       dependencies: [
-        "Gateway", "GateDevice",
+        "Gateway", "GateCore", "GateDevice", "GateNet", "GateProto", "GateStore", "GateTLS", "GateTrack",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "Yams", package: "Yams"),
       ],
       swiftSettings: settings),
 
-    .testTarget(name: "GateCoreTests", dependencies: ["GateCore"], swiftSettings: settings),
+    .testTarget(name: "GateCoreTests", dependencies: ["GateCore", "WireVectors"], swiftSettings: settings),
     .testTarget(name: "GateMemoryTests", dependencies: ["GateCore", "GateMemory"], swiftSettings: settings),
-    .testTarget(name: "GateProtoTests", dependencies: ["GateCore", "GateProto", "CFixProto"], swiftSettings: settings),
-    .testTarget(name: "GateTLSTests", dependencies: ["GateTLS"], swiftSettings: settings),
-    .testTarget(name: "GateNetTests", dependencies: ["GateNet"], swiftSettings: settings),
-    .testTarget(name: "GateStoreTests", dependencies: ["GateCore", "GateStore"], swiftSettings: settings),
+    .testTarget(
+      name: "GateProtoTests", dependencies: ["GateCore", "GateProto", "CFixProto", "WireVectors"],
+      swiftSettings: settings),
+    .target(
+      name: "WireVectors", dependencies: ["GateCore"], path: "Tests/Vectors", exclude: ["wire.txt"],
+      swiftSettings: settings),
+    .testTarget(name: "GateDeviceTests", dependencies: ["GateCore", "GateProto", "GateDevice"], swiftSettings: settings),
+    .testTarget(name: "GateTrackTests", dependencies: ["GateCore", "GateTrack"], swiftSettings: settings),
+    .testTarget(name: "GateTLSTests", dependencies: ["GateCore", "GateTLS"], swiftSettings: settings),
+    .testTarget(name: "GateNetTests", dependencies: ["GateCore", "GateNet", "GateTLS"], swiftSettings: settings),
+    .testTarget(name: "GateStoreTests", dependencies: ["GateStore", "GateCore"], swiftSettings: settings),
+
+    // Power cuts: a preloaded library, the disk it models, and the journal under it.
+    .target(name: "CPowerCut", path: "Tests/PowerCut/CPowerCut"),
+    .target(name: "PowerCutDisk", path: "Tests/PowerCut/PowerCutDisk", swiftSettings: settings),
+    .executableTarget(
+      name: "powercut-journal", dependencies: ["GateCore", "GateStore"], path: "Tests/PowerCut/JournalWriter",
+      swiftSettings: settings),
+    .testTarget(
+      name: "PowerCutTests", dependencies: ["GateCore", "GateStore", "PowerCutDisk", "powercut-journal"],
+      path: "Tests/PowerCut/PowerCutTests", swiftSettings: settings),
   ]
 )
+
+if withBench {
+  package.dependencies.append(.package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"))
+  package.targets += [
+    .target(name: "CAllocations", path: "bench/CAllocations"),
+    .target(
+      name: "BenchProto", dependencies: [.product(name: "SwiftProtobuf", package: "swift-protobuf")],
+      path: "bench/Proto"),
+    .target(name: "BenchHarness", dependencies: ["CAllocations"], path: "bench/Harness", swiftSettings: settings),
+    .executableTarget(
+      name: "fixgate-bench",
+      dependencies: [
+        "GateCore", "CFixProto", "BenchHarness", "BenchProto",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+      ],
+      path: "bench/Micro", swiftSettings: settings),
+  ]
+}
+
+if withFuzz {
+  package.targets.append(
+    .executableTarget(
+      name: "fuzz-wire", dependencies: ["GateCore"], path: "Tests/Fuzz/Wire",
+      swiftSettings: settings + [.unsafeFlags(["-sanitize=fuzzer,address"])],
+      linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address", "-use-ld=lld"])]))
+}

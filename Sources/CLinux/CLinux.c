@@ -1,1 +1,25 @@
+#define _GNU_SOURCE
 #include "CLinux.h"
+
+#include <sched.h>
+#include <sys/socket.h>
+
+int gate_accept_nonblocking(int descriptor, struct sockaddr_storage *peer, socklen_t *length) {
+  return accept4(descriptor, (struct sockaddr *)peer, length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
+int gate_peer_uid(int descriptor, uid_t *uid) {
+  struct ucred peer;
+  socklen_t length = sizeof peer;
+  if (getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) return -1;
+  *uid = peer.uid;
+  return 0;
+}
+
+int gate_cpu_count(void) {
+  // Room for 16,384 CPUs: the kernel refuses a set that is smaller than its own.
+  cpu_set_t sets[16];
+  CPU_ZERO_S(sizeof sets, sets);
+  if (sched_getaffinity(0, sizeof sets, sets) != 0) return 0;
+  return CPU_COUNT_S(sizeof sets, sets);
+}

@@ -22,11 +22,17 @@ package enum Limits {
   package static let judgementsPerAckMax = 16
   /// Values of one fix that normalising may change.
   package static let originalsPerFixMax = 16
-  /// Longest journal record in bytes: header, all values, originals, attributes, work, padding.
-  package static let recordBytesMax = 80 + 8 + 24 * 4 + originalsPerFixMax * 12 + attributeBytesMax + workBytesMax + 8
-  /// Records of one frame in bytes: attributes and work of all its fixes lie in the frame, but a batch's work is repeated.
+  /// Gap messages in one frame.
+  package static let gapsPerFrameMax = 64
+  /// Longest journal record in bytes without attributes and work: header, monotonic time, all values, all originals, padding.
+  package static let recordFixedBytesMax = Record.headerBytes + 8 + 24 * 4 + originalsPerFixMax * 12 + 8
+  /// Longest journal record in bytes.
+  package static let recordBytesMax = recordFixedBytesMax + attributeBytesMax + workBytesMax
+  /// Longest message of a worker in bytes. A batch's work is repeated in each of its records; attributes are not, so all
+  /// of a frame's fit the frame.
   package static let messageBytesMax =
-    WorkerMessage.headerBytes + fixesPerFrameMax * (recordBytesMax - attributeBytesMax) + frameBytesMax
+    WorkerMessage.headerBytes + fixesPerFrameMax * (recordFixedBytesMax + workBytesMax) + frameBytesMax
+    + gapsPerFrameMax * Record.headerBytes
   /// Journal batches start at multiples of this, so that a torn write never touches a batch that is durable already.
   package static let journalBlockBytes = 4_096
 }

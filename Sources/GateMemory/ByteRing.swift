@@ -29,7 +29,6 @@ package final class ByteRing: @unchecked Sendable {
   package init(capacity: Int) {
     precondition(capacity >= 64 && capacity & (capacity - 1) == 0)
     unsafe memory = .allocate(byteCount: capacity, alignment: 64)
-    unsafe memory.initializeMemory(as: UInt8.self, repeating: 0)
     mask = UInt64(capacity) - 1
   }
 
@@ -48,24 +47,24 @@ package final class ByteRing: @unchecked Sendable {
   /// Writes one message and makes it visible. Producer only.
   ///
   /// - Parameters:
-  ///   - bytes: length of the payload. The caller has asked `hasRoom(for:)`.
+  ///   - bytesMax: room for the payload. The caller has asked `hasRoom(for:)`.
   ///   - items: added to `itemsPublished`.
-  ///   - body: fills the payload.
-  package func push(bytes: Int, items: Int = 0, _ body: (inout MutableSpan<UInt8>) -> Void) {
-    precondition(bytes > 0 && hasRoom(for: bytes))
-    let need = 8 + ((bytes + 7) & ~7)
+  ///   - body: fills the payload from its start and returns its length, at least 1.
+  package func push(atMost bytesMax: Int, items: Int = 0, _ body: (inout MutableSpan<UInt8>) -> Int) {
+    precondition(bytesMax > 0 && hasRoom(for: bytesMax))
     var at = Int(producerHead & mask)
-    if capacity - at < need {
+    if capacity - at < 8 + ((bytesMax + 7) & ~7) {
       unsafe memory.storeBytes(of: ByteRing.skip, toByteOffset: at, as: UInt32.self)
       producerHead &+= UInt64(capacity - at)
       at = 0
     }
-    unsafe memory.storeBytes(of: UInt32(bytes), toByteOffset: at, as: UInt32.self)
     let payload = unsafe UnsafeMutableBufferPointer(
-      start: memory.baseAddress!.advanced(by: at + 8).assumingMemoryBound(to: UInt8.self), count: bytes)
+      start: memory.baseAddress!.advanced(by: at + 8).assumingMemoryBound(to: UInt8.self), count: bytesMax)
     var span = unsafe MutableSpan(_unsafeElements: payload)
-    body(&span)
-    producerHead &+= UInt64(need)
+    let length = body(&span)
+    precondition(length > 0 && length <= bytesMax)
+    unsafe memory.storeBytes(of: UInt32(length), toByteOffset: at, as: UInt32.self)
+    producerHead &+= UInt64(8 + ((length + 7) & ~7))
     producerPublished &+= UInt64(items)
     published.value.store(producerPublished, ordering: .relaxed)
     head.value.store(producerHead, ordering: .releasing)

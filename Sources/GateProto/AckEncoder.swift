@@ -24,17 +24,17 @@ package enum AckEncoder {
     if ranges > 0 { ackBytes += 1 + varintBytes(UInt64(aboveBytes)) + aboveBytes }
 
     out.append(2 << 3 | 2)
-    appendVarint(UInt64(ackBytes), into: &out)
+    WireWriter.varint(UInt64(ackBytes), into: &out)
     out.append(1 << 3 | 0)
-    appendVarint(through, into: &out)
+    WireWriter.varint(through, into: &out)
     guard ranges > 0 else { return }
     out.append(2 << 3 | 2)
-    appendVarint(UInt64(aboveBytes), into: &out)
+    WireWriter.varint(UInt64(aboveBytes), into: &out)
     end = through
     for i in 0..<ranges {
       let range = above[i]
-      appendVarint(range.first - end - 1, into: &out)
-      appendVarint(range.count, into: &out)
+      WireWriter.varint(range.first - end - 1, into: &out)
+      WireWriter.varint(range.count, into: &out)
       end = range.first + range.count - 1
     }
   }

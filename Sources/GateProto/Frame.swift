@@ -1,8 +1,10 @@
+import GateCore
+
 /// The length prefix of a frame on a stream: the payload's bytes as a varint (proto/README, "Framing").
 package enum Frame {
   /// Appends prefix and payload.
   package static func append(_ payload: [UInt8], into out: inout [UInt8]) {
-    appendVarint(UInt64(payload.count), into: &out)
+    WireWriter.varint(UInt64(payload.count), into: &out)
     out.append(contentsOf: payload)
   }
 
@@ -10,7 +12,7 @@ package enum Frame {
   /// Allocates nothing when `out` has room for three bytes more.
   package static func close(from start: Int, in out: inout [UInt8]) {
     let end = out.count
-    appendVarint(UInt64(end - start), into: &out)
+    WireWriter.varint(UInt64(end - start), into: &out)
     let prefix = out.count - end
     // Rotate: at most three bytes are carried across the payload.
     for k in 0..<prefix {
@@ -23,15 +25,6 @@ package enum Frame {
       out[start + k] = byte
     }
   }
-}
-
-func appendVarint(_ value: UInt64, into out: inout [UInt8]) {
-  var rest = value
-  while rest >= 0x80 {
-    out.append(UInt8(truncatingIfNeeded: rest) | 0x80)
-    rest &>>= 7
-  }
-  out.append(UInt8(truncatingIfNeeded: rest))
 }
 
 func varintBytes(_ value: UInt64) -> Int { (70 - (value | 1).leadingZeroBitCount) / 7 }

@@ -27,7 +27,7 @@ package enum JournalError: Error, Equatable, Sendable {
   /// A small file is longer than its reader allows. Take it for damaged.
   case oversize(bytes: Int)
 
-  static func of(_ call: JournalCall, _ code: Int32) -> JournalError {
+  package static func of(_ call: JournalCall, _ code: Int32) -> JournalError {
     // A bad descriptor or pointer is our bug, and going on could write into another file.
     precondition(code != EBADF && code != EFAULT, "journal: bad descriptor or pointer")
     switch code {

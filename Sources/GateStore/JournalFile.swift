@@ -97,7 +97,6 @@ package struct JournalFile: ~Copyable {
     }
     let rewritten = found.chain.unproven?.place.header.count ?? 0
     try beginSegment(found.unproven.span, count: rewritten)
-    endLSN += UInt64(rewritten)
     for segment in segments.dropLast() where segment.records == 0 {
       try retire(segment)
       segments.removeAll { $0.id == segment.id }
@@ -142,11 +141,11 @@ package struct JournalFile: ~Copyable {
         current = nil
         throw error
       }
+      offset += bytes
+      endLSN += UInt64(count)
     } else {
       try beginSegment(records, count: count)
     }
-    offset += bytes
-    endLSN += UInt64(count)
   }
 
   /// After a failure: finds out whether a segment can be written and synced again, by beginning one.
@@ -200,11 +199,11 @@ package struct JournalFile: ~Copyable {
     try current?.write(head.span, records, padding: bytes - BatchHeader.bytes - records.count, at: offset)
   }
 
-  /// Begins a segment at `endLSN` with the records as its first batch, if there are any. All is durable on return,
-  /// `endLSN` and `offset` not yet moved past the batch.
+  /// Begins a segment at `endLSN` with the records as its first batch, if there are any; all is durable on return.
   private mutating func beginSegment(_ records: Span<UInt8>, count: Int) throws(JournalError) {
     let needed = Limits.journalBlockBytes + (count > 0 ? BatchHeader.paddedBytes(payload: records.count) : 0)
     let bytes = max(segmentBytes, needed)
+    current = nil
     let name = try takeSpare(bytes)
     let id = nextID
     do throws(JournalError) {
@@ -237,6 +236,8 @@ package struct JournalFile: ~Copyable {
       current = nil
       throw error
     }
+    if count > 0 { offset += BatchHeader.paddedBytes(payload: records.count) }
+    endLSN += UInt64(count)
   }
 
   /// The name of a synced file of `bytes` bytes that nothing else refers to.

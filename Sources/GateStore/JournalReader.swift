@@ -56,7 +56,7 @@ package struct JournalReader: ~Copyable {
     while position < durable {
       try lookAhead()
       if let following, position >= following.baseLSN {
-        try enter(following.id)
+        if !(try enter(following.id)) { try locate() }
         continue
       }
       if let header = try readBatch(into: &buffer), header.firstLSN < durable {
@@ -103,35 +103,34 @@ package struct JournalReader: ~Copyable {
 
   /// Opens the last segment that begins at or below the position.
   private mutating func locate() throws(JournalError) {
-    var ids: [UInt64] = []
-    for name in try directory.names() {
-      if let id = JournalSegment.id(of: name, ".segment") { ids.append(id) }
-    }
-    ids.sort()
-    var behind: (id: UInt64, baseLSN: UInt64)?
-    for id in ids.reversed() {
-      guard let base = try baseLSN(of: id) else { continue }
-      if base <= position {
-        try enter(id)
+    while true {
+      var ids: [UInt64] = []
+      for name in try directory.names() {
+        if let id = JournalSegment.id(of: name, ".segment") { ids.append(id) }
+      }
+      ids.sort()
+      var behind: (id: UInt64, baseLSN: UInt64)?
+      var found: UInt64?
+      for id in ids.reversed() {
+        guard let base = try baseLSN(of: id) else { continue }
+        if base <= position {
+          found = id
+          break
+        }
+        behind = (id, base)
+      }
+      guard let found else { throw .unreachable(lsn: position) }
+      if try enter(found) {
         following = behind
         return
       }
-      behind = (id, base)
+      // Trimmed since the names were read; a later one has taken its place.
     }
-    throw .unreachable(lsn: position)
   }
 
   /// The base LSN of a segment; `nil` if it has gone or nothing in it can be read.
   private func baseLSN(of id: UInt64) throws(JournalError) -> UInt64? {
-    let name = JournalSegment.name(id, ".segment")
-    guard directory.contains(name) else { return nil }
-    let file: DiskFile
-    do throws(JournalError) {
-      file = try DiskFile(name, in: directory, flags: O_RDONLY)
-    } catch {
-      if case .missing = error { return nil }
-      throw error
-    }
+    guard let file = try openIfThere(id) else { return nil }
     var bytes = [UInt8](repeating: 0, count: Limits.journalBlockBytes)
     let read = try file.read(into: &bytes, 0..<bytes.count, at: 0)
     if case .valid(let header) = SegmentHeader.read(bytes.span.extracting(0..<read), named: id) { return header.baseLSN }
@@ -141,8 +140,18 @@ package struct JournalReader: ~Copyable {
     return SegmentScanner.scan(bytes.span.extracting(0..<whole), named: id).baseLSN
   }
 
-  private mutating func enter(_ id: UInt64) throws(JournalError) {
-    let opened = try DiskFile(JournalSegment.name(id, ".segment"), in: directory, flags: O_RDONLY)
+  private func openIfThere(_ id: UInt64) throws(JournalError) -> DiskFile? {
+    do throws(JournalError) {
+      return try DiskFile(JournalSegment.name(id, ".segment"), in: directory, flags: O_RDONLY)
+    } catch {
+      if case .missing = error { return nil }
+      throw error
+    }
+  }
+
+  /// - Returns: `false` if the segment has been trimmed.
+  private mutating func enter(_ id: UInt64) throws(JournalError) -> Bool {
+    guard let opened = try openIfThere(id) else { return false }
     fileBytes = try opened.size()
     var bytes = [UInt8](repeating: 0, count: Limits.journalBlockBytes)
     let read = try opened.read(into: &bytes, 0..<bytes.count, at: 0)
@@ -158,6 +167,7 @@ package struct JournalReader: ~Copyable {
     segment = id
     offset = Limits.journalBlockBytes
     following = nil
+    return true
   }
 
   /// Reads the first intact batch at or behind `offset` that ends behind the position, below the next segment's base.

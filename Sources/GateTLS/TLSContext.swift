@@ -36,7 +36,7 @@ package struct TLSIdentity: Sendable {
   /// - Throws: `.malformed`, `.keyEncrypted`, `.keyMismatch`, `.library`: do not start, or keep the old context.
   package init(identity: TLSIdentity, ticketKeys: [UInt8], allowTLS12: Bool = false) throws(TLSError) {
     precondition(ticketKeys.count == TLSServerContext.ticketKeyBytes)
-    let context = try ContextHandle.make(server: true, minimum: allowTLS12 ? TLS1_2_VERSION : TLS1_3_VERSION)
+    let context = try ContextHandle.make(server: true, versions: (allowTLS12 ? .tls12 : .tls13)...(.tls13))
     try context.use(identity)
     let raw = unsafe context.raw
     unsafe SSL_CTX_set_options(
@@ -55,7 +55,7 @@ package struct TLSIdentity: Sendable {
   deinit { unsafe SSL_CTX_free(raw) }
 }
 
-/// What a device trusts. TLS 1.3 only; the server's certificate must chain up to `authorityPEM` and bear the name that
+/// What a device trusts. The server's certificate must chain up to `authorityPEM` and bear the name that
 /// `TLSEngine.init(client:serverName:ticket:)` is given.
 ///
 /// Sendable: libssl counts references atomically, and nothing is set after `init`.
@@ -64,10 +64,10 @@ package struct TLSIdentity: Sendable {
 
   /// - Parameters:
   ///   - authorityPEM: certificates of the authorities, one at least.
-  ///   - allowTLS12: TLS 1.2 too, to stand in for an old modem.
+  ///   - version: the one to speak; TLS 1.2 stands in for an old modem.
   /// - Throws: `.malformed(.authority)`, `.library`.
-  package init(authorityPEM: [UInt8], allowTLS12: Bool = false) throws(TLSError) {
-    let context = try ContextHandle.make(server: false, minimum: allowTLS12 ? TLS1_2_VERSION : TLS1_3_VERSION)
+  package init(authorityPEM: [UInt8], version: TLSVersion = .tls13) throws(TLSError) {
+    let context = try ContextHandle.make(server: false, versions: version...version)
     let raw = unsafe context.raw
     try PEM.forEachCertificate(in: authorityPEM, as: .authority) { certificate throws(TLSError) in
       guard unsafe X509_STORE_add_cert(SSL_CTX_get_cert_store(raw), certificate.raw) == 1 else {
@@ -93,13 +93,13 @@ package struct TLSIdentity: Sendable {
     unsafe self.raw = raw
   }
 
-  static func make(server: Bool, minimum: Int32) throws(TLSError) -> ContextHandle {
+  static func make(server: Bool, versions: ClosedRange<TLSVersion>) throws(TLSError) -> ContextHandle {
     let context = try ContextHandle(server: server)
     let raw = unsafe context.raw
     // openssl.cnf of the system may say otherwise, so everything that matters is set.
     unsafe SSL_CTX_set_security_level(raw, 2)
-    let done = unsafe gate_SSL_CTX_set_min_proto_version(raw, minimum) == 1
-      && gate_SSL_CTX_set_max_proto_version(raw, TLS1_3_VERSION) == 1
+    let done = unsafe gate_SSL_CTX_set_min_proto_version(raw, versions.lowerBound.number) == 1
+      && gate_SSL_CTX_set_max_proto_version(raw, versions.upperBound.number) == 1
       && SSL_CTX_set_ciphersuites(
         raw, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256") == 1
       && SSL_CTX_set_cipher_list(raw, "ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!eNULL") == 1

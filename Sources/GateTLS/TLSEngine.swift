@@ -12,16 +12,22 @@ package enum TLSProgress: Equatable, Sendable {
   case closed
 }
 
-package enum TLSVersion: UInt8, Sendable {
+package enum TLSVersion: UInt8, Comparable, Sendable {
   case tls12
   case tls13
+
+  package static func < (a: TLSVersion, b: TLSVersion) -> Bool { a.rawValue < b.rawValue }
+
+  var number: Int32 { self == .tls12 ? TLS1_2_VERSION : TLS1_3_VERSION }
 }
 
 /// One TLS connection, either role: bytes in, bytes out, no descriptor, no clock. Owns its libssl object; used from one
 /// thread at a time. Nothing outside knows libssl, so that the record layer can be taken over behind these calls.
 ///
+/// Sendable: there is one owner, which may hand it to another thread; libssl keeps nothing of a connection per thread.
+///
 /// A server makes one only when `ClientHelloGate` has seen a whole ClientHello: an idle one costs about 14 KB.
-@safe package struct TLSEngine: ~Copyable {
+@safe package struct TLSEngine: ~Copyable, @unchecked Sendable {
   /// Bytes that a peer may send before its handshake is done: ClientHello twice, certificate chain, room to spare.
   package static let handshakeBytesMax = 32_768
   /// Ciphertext that may wait before `write` refuses.
@@ -137,10 +143,23 @@ package enum TLSVersion: UInt8, Sendable {
     ErrorQueue.clear()
   }
 
+  /// Asks for new keys in both directions (RFC 8446 section 4.6.3), which go out with the next `write`. An AES-GCM key is
+  /// good for 2^24.5 full records (section 5.5). Nothing in TLS 1.2.
+  /// - Throws: `.notOpen`, `.library`.
+  package mutating func updateKeys() throws(TLSError) {
+    guard established, !failed, !sentClose else { throw .notOpen }
+    guard version == .tls13 else { return }
+    ErrorQueue.clear()
+    guard unsafe SSL_key_update(ssl, SSL_KEY_UPDATE_REQUESTED) == 1 else {
+      throw .library(code: ErrorQueue.drain())
+    }
+  }
+
   /// Ciphertext bytes that wait to be sent.
   package var outputCount: Int { unsafe cursor.pointee.waiting }
 
-  /// Hands the waiting ciphertext to `send`, which says how many bytes it took; these leave the output.
+  /// Hands the waiting ciphertext to `send`, which says how many bytes it took; these leave the output. Spell a throwing
+  /// closure `{ output throws(NetError) in ... }`, since Swift infers `any Error` otherwise.
   /// - Returns: true when nothing waits any more.
   package mutating func drain<E: Error>(_ send: (Span<UInt8>) throws(E) -> Int) throws(E) -> Bool {
     let waiting = unsafe cursor.pointee.waiting
@@ -246,7 +265,8 @@ package enum TLSVersion: UInt8, Sendable {
     return ErrorQueue.connectionError(code, verifyResult: verifyResult)
   }
 
-  /// Offers a saved session. One for another name or in a form that libssl cannot read is ignored: the handshake is a full one.
+  /// Offers a saved session. One for another name or in a form that libssl cannot read is ignored: the handshake is a full
+  /// one.
   private static func offer(_ ticket: [UInt8], for clientName: [UInt8], to ssl: OpaquePointer) {
     guard ticket.count > 2 + clientName.count,
       Int(ticket[0]) | Int(ticket[1]) << 8 == clientName.count,

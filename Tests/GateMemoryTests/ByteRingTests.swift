@@ -15,8 +15,9 @@ import Testing
       if Bool.random(using: &random) {
         let message = (0..<Int.random(in: 1...200, using: &random)).map { _ in UInt8.random(in: 0...255, using: &random) }
         if ring.hasRoom(for: message.count) {
-          ring.push(bytes: message.count, items: 3) { out in
+          ring.push(atMost: message.count, items: 3) { out in
             for i in message.indices { out[i] = message[i] }
+            return message.count
           }
           model.append(message)
           items += 3
@@ -43,10 +44,12 @@ import Testing
       var n = 0
       while n < total {
         let length = 8 + Int.random(in: 0...120, using: &random)
-        guard ring.hasRoom(for: length) else { continue }
-        ring.push(bytes: length, items: 1) { out in
+        guard ring.hasRoom(for: length + 16) else { continue }
+        // Less than was asked for: only what is used is published.
+        ring.push(atMost: length + 16, items: 1) { out in
           out.store(UInt64(n), at: 0)
           for i in 8..<length { out[i] = UInt8(truncatingIfNeeded: n) }
+          return length
         }
         n += 1
       }

@@ -2,6 +2,11 @@
 package struct BatchPlace: Equatable, Sendable {
   package var offset: Int
   package var header: BatchHeader
+
+  package init(offset: Int, header: BatchHeader) {
+    self.offset = offset
+    self.header = header
+  }
 }
 
 /// What one segment's bytes say by themselves. Which of its batches count is for `JournalChain` to decide.

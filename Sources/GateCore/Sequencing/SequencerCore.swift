@@ -17,11 +17,15 @@ package struct SequencerCore: ~Copyable {
     /// Made durable in the journal.
     package var journaled: UInt64 = 0
 
+    package init() {}
+
     package var refused: UInt64 { limited + refusedStream + refusedGaps + refusedStorage }
   }
 
   package private(set) var devices: DeviceTable
   package private(set) var counts = Counts()
+  /// Fixes made durable, by verdict code.
+  package private(set) var verdicts: [UInt16: UInt64] = [:]
   /// For the caller to deliver and then `clearReplies`.
   package private(set) var replies: [(worker: Int, reply: SequencerReply)] = []
 
@@ -65,6 +69,8 @@ package struct SequencerCore: ~Copyable {
   private var waiters: [Waiter] = []
   private var touched: [Touched] = []
   private var random: any RandomNumberGenerator & Sendable
+  /// Of the commit in hand: accepted fixes are not listed.
+  private var batchVerdicts: [UInt16: UInt64] = [:]
 
   /// - Parameters:
   ///   - devices: as recovered.
@@ -104,6 +110,7 @@ package struct SequencerCore: ~Copyable {
   /// The commit in hand is durable: what it carries may be acked.
   package mutating func commitSucceeded() {
     counts.journaled += UInt64(batchFixes)
+    for (code, count) in batchVerdicts { verdicts[code, default: 0] += count }
     for change in touched {
       devices[change.device, change.stream].durable = devices[change.device, change.stream].received
       if let latest = change.latest { devices.moveLatest(of: change.device, to: latest) }
@@ -135,6 +142,7 @@ package struct SequencerCore: ~Copyable {
   private mutating func finishRound() {
     touched.removeAll(keepingCapacity: true)
     waiters.removeAll(keepingCapacity: true)
+    if !batchVerdicts.isEmpty { batchVerdicts.removeAll(keepingCapacity: true) }
     batchBytes = 0
     batchRecords = 0
     batchFixes = 0
@@ -291,6 +299,7 @@ extension SequencerCore {
   private mutating func judge(_ bytes: Span<UInt8>, at: Int, sequence: UInt64, waiter: Int) {
     let code = bytes.load16(at: at + 6)
     guard code != 0, bytes[at + 4] != RecordKind.gap.rawValue else { return }
+    batchVerdicts[code, default: 0] += 1
     let count = waiters[waiter].reply.judgementCount
     if count > 0 {
       let last = waiters[waiter].reply.judgements[count - 1]

@@ -25,13 +25,14 @@ extension FixDecoder {
     try layout.checkMasks(bytes)
 
     let rows = start..<start &+ count
-    var common = Fix()
-    common.present = layout.unmaskedFields
-    common.work = layout.work
-    common.sequence = layout.firstSequence
+    let present = layout.unmaskedFields
+    var sequence = layout.firstSequence
     for i in rows {
-      fixes[i] = common
-      common.sequence &+= 1
+      clear(&fixes[i])
+      fixes[i].sequence = sequence
+      fixes[i].present = present
+      fixes[i].work = layout.work
+      sequence &+= 1
     }
     try columns(bytes, layout, into: &fixes, rows)
     if !layout.attributes.isEmpty { try attributes(bytes, layout, into: &fixes, rows) }

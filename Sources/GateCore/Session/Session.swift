@@ -1,0 +1,82 @@
+/// Who is at the other end, as the registry and the device's proof say. Never from the payload of a fix.
+package struct DeviceIdentity: Equatable, Sendable, BitwiseCopyable {
+  package var device: UInt32
+  package var tenant: UInt32
+  /// 0 = none assigned.
+  package var subject: UInt32
+  package init(device: UInt32, tenant: UInt32, subject: UInt32) {
+    self.device = device
+    self.tenant = tenant
+    self.subject = subject
+  }
+}
+
+/// One device conversation: what may come, given what came before. Bytes, clocks and sockets are elsewhere.
+package struct Session: Sendable {
+  package enum State: Equatable, Sendable {
+    case awaitingHello
+    case open(DeviceIdentity, stream: UInt32)
+    /// Nothing more is taken; the connection closes when what waits is sent.
+    case closing
+  }
+
+  /// What the device said that bears on its session.
+  package struct Greeting: Equatable, Sendable {
+    package var protocolVersion: UInt32
+    package var stream: UInt32
+    package var nextSequence: UInt64
+    package var oldestHeld: UInt64
+    package init(protocolVersion: UInt32, stream: UInt32, nextSequence: UInt64, oldestHeld: UInt64) {
+      self.protocolVersion = protocolVersion
+      self.stream = stream
+      self.nextSequence = nextSequence
+      self.oldestHeld = oldestHeld
+    }
+  }
+
+  package enum Proof: Equatable, Sendable {
+    case device(DeviceIdentity)
+    case unknown
+    case revoked
+  }
+
+  /// Why a hello is refused; the raw value is `RefusalCode` of proto/fixgate.proto. All of these close.
+  package enum HelloRefusal: UInt16, Error, Sendable {
+    case malformed = 1
+    case unsupportedProtocol = 4
+    case unknownCredential = 5
+    case revoked = 6
+    case badSequence = 9
+  }
+
+  package let id: SessionID
+  package private(set) var state = State.awaitingHello
+  /// `Work` of hello as encoded fields (30), for fixes that carry none.
+  package var work: [UInt8] = []
+  package var policyVersion: UInt32 = 0
+
+  package init(id: SessionID) { self.id = id }
+
+  /// Takes a hello: the first frame, or a later one that goes on in another stream.
+  package mutating func hello(_ greeting: Greeting, proof: Proof) throws(HelloRefusal) -> DeviceIdentity {
+    guard greeting.protocolVersion >= 1 else { throw .unsupportedProtocol }
+    guard greeting.nextSequence >= 1, greeting.nextSequence <= Limits.sequenceMax + 1,
+      greeting.oldestHeld <= greeting.nextSequence
+    else { throw .badSequence }
+    let identity: DeviceIdentity
+    switch proof {
+    case .device(let proven): identity = proven
+    case .unknown: throw .unknownCredential
+    case .revoked: throw .revoked
+    }
+    switch state {
+    case .closing: throw .malformed
+    case .open(let before, _) where before.device != identity.device: throw .malformed
+    case .open, .awaitingHello: break
+    }
+    state = .open(identity, stream: greeting.stream)
+    return identity
+  }
+
+  package mutating func close() { state = .closing }
+}

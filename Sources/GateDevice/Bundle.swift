@@ -1,0 +1,208 @@
+import GateProto
+
+/// Why a text is not a bundle. Lines count from 1. Ask the operator of the gateway for a new bundle.
+package enum BundleError: Error, Equatable, Sendable {
+  /// The first line is not `fixgate-bundle: 1`.
+  case notBundle
+  /// Written for a newer version of fixgate.
+  case newer(version: UInt32)
+  /// Not `key: value`, nor a part of a certificate.
+  case badLine(line: Int)
+  case unknownKey(line: Int)
+  case repeated(Bundle.Key, line: Int)
+  case badValue(Bundle.Key, line: Int)
+  case missing(Bundle.Key)
+  /// The certificates are cut off or not PEM.
+  case badCertificate(line: Int)
+}
+
+/// All that a device needs to reach its gateway and to prove who it is: what `fixgate device add --out` writes and
+/// `fixgate send --bundle` reads. It holds a secret: the writer creates the file with mode 0600.
+///
+/// ```
+/// fixgate-bundle: 1
+/// gateway: fleet.example.net:7443
+/// gateway: [2001:db8::7]:7443
+/// server-name: fleet.example.net
+/// tenant: demo
+/// device: bike-7
+/// token: 64 hexadecimal digits
+/// -----BEGIN CERTIFICATE-----
+/// ...
+/// -----END CERTIFICATE-----
+/// ```
+/// Several gateways are tried in turn. The certificates are those of the authority that the gateway's is checked against.
+package struct Bundle: Equatable, Sendable {
+  package enum Key: String, CaseIterable, Sendable {
+    case gateway = "gateway"
+    case serverName = "server-name"
+    case tenant = "tenant"
+    case device = "device"
+    case token = "token"
+    case certificate = "certificate"
+  }
+
+  package struct Endpoint: Equatable, Sendable {
+    /// Name or address, an IPv6 address without its brackets.
+    package var host: String
+    package var port: UInt16
+
+    package init(host: String, port: UInt16) {
+      self.host = host
+      self.port = port
+    }
+
+    /// Reads `host:port` or `[IPv6 address]:port`; `nil` for anything else.
+    package init?(_ text: some StringProtocol) {
+      guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]), port > 0
+      else { return nil }
+      var host = text[..<colon]
+      if host.hasPrefix("["), host.hasSuffix("]") {
+        host = host.dropFirst().dropLast()
+        guard host.contains(":") else { return nil }
+      } else if host.contains(":") {
+        return nil
+      }
+      let allowed = host.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7f && $0 != UInt8(ascii: "[") && $0 != UInt8(ascii: "]") }
+      guard !host.isEmpty, allowed else { return nil }
+      self.init(host: String(host), port: port)
+    }
+
+    package var text: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
+  }
+
+  package var gateways: [Endpoint]
+  /// Name that the gateway's certificate must carry.
+  package var serverName: String
+  package var tenant: String
+  package var device: String
+  /// `Hello.tokenBytes` long.
+  package var token: [UInt8]
+  /// PEM, one certificate or several, with a line end at the end.
+  package var certificates: String
+
+  /// Longest bundle in bytes.
+  package static let bytesMax = 65_536
+
+  package init(
+    gateways: [Endpoint], serverName: String, tenant: String, device: String, token: [UInt8], certificates: String
+  ) {
+    self.gateways = gateways
+    self.serverName = serverName
+    self.tenant = tenant
+    self.device = device
+    self.token = token
+    self.certificates = certificates
+  }
+
+  package var text: String {
+    var out = "fixgate-bundle: 1\n"
+    for gateway in gateways { out += "gateway: \(gateway.text)\n" }
+    out += "server-name: \(serverName)\ntenant: \(tenant)\ndevice: \(device)\ntoken: "
+    for byte in token {
+      for nibble in [byte >> 4, byte & 15] { out += String(nibble, radix: 16) }
+    }
+    out += "\n" + certificates
+    return certificates.hasSuffix("\n") ? out : out + "\n"
+  }
+
+  /// Reads a bundle. Blank lines and lines that begin with `#` are skipped.
+  package init(parsing text: String) throws(BundleError) {
+    var gateways: [Endpoint] = []
+    var values: [Key: String] = [:]
+    var token: [UInt8] = []
+    var certificates = ""
+    var inCertificate = false
+    var number = 0
+    var isFirst = true
+    guard text.utf8.count <= Bundle.bytesMax else { throw .notBundle }
+    for raw in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline) {
+      number += 1
+      let line = trim(raw)
+      if inCertificate || line.hasPrefix("-----BEGIN") {
+        guard !isFirst else { throw .notBundle }
+        try Bundle.certificateLine(line, &inCertificate, number)
+        certificates += line + "\n"
+        continue
+      }
+      if line.isEmpty || line.hasPrefix("#") { continue }
+      guard let colon = line.firstIndex(of: ":") else {
+        if isFirst { throw .notBundle }
+        throw .badLine(line: number)
+      }
+      let name = line[..<colon]
+      let value = trim(line[line.index(after: colon)...])
+      if isFirst {
+        guard name == "fixgate-bundle", let version = UInt32(value) else { throw .notBundle }
+        guard version == 1 else { throw .newer(version: version) }
+        isFirst = false
+        continue
+      }
+      guard let key = Key(rawValue: String(name)), key != .certificate else { throw .unknownKey(line: number) }
+      guard !value.isEmpty else { throw .badValue(key, line: number) }
+      if key == .gateway {
+        guard let gateway = Endpoint(value) else { throw .badValue(key, line: number) }
+        gateways.append(gateway)
+        continue
+      }
+      guard values.updateValue(String(value), forKey: key) == nil else { throw .repeated(key, line: number) }
+      if key == .token {
+        guard let bytes = hexBytes(value), bytes.count == Hello.tokenBytes else {
+          throw .badValue(.token, line: number)
+        }
+        token = bytes
+      }
+    }
+    guard !isFirst else { throw .notBundle }
+    guard !inCertificate else { throw .badCertificate(line: number) }
+    guard !gateways.isEmpty else { throw .missing(.gateway) }
+    guard let serverName = values[.serverName] else { throw .missing(.serverName) }
+    guard let tenant = values[.tenant] else { throw .missing(.tenant) }
+    guard let device = values[.device] else { throw .missing(.device) }
+    guard !token.isEmpty else { throw .missing(.token) }
+    guard !certificates.isEmpty else { throw .missing(.certificate) }
+    self.init(
+      gateways: gateways, serverName: serverName, tenant: tenant, device: device, token: token,
+      certificates: certificates)
+  }
+
+  private static func certificateLine(
+    _ line: Substring, _ inCertificate: inout Bool, _ number: Int
+  ) throws(BundleError) {
+    if line == "-----BEGIN CERTIFICATE-----", !inCertificate {
+      inCertificate = true
+    } else if line == "-----END CERTIFICATE-----", inCertificate {
+      inCertificate = false
+    } else {
+      let isBase64 = line.utf8.allSatisfy {
+        switch $0 {
+        case UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"): true
+        case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "+"), UInt8(ascii: "/"), UInt8(ascii: "="): true
+        default: false
+        }
+      }
+      guard inCertificate, isBase64, !line.isEmpty else { throw .badCertificate(line: number) }
+    }
+  }
+}
+
+private func trim(_ text: Substring) -> Substring {
+  var text = text
+  while let last = text.last, last == " " || last == "\t" { text.removeLast() }
+  while let first = text.first, first == " " || first == "\t" { text.removeFirst() }
+  return text
+}
+
+private func hexBytes(_ text: Substring) -> [UInt8]? {
+  var nibbles: [UInt8] = []
+  for character in text.utf8 {
+    switch character {
+    case UInt8(ascii: "0")...UInt8(ascii: "9"): nibbles.append(character - UInt8(ascii: "0"))
+    case UInt8(ascii: "a")...UInt8(ascii: "f"): nibbles.append(character - UInt8(ascii: "a") + 10)
+    case UInt8(ascii: "A")...UInt8(ascii: "F"): nibbles.append(character - UInt8(ascii: "A") + 10)
+    default: return nil
+    }
+  }
+  guard nibbles.count % 2 == 0 else { return nil }
+  return stride(from: 0, to: nibbles.count, by: 2).map { nibbles[$0] << 4 | nibbles[$0 + 1] }
+}

@@ -1,0 +1,357 @@
+package import GateCore
+package import GateProto
+
+/// How a device behaves; what `Settings` from the gateway may change is noted.
+package struct DeviceOptions: Sendable {
+  /// Most fixes in a frame. Settings change it.
+  package var batchFixes = 60
+  /// Fixes sent with hello, before `Welcome` tells the window.
+  package var firstWindow: UInt64 = 120
+  /// Window when the gateway tells 0 or none, and the most that is taken from a gateway.
+  package var windowMax: UInt64 = 65_536
+  package var lane = Lane.live
+  package var device: DeviceInfo?
+  package var work: Work?
+  /// A ping goes out after so long without a frame, also while acks are awaited.
+  package var pingAfterNs: UInt64 = 15_000_000_000
+  /// So long after a ping or a frame without an answer, the connection counts as dead.
+  package var silenceNs: UInt64 = 30_000_000_000
+
+  package init() {}
+}
+
+/// The device's side of the conversation with a gateway, sans-I/O: bytes and time in, frames and events out. It lives
+/// longer than a connection; `log` must outlive the process (`StateFile`).
+///
+/// A place (see `UploadLog`) is in exactly one state: settled, in flight, delayed by a retry-after, or sendable.
+package struct DeviceSession: Sendable {
+  /// Why nothing more can be sent, in any connection, until an operator has acted.
+  package private(set) var fatal: RefusalCode?
+  package private(set) var log: UploadLog
+  package var options: DeviceOptions
+  /// The gateway has told this device to record and send nothing.
+  package private(set) var isStopped = false
+  /// No frame goes out and no connection should be opened before.
+  package private(set) var pausedUntil = Instant(ns: 0)
+  package private(set) var welcome: Welcome?
+  /// Frames that were sent and fixes in them, resent ones included.
+  package private(set) var framesSent: UInt64 = 0
+  package private(set) var fixesSent: UInt64 = 0
+
+  private let token: [UInt8]
+  private var isConnected = false
+  /// The gateway closes this connection: send nothing more on it.
+  package private(set) var isClosing = false
+  private var needsHello = false
+  private var window: UInt64
+  private var inFlight = RangeSet64()
+  private var delayed: [(places: ClosedRange<UInt64>, until: Instant)] = []
+  private var settingsVersion: UInt32 = 0
+  private var appliedToSay: UInt32?
+  private var gapsToSay: [GapMessage] = []
+  private var pingId: UInt32 = 0
+  private var lastSent = Instant(ns: 0)
+  /// When the gateway began to owe an answer.
+  private var owedSince: Instant?
+  private var stash: [UInt8] = []
+  private var scratch: [Fix] = []
+
+  /// Most answers to the gateway's requests that wait to be sent.
+  private static let gapsToSayMax = 16
+  /// Most ranges that wait for their own time; with more the whole device waits.
+  private static let delayedMax = 256
+  /// Wait after a refusal that says "retry" and not when.
+  private static let retryAfterMs: UInt32 = 1_000
+
+  /// - Parameter token: `Hello.tokenBytes` long, or empty when the transport proves the device.
+  package init(log: UploadLog, token: [UInt8], options: DeviceOptions = DeviceOptions()) {
+    precondition(token.isEmpty || token.count == Hello.tokenBytes)
+    self.log = log
+    self.token = token
+    self.options = options
+    window = options.firstWindow
+  }
+
+  /// Every recorded fix is acked or given up, and nothing is left to say.
+  package var isDone: Bool { log.isSettled && appliedToSay == nil && gapsToSay.isEmpty }
+
+  package var inFlightCount: UInt64 { inFlight.count }
+
+  /// Places above are recorded and not to be sent yet: a track that is played at its own pace.
+  package var released = UInt64.max
+
+  /// Fixes have been recorded behind those there are.
+  package mutating func record(_ count: UInt64) { log.record(count) }
+
+  /// A connection stands. All that is unacked may be sent again; the next frame begins with hello.
+  package mutating func connected(at now: Instant) {
+    isConnected = true
+    isClosing = false
+    needsHello = true
+    welcome = nil
+    window = options.firstWindow
+    inFlight.removeAll()
+    gapsToSay.removeAll()
+    stash.removeAll(keepingCapacity: true)
+    lastSent = now
+    owedSince = nil
+  }
+
+  package mutating func disconnected() {
+    isConnected = false
+    inFlight.removeAll()
+    owedSince = nil
+  }
+
+  /// Appends the next frame, length prefix included, if there is something that may be sent now.
+  /// - Parameters:
+  ///   - clockMs: the device's own clock, ms since 1970-01-01 UTC; `nil` when it has none.
+  ///   - source: appends the recorded fixes of these places, in order; their sequences are set here.
+  /// - Returns: whether a frame was appended. Call again until it is `false`.
+  package mutating func nextFrame(
+    into out: inout [UInt8], at now: Instant, clockMs: Int64? = nil,
+    from source: (ClosedRange<UInt64>, inout [Fix]) -> Void
+  ) -> Bool {
+    guard isConnected, !isClosing, fatal == nil, now >= pausedUntil else { return false }
+    let start = out.count
+    if needsHello {
+      hello(clockMs: clockMs).append(into: &out)
+      needsHello = false
+    }
+    if let version = appliedToSay {
+      SettingsApplied(version: version).append(into: &out)
+      appliedToSay = nil
+    }
+    for gap in gapsToSay { gap.append(into: &out) }
+    gapsToSay.removeAll()
+    if let places = nextPlaces(at: now) { appendBatch(places, frameStart: start, into: &out, clockMs: clockMs, source) }
+    if out.count == start, now.since(lastSent) >= options.pingAfterNs {
+      pingId &+= 1
+      Ping(id: pingId).append(into: &out)
+    }
+    guard out.count > start else { return false }
+    Frame.close(from: start, in: &out)
+    framesSent += 1
+    lastSent = now
+    if owedSince == nil { owedSince = now }
+    return true
+  }
+
+  /// As above, where `fixes[i]` is place i + 1 and all of `fixes` is recorded.
+  package mutating func nextFrame(
+    into out: inout [UInt8], at now: Instant, clockMs: Int64? = nil, from fixes: [Fix]
+  ) -> Bool {
+    nextFrame(into: &out, at: now, clockMs: clockMs) { places, into in
+      into.append(contentsOf: fixes[Int(places.lowerBound) - 1...Int(places.upperBound) - 1])
+    }
+  }
+
+  /// Takes bytes of the downlink as they come, split anywhere.
+  /// - Throws: when the gateway breaks the specification. Events of frames before the bad one are in `events`.
+  package mutating func receive(
+    _ bytes: Span<UInt8>, at now: Instant, into events: inout [DeviceEvent]
+  ) throws(DeviceError) {
+    for i in bytes.indices { stash.append(bytes[i]) }
+    var at = 0
+    defer { stash.removeFirst(at) }
+    while true {
+      let payload: Range<Int>?
+      do { payload = try FrameScanner.next(in: stash.span, from: at, to: stash.count) } catch {
+        throw .badFrame(offset: at)
+      }
+      guard let payload else { return }
+      let downlink: Downlink
+      do { downlink = try Downlink.decode(stash.span, payload) } catch { throw .malformed(error) }
+      at = payload.upperBound
+      take(downlink, at: now, into: &events)
+    }
+  }
+
+  /// When to call `nextFrame` next (or, at silence, to close) if nothing arrives before; `nil` without a connection.
+  package var deadline: Instant? {
+    guard isConnected, fatal == nil else { return nil }
+    var next = lastSent.advanced(byNs: options.pingAfterNs)
+    if let owedSince { next = min(next, owedSince.advanced(byNs: options.silenceNs)) }
+    for each in delayed { next = min(next, each.until) }
+    return max(next, pausedUntil)
+  }
+
+  /// The gateway has owed an answer for too long: close the connection and make another.
+  package func isSilent(at now: Instant) -> Bool {
+    guard isConnected, let owedSince else { return false }
+    return now.since(owedSince) >= options.silenceNs
+  }
+}
+
+// Sending.
+extension DeviceSession {
+  private func hello(clockMs: Int64?) -> Hello {
+    var hello = Hello(token: token, stream: log.stream, nextSequence: log.nextSequence, oldestHeld: log.oldestHeld)
+    hello.sendTimeMs = clockMs
+    hello.device = options.device
+    hello.work = options.work
+    hello.settingsVersion = settingsVersion
+    return hello
+  }
+
+  /// The lowest run of sendable places, cut to batch and window.
+  private mutating func nextPlaces(at now: Instant) -> ClosedRange<UInt64>? {
+    guard !isStopped else { return nil }
+    delayed.removeAll { $0.until <= now }
+    let used = inFlight.count
+    guard used < window else { return nil }
+    var place: UInt64 = 1
+    search: while let first = log.firstUnsettled(from: place) {
+      if let range = inFlight.range(atOrAfter: first), range.contains(first) {
+        place = range.upperBound + 1
+        continue
+      }
+      for each in delayed where each.places.contains(first) {
+        place = each.places.upperBound + 1
+        continue search
+      }
+      guard first <= released else { return nil }
+      var last = min(log.runEnd(from: first), released)
+      if let next = inFlight.range(atOrAfter: first) { last = min(last, next.lowerBound - 1) }
+      for each in delayed where each.places.lowerBound > first { last = min(last, each.places.lowerBound - 1) }
+      let most = min(UInt64(options.batchFixes.clamped(to: 1...Limits.fixesPerFrameMax)), window - used)
+      return first...min(last, first + most - 1)
+    }
+    return nil
+  }
+
+  /// Appends lane, oldest_held, send time and as many of `places` as fit into a frame.
+  private mutating func appendBatch(
+    _ places: ClosedRange<UInt64>, frameStart: Int, into out: inout [UInt8], clockMs: Int64?,
+    _ source: (ClosedRange<UInt64>, inout [Fix]) -> Void
+  ) {
+    UplinkScalars(lane: options.lane, oldestHeld: log.oldestHeld, sendTimeMs: clockMs).append(into: &out)
+    guard let firstSequence = log.sequence(of: places.lowerBound) else { return }
+    scratch.removeAll(keepingCapacity: true)
+    source(places, &scratch)
+    precondition(scratch.count == Int(places.upperBound - places.lowerBound) + 1)
+    for i in scratch.indices { scratch[i].sequence = firstSequence + UInt64(i) }
+    let most = min(Limits.frameBytesMax, max(Int(welcome?.frameBytesMax ?? UInt32.max), 1_024))
+    let batchStart = out.count
+    var count = scratch.count
+    while true {
+      FixEncoder.batch(scratch[0..<count], work: [], into: &out)
+      if out.count - frameStart <= most || count == 1 { break }
+      out.removeLast(out.count - batchStart)
+      count = (count + 1) / 2
+    }
+    inFlight.insert(places.lowerBound...places.lowerBound + UInt64(count) - 1)
+    fixesSent += UInt64(count)
+  }
+}
+
+// Receiving.
+extension DeviceSession {
+  private mutating func take(_ downlink: Downlink, at now: Instant, into events: inout [DeviceEvent]) {
+    owedSince = nil
+    if let welcome = downlink.welcome {
+      self.welcome = welcome
+      setWindow(welcome.backlogWindow)
+      events.append(.welcome(welcome))
+    }
+    if let time = downlink.serverTimeMs { events.append(.serverTime(time)) }
+    if let ack = downlink.ack { take(ack, into: &events) }
+    for refusal in downlink.refusals { take(refusal, at: now, into: &events) }
+    if let settings = downlink.settings {
+      take(settings)
+      events.append(.settings(settings))
+    }
+    if let pong = downlink.pong { events.append(.pong(pong)) }
+    for request in downlink.requests { take(request: request) }
+    if !inFlight.isEmpty, owedSince == nil { owedSince = now }
+  }
+
+  private mutating func setWindow(_ fixes: UInt32) {
+    window = fixes == 0 ? options.windowMax : min(UInt64(fixes), options.windowMax)
+  }
+
+  private mutating func take(_ ack: Ack, into events: inout [DeviceEvent]) {
+    if let window = ack.backlogWindow { setWindow(window) }
+    // An ack of a stream that this device has left behind: its fixes have been numbered anew, so nothing to delete.
+    if let stream = ack.stream, stream != log.stream { return }
+    let before = log.ackedCount
+    if ack.through > 0 { acknowledge(SequenceRange(first: 1, count: ack.through)) }
+    for range in ack.above { acknowledge(range) }
+    for judgement in ack.judgements { events.append(.judged(judgement)) }
+    if log.ackedCount > before { events.append(.acked(log.ackedCount - before)) }
+  }
+
+  private mutating func acknowledge(_ range: SequenceRange) {
+    for places in log.places(of: range) {
+      log.acknowledge(places)
+      inFlight.remove(places)
+    }
+  }
+
+  private mutating func take(_ refusal: Refusal, at now: Instant, into events: inout [DeviceEvent]) {
+    events.append(.refused(refusal))
+    let until = now.advanced(byNs: UInt64(refusal.retryAfterMs ?? DeviceSession.retryAfterMs) * 1_000_000)
+    if refusal.closing { isClosing = true }
+    switch refusal.code {
+    case .streamReused:
+      guard let stream = refusal.stream else {
+        fatal = refusal.code
+        return
+      }
+      // Said twice, it is done once.
+      if stream != log.stream { log.renumber(stream: stream) }
+      inFlight.removeAll()
+      delayed.removeAll()
+      needsHello = true
+      events.append(.renumbered(stream: stream))
+    case .needHello:
+      inFlight.removeAll()
+      needsHello = true
+      if refusal.retryAfterMs != nil { pausedUntil = max(pausedUntil, until) }
+    default:
+      if refusal.ranges.isEmpty {
+        // It cannot be known which of the frames under way is meant, so none of them counts as taken.
+        inFlight.removeAll()
+        if refusal.retry { pausedUntil = max(pausedUntil, until) } else { fatal = refusal.code }
+        return
+      }
+      for range in refusal.ranges {
+        for places in log.places(of: range) {
+          inFlight.remove(places)
+          if !refusal.retry {
+            log.giveUp(places, code: refusal.code)
+          } else if delayed.count < DeviceSession.delayedMax {
+            delayed.append((places, until))
+          } else {
+            pausedUntil = max(pausedUntil, until)
+          }
+        }
+      }
+    }
+  }
+
+  private mutating func take(_ settings: Settings) {
+    settingsVersion = settings.version
+    if let fixes = settings.batchFixes { options.batchFixes = Int(fixes).clamped(to: 1...Limits.fixesPerFrameMax) }
+    if let stop = settings.stop { isStopped = stop }
+    appliedToSay = settings.version
+  }
+
+  /// What is held and unacked goes out anew; what is not held is given up by a gap.
+  private mutating func take(request: SequenceRange) {
+    for places in log.places(of: request) {
+      inFlight.remove(places)
+      for range in log.acked.ranges where range.overlaps(places) {
+        let both = range.clamped(to: places)
+        guard gapsToSay.count < DeviceSession.gapsToSayMax, let first = log.sequence(of: both.lowerBound) else { return }
+        gapsToSay.append(
+          GapMessage(
+            range: SequenceRange(first: first, count: both.upperBound - both.lowerBound + 1), reason: .sentElsewhere))
+      }
+    }
+  }
+}
+
+extension Comparable {
+  fileprivate func clamped(to range: ClosedRange<Self>) -> Self { min(max(self, range.lowerBound), range.upperBound) }
+}

@@ -1,0 +1,117 @@
+package import GateCore
+package import GateNet
+package import Synchronization
+
+/// How far a sink has got. Written by the sink's thread after each transaction, read by the sequencer and for status.
+package struct SinkProgress: Equatable, Sendable {
+  /// Next record to store.
+  package var cursor: UInt64 = 0
+  /// As `cursor`, but synced: the journal may be trimmed below.
+  package var durableCursor: UInt64 = 0
+  /// Fixes read from the journal, whatever became of them.
+  package var consumed: UInt64 = 0
+  package var stored: UInt64 = 0
+  /// Rows that were there already.
+  package var alreadyStored: UInt64 = 0
+  package var held: UInt64 = 0
+  package var refused: UInt64 = 0
+  package var setAside: UInt64 = 0
+  package var gaps: UInt64 = 0
+  package var failures: UInt64 = 0
+  /// Why the last transaction failed; `nil` when it did not.
+  package var problem: String?
+
+  package init() {}
+}
+
+/// What the sequencer publishes, and what it is told, across threads.
+package final class SequencerLink: Sendable {
+  package let sleeper: Sleeper
+  /// LSN below which everything in the journal is durable.
+  package let durableLSN = Atomic<UInt64>(0)
+  /// LSN below which everything is in the dedupe checkpoint on disk.
+  package let checkpointLSN = Atomic<UInt64>(0)
+  package let sink = Mutex(SinkProgress())
+  package let sinkSleeper: Sleeper
+  package let checkpointSleeper: Sleeper
+  /// A checkpoint to write: its LSN and bytes.
+  let checkpoint = Mutex<(lsn: UInt64, bytes: [UInt8])?>(nil)
+  private let snapshotRequests = Mutex<[@Sendable (Snapshot) -> Void]>([])
+  private let hasRequests = Atomic(false)
+  private let stopping = Atomic(false)
+  private let sinkStopping = Atomic(false)
+
+  package init() throws(NetError) {
+    sleeper = try Sleeper()
+    sinkSleeper = try Sleeper()
+    checkpointSleeper = try Sleeper()
+  }
+
+  /// Asks for the counts of one moment; `answer` runs on the sequencer's thread.
+  package func requestSnapshot(_ answer: @escaping @Sendable (Snapshot) -> Void) {
+    snapshotRequests.withLock { $0.append(answer) }
+    hasRequests.store(true, ordering: .releasing)
+    sleeper.wake()
+  }
+
+  func takeSnapshotRequests() -> [@Sendable (Snapshot) -> Void] {
+    guard hasRequests.exchange(false, ordering: .acquiring) else { return [] }
+    return snapshotRequests.withLock {
+      let taken = $0
+      $0 = []
+      return taken
+    }
+  }
+
+  /// The workers have ended: commit what is there, write a checkpoint, end.
+  package func stop() {
+    stopping.store(true, ordering: .releasing)
+    sleeper.wake()
+  }
+
+  var isStopping: Bool { stopping.load(ordering: .acquiring) }
+
+  /// The sequencer has ended: store what is durable, end.
+  package func stopSink() {
+    sinkStopping.store(true, ordering: .releasing)
+    sinkSleeper.wake()
+    checkpointSleeper.wake()
+  }
+
+  var isSinkStopping: Bool { sinkStopping.load(ordering: .acquiring) }
+
+  var isQuiet: Bool { !hasRequests.load(ordering: .acquiring) && !isStopping }
+}
+
+/// Counts of one moment, in fixes of decoded frames, against the first sink. Of them holds
+/// `received + recovered = stored + duplicate + held + refused + queued + pending + set_aside`.
+package struct Snapshot: Equatable, Sendable {
+  package var received: UInt64 = 0
+  /// In the journal and not yet in the store when this run began.
+  package var recovered: UInt64 = 0
+  package var stored: UInt64 = 0
+  package var duplicate: UInt64 = 0
+  package var held: UInt64 = 0
+  package var refused: UInt64 = 0
+  /// Durable in the journal, not yet in the store.
+  package var queued: UInt64 = 0
+  /// Taken and not yet durable.
+  package var pending: UInt64 = 0
+  package var setAside: UInt64 = 0
+
+  package var refusedByStage = SequencerCore.Counts()
+  /// Fixes made durable, by verdict code.
+  package var verdicts: [UInt16: UInt64] = [:]
+  package var journalFirstLSN: UInt64 = 0
+  package var journalEndLSN: UInt64 = 0
+  package var journalBytes: Int = 0
+  package var commits: UInt64 = 0
+  package var commitFailures: UInt64 = 0
+  package var storageProblem: String?
+  package var sink = SinkProgress()
+  package var devices = 0
+
+  package var isBalanced: Bool {
+    received + recovered == stored + duplicate + held + refused + queued + pending + setAside
+  }
+}

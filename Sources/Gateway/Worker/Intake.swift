@@ -1,0 +1,307 @@
+package import GateCore
+package import GateMemory
+package import GateProto
+
+/// From one frame's bytes to the sequencer's ring: decode, limit, normalise, encode. The worker's path of a fix.
+///
+/// Works on the bytes where they lie and on scratch memory made once: a frame that holds only fixes costs no allocation, no
+/// lock and no system call here. Answers that need no sequencer are appended to `out` as frames.
+package struct Intake: ~Copyable {
+  package struct Settings: Sendable {
+    package var normaliser: Normaliser
+    package var frames: GCRA
+    /// By lane: live, backlog, panic.
+    package var lanes: InlineArray<3, GCRA>
+
+    package init(_ configuration: Configuration) {
+      normaliser = Normaliser(futureToleranceMs: Int64(configuration.normalising.futureToleranceS) * 1_000)
+      frames = configuration.limits.frames.gcra
+      lanes = [configuration.limits.live.gcra, configuration.limits.backlog.gcra, configuration.limits.panic.gcra]
+    }
+  }
+
+  package enum Outcome: Equatable, Sendable {
+    /// - Parameter unanswered: messages given to the sequencer that it will answer.
+    case taken(unanswered: Int)
+    /// The frame was refused for now; the connection goes on.
+    case refused(RefusalCode)
+    /// The frame was refused and the connection ends once `out` is sent.
+    case close(RefusalCode)
+  }
+
+  private let settings: Settings
+  private let ring: ByteRing
+  /// The limiter's words: three a device, by lane.
+  private let words: AtomicWords
+  private var fixes = [Fix](repeating: Fix(), count: Limits.fixesPerFrameMax)
+  private var record = Record()
+  package private(set) var unknownFields: UInt64 = 0
+
+  package init(settings: Settings, ring: ByteRing, words: AtomicWords) {
+    self.settings = settings
+    self.ring = ring
+    self.words = words
+  }
+
+  /// Whether any frame's records fit the ring now. Otherwise the worker must not read.
+  package var hasRoom: Bool { ring.hasRoom(for: Limits.messageBytesMax) }
+
+  /// Takes one frame.
+  ///
+  /// - Parameters:
+  ///   - bytes: the worker's buffer; the session's default work lies at its start.
+  ///   - frame: the payload in it.
+  ///   - word: the connection's own limiter word, charged per frame before anything is decoded.
+  package mutating func take(
+    _ bytes: Span<UInt8>, frame: Range<Int>, session: inout Session, word: inout UInt64, registry: RegistrySnapshot,
+    at now: Instant, wallMs: Int64, out: inout [UInt8]
+  ) -> Outcome {
+    switch settings.frames.charge(word, units: 1, at: now) {
+    case .granted(let next): word = next
+    case .limited(let retryAfterNs):
+      refuse(.rateLimited, retryAfterMs: milliseconds(retryAfterNs), into: &out)
+      return .refused(.rateLimited)
+    }
+    do throws(DecodeError) {
+      return try read(
+        bytes, frame: frame, session: &session, registry: registry, at: now, wallMs: wallMs, out: &out)
+    } catch {
+      return close(error.refusal, &session, into: &out)
+    }
+  }
+
+  /// Answers bytes that are no frame.
+  package func refuse(_ error: FrameError, session: inout Session, out: inout [UInt8]) -> Outcome {
+    switch error {
+    case .oversize: close(.tooLarge, &session, into: &out)
+    case .badPrefix: close(.malformed, &session, into: &out)
+    }
+  }
+
+  private mutating func read(
+    _ bytes: Span<UInt8>, frame: Range<Int>, session: inout Session, registry: RegistrySnapshot, at now: Instant,
+    wallMs: Int64, out: inout [UInt8]
+  ) throws(DecodeError) -> Outcome {
+    var unanswered = 0
+    var count = 0
+    var gaps = 0
+    var lane = 0
+    var low: UInt64 = 0
+    var hello: Range<Int>?
+    var scanner = UplinkScanner(frame)
+    while let part = try scanner.next(in: bytes) {
+      switch part {
+      case .fix(let range):
+        guard count < Limits.fixesPerFrameMax else { throw .tooManyFixes(offset: range.lowerBound) }
+        try FixDecoder.fix(bytes, range, into: &fixes[count])
+        count += 1
+      case .batch(let range):
+        var span = fixes.mutableSpan
+        count += try FixDecoder.batch(bytes, range, into: &span, at: count)
+      case .gap: gaps += 1
+      case .hello(let range):
+        // Two hellos in a frame would have to be merged; a device has no reason to send them.
+        guard hello == nil else { return close(.malformed, &session, into: &out) }
+        hello = range
+      case .lane(let value): lane = (0..<3).contains(value) ? Int(value) : 0
+      case .oldestHeld(let sequence): low = sequence
+      case .ping(let range):
+        guard let ping = try? Ping.decode(bytes, range) else { return close(.malformed, &session, into: &out) }
+        var pong = Downlink()
+        pong.pong = ping.id
+        append(pong, to: &out)
+      case .applied, .sendTimeMs: break
+      }
+    }
+    unknownFields &+= UInt64(scanner.unknownFields)
+
+    if let hello {
+      if let code = greet(bytes, hello, &session, registry: registry) { return close(code, &session, into: &out) }
+      unanswered += 1
+    }
+    guard count > 0 || gaps > 0 || low > 0 else { return .taken(unanswered: unanswered) }
+    guard case .open(let identity, let stream) = session.state else { return close(.needHello, &session, into: &out) }
+    guard low <= Limits.sequenceMax, gaps <= Limits.gapsPerFrameMax else {
+      return close(.malformed, &session, into: &out)
+    }
+    var regionBytes = 0
+    for i in 0..<count {
+      guard fixes[i].sequence >= 1, fixes[i].sequence <= Limits.sequenceMax else {
+        return close(.badSequence, &session, into: &out)
+      }
+      regionBytes += Int(fixes[i].attributes.length) + max(Int(fixes[i].work.length), session.work.count)
+    }
+    if let retryAfterMs = charge(identity.device, lane: lane, units: count, at: now) {
+      limited(count, session.id, identity, stream: stream)
+      refuse(.rateLimited, retryAfterMs: retryAfterMs, into: &out)
+      return unanswered > 0 ? .taken(unanswered: unanswered) : .refused(.rateLimited)
+    }
+    publish(
+      bytes, frame: frame, count: count, gaps: gaps, low: low, lane: UInt8(lane), regionBytes: regionBytes,
+      session: session, identity, stream: stream, wallMs: wallMs)
+    return .taken(unanswered: unanswered + 1)
+  }
+
+  /// Normalises and encodes the decoded fixes straight into the ring.
+  private mutating func publish(
+    _ bytes: Span<UInt8>, frame: Range<Int>, count: Int, gaps: Int, low: UInt64, lane: UInt8, regionBytes: Int,
+    session: borrowing Session, _ identity: DeviceIdentity, stream: UInt32, wallMs: Int64
+  ) {
+    var message = WorkerMessage(kind: .records, session: session.id, device: identity.device, stream: stream)
+    message.count = UInt32(count)
+    message.low = low
+    record.tenant = identity.tenant
+    record.device = identity.device
+    record.subject = identity.subject
+    record.stream = stream
+    record.policyVersion = session.policyVersion
+    record.lane = lane
+    record.transport = 1
+    record.receiveTimeMs = wallMs
+    let defaultWork = Region(offset: 0, length: UInt32(session.work.count))
+    let room = WorkerMessage.headerBytes + count * Limits.recordFixedBytesMax + regionBytes + gaps * Record.headerBytes
+    ring.push(atMost: room, items: count) { out in
+      message.write(into: &out)
+      var at = WorkerMessage.headerBytes
+      if gaps > 0 { at = writeGaps(bytes, frame, into: &out, at: at) }
+      for i in 0..<count {
+        record.fix = fixes[i]
+        if record.fix.work.isEmpty { record.fix.work = defaultWork }
+        record.originalCount = 0
+        settings.normaliser.normalise(&record, at: wallMs)
+        at = record.write(into: &out, at: at, from: bytes)
+      }
+      return at
+    }
+  }
+
+  /// Gaps are rare: they are read in a second pass, by libprotobuf-c. One that is none is left out; the device asks again.
+  private func writeGaps(
+    _ bytes: Span<UInt8>, _ frame: Range<Int>, into out: inout MutableSpan<UInt8>, at start: Int
+  ) -> Int {
+    var at = start
+    var scanner = UplinkScanner(frame)
+    while let part = try? scanner.next(in: bytes) {
+      guard case .gap(let range) = part, let gap = try? GapMessage.decode(bytes, range) else { continue }
+      var closed = Record()
+      closed.kind = .gap
+      closed.code = gap.reason.rawValue
+      closed.tenant = record.tenant
+      closed.device = record.device
+      closed.subject = record.subject
+      closed.stream = record.stream
+      closed.receiveTimeMs = record.receiveTimeMs
+      closed.fix.sequence = gap.range.first
+      closed.fix.fixTimeMs = Int64(gap.range.count)
+      at = closed.write(into: &out, at: at, from: bytes)
+    }
+    return at
+  }
+
+  // MARK: - Hello
+
+  /// - Returns: why the hello is refused, or `nil`.
+  private func greet(
+    _ bytes: Span<UInt8>, _ range: Range<Int>, _ session: inout Session, registry: RegistrySnapshot
+  ) -> RefusalCode? {
+    guard let hello = try? Hello.decode(bytes, range) else { return .malformed }
+    let greeting = Session.Greeting(
+      protocolVersion: hello.protocolVersion, stream: hello.stream, nextSequence: hello.nextSequence,
+      oldestHeld: hello.oldestHeld ?? 0)
+    let identity: DeviceIdentity
+    do throws(Session.HelloRefusal) {
+      identity = try session.hello(greeting, proof: Credentials.prove(token: hello.token, registry: registry))
+    } catch {
+      return RefusalCode(rawValue: error.rawValue) ?? .malformed
+    }
+    // A device beyond the limiter's table can be enrolled, but not served: the operator has to raise devices_max.
+    guard (Int(identity.device) + 1) * 3 <= words.count else { return .unknownCredential }
+    if let work = hello.work {
+      session.policyVersion = work.policyVersion ?? 0
+      session.work = Intake.encodedField(work)
+    }
+    var message = WorkerMessage(kind: .hello, session: session.id, device: identity.device, stream: hello.stream)
+    message.next = hello.nextSequence
+    message.low = hello.oldestHeld ?? 0
+    ring.push(atMost: WorkerMessage.headerBytes) { out in
+      message.write(into: &out)
+      return WorkerMessage.headerBytes
+    }
+    return nil
+  }
+
+  /// `Work` as field 30, the shape in which records carry it.
+  private static func encodedField(_ work: Work) -> [UInt8] {
+    let body = work.encoded
+    var field: [UInt8] = []
+    WireWriter.header(30, bytes: body.count, into: &field)
+    field += body
+    return field.count <= Limits.workBytesMax ? field : []
+  }
+
+  // MARK: - Limiting
+
+  /// - Returns: `nil` if granted, otherwise when to come back, in ms.
+  private func charge(_ device: UInt32, lane: Int, units: Int, at now: Instant) -> UInt32? {
+    if units == 0 { return nil }
+    let limiter = settings.lanes[lane]
+    let index = Int(device) * 3 + lane
+    var word = words.load(index)
+    while true {
+      switch limiter.charge(word, units: UInt64(units), at: now) {
+      case .limited(let retryAfterNs): return milliseconds(retryAfterNs)
+      case .granted(let next):
+        guard let other = words.exchange(index, expected: word, new: next) else { return nil }
+        word = other
+      }
+    }
+  }
+
+  /// Fixes that were decoded and not taken belong to the equation too.
+  private func limited(_ count: Int, _ session: SessionID, _ identity: DeviceIdentity, stream: UInt32) {
+    var message = WorkerMessage(kind: .limited, session: session, device: identity.device, stream: stream)
+    message.count = UInt32(count)
+    ring.push(atMost: WorkerMessage.headerBytes, items: count) { out in
+      message.write(into: &out)
+      return WorkerMessage.headerBytes
+    }
+  }
+
+  /// Rounded up. What can never be granted as it is may come back in a minute, in smaller frames.
+  private func milliseconds(_ ns: UInt64?) -> UInt32 {
+    UInt32(clamping: (ns ?? 60_000_000_000) / 1_000_000 + 1)
+  }
+
+  // MARK: - Answers
+
+  private func refuse(_ code: RefusalCode, retryAfterMs: UInt32, into out: inout [UInt8]) {
+    var answer = Downlink()
+    answer.refusals = [Refusal(code: code, retry: true, retryAfterMs: retryAfterMs)]
+    append(answer, to: &out)
+  }
+
+  private func close(_ code: RefusalCode, _ session: inout Session, into out: inout [UInt8]) -> Outcome {
+    session.close()
+    var refusal = Refusal(code: code, retry: false)
+    refusal.closing = true
+    var answer = Downlink()
+    answer.refusals = [refusal]
+    append(answer, to: &out)
+    return .close(code)
+  }
+
+  private func append(_ answer: Downlink, to out: inout [UInt8]) {
+    let start = out.count
+    answer.encode(into: &out)
+    Frame.close(from: start, in: &out)
+  }
+}
+
+extension DecodeError {
+  fileprivate var refusal: RefusalCode {
+    switch self {
+    case .tooManyFixes, .attributesTooLong, .workTooLong: .tooLarge
+    default: .malformed
+    }
+  }
+}

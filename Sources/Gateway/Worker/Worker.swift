@@ -1,0 +1,587 @@
+import GateCore
+package import GateMemory
+package import GateNet
+import GateProto
+package import GateTLS
+import Synchronization
+
+/// A listener that a worker's thread takes over.
+package final class Listener: Sendable {
+  package let tcp: TCPListener
+  package init(_ address: SocketAddress) throws(NetError) { tcp = try TCPListener(on: address) }
+  package var port: UInt16 { tcp.boundPort }
+}
+
+/// What a worker shares with the rest of the gateway.
+package struct WorkerContext: Sendable {
+  package var configuration: Configuration
+  package var tls: TLSServerContext
+  package var registry: RegistryHolder
+  package var words: AtomicWords
+  package var link: WorkerLink
+  package var sequencer: Sleeper
+  package var listeners: [Listener]
+  package var connectionsMax: Int
+  package var log: Log
+}
+
+/// One thread: its own epoll, its own listeners, its connections. Does nothing but wait, decrypt, hand frames to `Intake`, and
+/// send what the sequencer answers.
+final class Worker {
+  private let context: WorkerContext
+  private let link: WorkerLink
+  private var poller: Poller
+  private var intake: Intake
+  private var registry: RegistrySnapshot
+  private var registryVersion: UInt64
+  private var connections: [Connection?] = []
+  private var freeSlots: [Int] = []
+  private var generation: UInt32 = 0
+  private var open = 0
+  private var dirty: [Connection] = []
+  /// Messages that the sequencer has not answered yet.
+  private var unanswered = 0
+  private var handedOver = false
+  private var isDraining = false
+  private var listenersPaused = false
+  private var nextSweep: Instant
+  private var now: Instant
+  private var wallMs: Int64
+
+  /// Ciphertext as it comes from a socket.
+  private var cipher = [UInt8](repeating: 0, count: Worker.cipherBytes)
+  /// Plaintext: first room for the session's default work, then the frame cut off by the last read, then what is decrypted.
+  private var plain = [UInt8](repeating: 0, count: Worker.plainBytes)
+  /// Frames to send, before encryption.
+  private var answer: [UInt8] = []
+
+  private static let cipherBytes = 65_536
+  private static let plainStart = Limits.workBytesMax
+  private static let plainBytes =
+    plainStart + Limits.framePrefixBytesMax + Limits.frameBytesMax + cipherBytes
+  private static let wakeToken: UInt64 = 0
+  private static let firstConnectionToken: UInt64 = 1_024
+  private static let acceptsPerTurn = 64
+  private static let sweepNs: UInt64 = 1_000_000_000
+
+  init(_ context: WorkerContext) throws(NetError) {
+    precondition(context.listeners.count < Worker.firstConnectionToken - 1)
+    self.context = context
+    link = context.link
+    poller = try Poller(capacity: 512)
+    intake = Intake(
+      settings: Intake.Settings(context.configuration), ring: context.link.toSequencer, words: context.words)
+    registryVersion = context.registry.version
+    registry = context.registry.snapshot
+    now = SystemClock.now()
+    wallMs = SystemClock.wallMs()
+    nextSweep = now.advanced(byNs: Worker.sweepNs)
+    answer.reserveCapacity(4_096)
+    try poller.add(link.sleeper.event.descriptor, token: Worker.wakeToken, for: .read)
+    for (i, listener) in context.listeners.enumerated() {
+      try poller.add(listener.tcp.descriptor, token: UInt64(i + 1), for: .read)
+    }
+  }
+
+  /// Runs until drained.
+  func run() throws(NetError) {
+    while !(isDraining && open == 0 && unanswered == 0) {
+      let count = try wait()
+      now = SystemClock.now()
+      wallMs = SystemClock.wallMs()
+      takeReplies()
+      takeCommands()
+      for i in 0..<count { handle(poller.event(at: i)) }
+      flush()
+      if handedOver {
+        handedOver = false
+        context.sequencer.wake()
+      }
+      if now >= nextSweep { sweep() }
+    }
+  }
+
+  /// Whether another frame may be taken: there is room for its records and for the answer.
+  private var hasRoom: Bool { unanswered < WorkerLink.unansweredMax - 2 && intake.hasRoom }
+
+  /// - Returns: number of events.
+  private func wait() throws(NetError) -> Int {
+    if !hasRoom {
+      // The sequencer is behind: read nothing until it has caught up, so that TCP slows the devices down.
+      link.sleeper.prepare()
+      if link.isQuiet { try link.sleeper.sleep(until: SystemClock.now().advanced(byNs: 20_000_000)) }
+      link.sleeper.awake()
+      return 0
+    }
+    link.sleeper.prepare()
+    let timeoutNs = link.isQuiet ? max(nextSweep.since(now), 1) : 0
+    let count = try poller.wait(timeoutNs: timeoutNs)
+    link.sleeper.awake()
+    return count
+  }
+
+  private func handle(_ event: Poller.Event) {
+    switch event.token {
+    case Worker.wakeToken: link.sleeper.event.clear()
+    case ..<Worker.firstConnectionToken: accept(Int(event.token) - 1)
+    default:
+      let slot = Int(event.token & 0xFFFF_FFFF) - Int(Worker.firstConnectionToken)
+      guard slot < connections.count, let connection = connections[slot],
+        connection.session.id.generation == UInt32(event.token >> 32)
+      else { return }
+      if event.writable { markDirty(connection) }
+      if event.readable, !connection.isBlocked, !isDraining, hasRoom { read(connection) }
+      if event.hungUp, connection.isBlocked || connection.isClosing { end(connection, nil) }
+    }
+  }
+
+  // MARK: - Accepting
+
+  private func accept(_ index: Int) {
+    for _ in 0..<Worker.acceptsPerTurn {
+      do throws(NetError) {
+        guard let stream = try context.listeners[index].tcp.accept() else { return }
+        guard open < context.connectionsMax, !isDraining else {
+          link.counters.close("too_many_connections")
+          continue
+        }
+        try admit(stream)
+      } catch {
+        if case .tooManyDescriptors = error { pauseListeners() }
+        return
+      }
+    }
+  }
+
+  private func admit(_ stream: consuming TCPStream) throws(NetError) {
+    let slot = freeSlots.popLast() ?? connections.count
+    generation &+= 1
+    let timeoutNs = UInt64(context.configuration.limits.handshakeTimeoutS) * 1_000_000_000
+    let connection = Connection(
+      stream: stream, id: SessionID(slot: UInt32(slot), generation: generation),
+      deadline: now.advanced(byNs: timeoutNs))
+    if slot == connections.count { connections.append(connection) } else { connections[slot] = connection }
+    open += 1
+    link.counters.accepted.wrappingAdd(1, ordering: .relaxed)
+    link.counters.connections.store(open, ordering: .relaxed)
+    do throws(NetError) {
+      try poller.add(connection.stream.descriptor, token: token(connection), for: .read)
+    } catch {
+      end(connection, "no_watch")
+      throw error
+    }
+  }
+
+  private func token(_ connection: Connection) -> UInt64 {
+    UInt64(connection.session.id.generation) << 32
+      | (UInt64(connection.session.id.slot) + Worker.firstConnectionToken)
+  }
+
+  /// Out of descriptors: stop accepting until the next sweep, instead of being told of the same connection for ever.
+  private func pauseListeners() {
+    guard !listenersPaused else { return }
+    listenersPaused = true
+    for listener in context.listeners { try? poller.remove(listener.tcp.descriptor) }
+    context.log(.warning, "out of file descriptors: no connection is accepted for a second; raise 'ulimit -n'")
+  }
+
+  private func resumeListeners() {
+    guard listenersPaused, !isDraining else { return }
+    listenersPaused = false
+    for (i, listener) in context.listeners.enumerated() {
+      try? poller.add(listener.tcp.descriptor, token: UInt64(i + 1), for: .read)
+    }
+  }
+
+  // MARK: - Reading
+
+  private func read(_ connection: Connection) {
+    var count = 0
+    do throws(NetError) {
+      switch try Worker.fill(&cipher, from: connection, &count) {
+      case .bytes: break
+      case .wouldBlock: return
+      case .closed:
+        end(connection, connection.isEstablished ? nil : "left_before_hello")
+        return
+      }
+    } catch {
+      end(connection, "read_failed")
+      return
+    }
+    link.counters.bytesIn.wrappingAdd(UInt64(count), ordering: .relaxed)
+    if connection.isClosing { return }
+    if connection.tls == nil {
+      greet(connection, count)
+    } else {
+      receive(connection, 0..<count)
+    }
+  }
+
+  private static func fill(
+    _ bytes: inout [UInt8], from connection: Connection, _ count: inout Int
+  ) throws(NetError) -> ReadResult {
+    var room = bytes.mutableSpan
+    return try connection.stream.read(into: &room, at: &count)
+  }
+
+  /// The first bytes of a connection: no engine before they are a whole ClientHello.
+  private func greet(_ connection: Connection, _ count: Int) {
+    connection.stash.append(contentsOf: cipher[..<count])
+    switch ClientHelloGate.examine(connection.stash.span) {
+    case .needMore: return
+    case .refused:
+      end(connection, "not_tls")
+    case .clientHello:
+      do throws(TLSError) {
+        connection.tls = try TLSSession(context.tls)
+      } catch {
+        context.log(.error, "TLS: \(error)")
+        end(connection, "tls_failed")
+        return
+      }
+      let total = connection.stash.count
+      for i in 0..<total { cipher[i] = connection.stash[i] }
+      connection.stash = []
+      receive(connection, 0..<total)
+    }
+  }
+
+  /// Decrypts `cipher[range]` behind the frame that was cut off, and takes all whole frames.
+  private func receive(_ connection: Connection, _ range: Range<Int>) {
+    guard let tls = connection.tls else { return }
+    var rest = range
+    var start = Worker.plainStart
+    for i in connection.session.work.indices { plain[i] = connection.session.work[i] }
+    var end = start + connection.stash.count
+    for i in connection.stash.indices { plain[start + i] = connection.stash[i] }
+    if !connection.stash.isEmpty { connection.stash = [] }
+    while true {
+      let progress: TLSProgress
+      do throws(TLSError) {
+        progress = try Worker.decrypt(cipher, rest, with: tls, into: &plain, at: &end)
+      } catch {
+        link.counters.close(connection.isEstablished ? "tls_broken" : "handshake_failed")
+        connection.isClosing = true
+        markDirty(connection)  // an alert may wait
+        return
+      }
+      if !connection.isEstablished, tls.engine.isEstablished { established(connection, tls) }
+      guard takeFrames(connection, from: &start, to: end) else { return }
+      if tls.engine.outputCount > 0 { markDirty(connection) }
+      switch progress {
+      case .handshaking: return
+      case .open:
+        if start < end { connection.stash = Array(plain[start..<end]) }
+        if connection.isWelcome { connection.deadline = now.advanced(byNs: idleNs) }
+        return
+      case .plaintextFull(let consumed):
+        for i in start..<end { plain[Worker.plainStart + i - start] = plain[i] }
+        end = Worker.plainStart + end - start
+        start = Worker.plainStart
+        rest = rest.lowerBound + consumed..<rest.upperBound
+      case .closed:
+        tls.engine.close()
+        connection.isClosing = true
+        markDirty(connection)
+        return
+      }
+    }
+  }
+
+  private static func decrypt(
+    _ cipher: [UInt8], _ range: Range<Int>, with tls: TLSSession, into plain: inout [UInt8], at end: inout Int
+  ) throws(TLSError) -> TLSProgress {
+    var room = plain.mutableSpan
+    return try tls.engine.receive(cipher.span.extracting(range), plaintext: &room, at: &end)
+  }
+
+  /// Time without a byte that a session has.
+  private var idleNs: UInt64 { UInt64(context.configuration.limits.idleTimeoutS) * 1_000_000_000 }
+
+  private func established(_ connection: Connection, _ tls: TLSSession) {
+    connection.isEstablished = true
+    link.counters.handshakes.wrappingAdd(1, ordering: .relaxed)
+    if tls.engine.isResumed { link.counters.resumptions.wrappingAdd(1, ordering: .relaxed) }
+  }
+
+  /// Takes the whole frames in `plain[start..<end]`; `start` moves on.
+  /// - Returns: false if the connection takes no more.
+  private func takeFrames(_ connection: Connection, from start: inout Int, to end: Int) -> Bool {
+    while start < end {
+      let outcome: Intake.Outcome
+      do throws(FrameError) {
+        guard let frame = try FrameScanner.next(in: plain.span, from: start, to: end) else { return true }
+        start = frame.upperBound
+        link.counters.frames.wrappingAdd(1, ordering: .relaxed)
+        guard hasRoom else {
+          // Between two frames of one read the room ran out. The device sends again what is not acked.
+          refuseBusy(connection)
+          continue
+        }
+        outcome = intake.take(
+          plain.span, frame: frame, session: &connection.session, word: &connection.frameWord, registry: registry,
+          at: now, wallMs: wallMs, out: &answer)
+      } catch {
+        outcome = intake.refuse(error, session: &connection.session, out: &answer)
+      }
+      switch outcome {
+      case .taken(let messages):
+        unanswered += messages
+        handedOver = true
+      case .refused(let code):
+        handedOver = true
+        link.counters.refuse(code.rawValue)
+      case .close(let code):
+        link.counters.refuse(code.rawValue)
+        sendAnswer(connection)
+        close(connection)
+        return false
+      }
+      if !answer.isEmpty { sendAnswer(connection) }
+    }
+    return true
+  }
+
+  private func refuseBusy(_ connection: Connection) {
+    var downlink = Downlink()
+    downlink.refusals = [Refusal(code: .busy, retry: true, retryAfterMs: 200)]
+    link.counters.refuse(RefusalCode.busy.rawValue)
+    send(downlink, to: connection)
+  }
+
+  // MARK: - Answers
+
+  private func takeReplies() {
+    while link.toWorker.pop({ bytes in deliver(SequencerReply(reading: bytes)) }) {}
+  }
+
+  private func deliver(_ reply: SequencerReply) {
+    unanswered -= Int(reply.answers)
+    let slot = Int(reply.session.slot)
+    guard slot < connections.count, let connection = connections[slot], connection.session.id == reply.session,
+      !connection.isClosing
+    else { return }
+    switch reply.kind {
+    case .ack where reply.judgementCount == 0:
+      var ranges = InlineArray<16, GateProto.SequenceRange>(repeating: SequenceRange(first: 0, count: 0))
+      for i in 0..<reply.rangeCount {
+        ranges[i] = SequenceRange(first: reply.ranges[i].first, count: reply.ranges[i].count)
+      }
+      AckEncoder.append(through: reply.through, above: ranges.span.extracting(..<reply.rangeCount), into: &answer)
+      Frame.close(from: 0, in: &answer)
+      sendAnswer(connection)
+    case .ack: send(Downlink(ack: reply), to: connection)
+    case .welcome:
+      if !connection.isWelcome {
+        connection.isWelcome = true
+        connection.deadline = now.advanced(byNs: idleNs)
+        link.counters.sessions.wrappingAdd(1, ordering: .relaxed)
+      }
+      var downlink = Downlink(ack: reply)
+      if reply.rangeCount == 0 { downlink.ack = nil }
+      downlink.welcome = Welcome(
+        through: reply.through, backlogWindow: UInt32(context.configuration.limits.backlogWindow),
+        frameBytesMax: UInt32(Limits.frameBytesMax))
+      downlink.serverTimeMs = wallMs
+      send(downlink, to: connection)
+    case .refusal:
+      link.counters.refuse(UInt16(reply.refusal.rawValue))
+      send(Downlink(refusal: reply), to: connection)
+    }
+  }
+
+  private func send(_ downlink: Downlink, to connection: Connection) {
+    downlink.encode(into: &answer)
+    Frame.close(from: 0, in: &answer)
+    sendAnswer(connection)
+  }
+
+  /// Encrypts `answer`. A device that does not read its answers while more and more of them wait is let go.
+  private func sendAnswer(_ connection: Connection) {
+    defer { answer.removeAll(keepingCapacity: true) }
+    guard !answer.isEmpty, let tls = connection.tls else { return }
+    do throws(TLSError) {
+      try tls.engine.write(answer.span)
+    } catch {
+      connection.isClosing = true
+      link.counters.close("slow_reader")
+    }
+    markDirty(connection)
+  }
+
+  private func markDirty(_ connection: Connection) {
+    guard !connection.isDirty else { return }
+    connection.isDirty = true
+    dirty.append(connection)
+  }
+
+  /// Sends what waits: one system call a connection, however many answers it got.
+  private func flush() {
+    var i = 0
+    while i < dirty.count {
+      let connection = dirty[i]
+      i += 1
+      connection.isDirty = false
+      guard connections[Int(connection.session.id.slot)] === connection else { continue }
+      flush(connection)
+    }
+    dirty.removeAll(keepingCapacity: true)
+  }
+
+  private func flush(_ connection: Connection) {
+    guard let tls = connection.tls else { return }
+    var gone = false
+    var blocked = false
+    var sent = 0
+    while !gone, !blocked, tls.engine.outputCount > 0 {
+      _ = tls.engine.drain { bytes in
+        guard let result = try? connection.stream.write(bytes) else {
+          gone = true
+          return 0
+        }
+        switch result {
+        case .bytes(let count):
+          sent += count
+          return count
+        case .wouldBlock: blocked = true
+        case .closed: gone = true
+        }
+        return 0
+      }
+    }
+    link.counters.bytesOut.wrappingAdd(UInt64(sent), ordering: .relaxed)
+    if gone || (connection.isClosing && !blocked) {
+      end(connection, nil)
+    } else if blocked != connection.isBlocked {
+      connection.isBlocked = blocked
+      try? poller.modify(connection.stream.descriptor, token: token(connection), for: blocked ? .write : .read)
+    }
+  }
+
+  // MARK: - Ending
+
+  /// Says close_notify behind what waits, and ends the connection when that is sent.
+  private func close(_ connection: Connection) {
+    connection.isClosing = true
+    connection.session.close()
+    connection.tls?.engine.close()
+    // A device that reads nothing does not keep its place for long.
+    connection.deadline = min(connection.deadline, now.advanced(byNs: 5_000_000_000))
+    markDirty(connection)
+  }
+
+  /// Gives the socket back at once.
+  private func end(_ connection: Connection, _ reason: String?) {
+    let slot = Int(connection.session.id.slot)
+    guard connections[slot] === connection else { return }
+    if let reason { link.counters.close(reason) }
+    try? poller.remove(connection.stream.descriptor)
+    connections[slot] = nil
+    freeSlots.append(slot)
+    open -= 1
+    if connection.isWelcome { link.counters.sessions.wrappingSubtract(1, ordering: .relaxed) }
+    link.counters.connections.store(open, ordering: .relaxed)
+  }
+
+  /// Once a second: what has not got further in its time is closed.
+  private func sweep() {
+    nextSweep = now.advanced(byNs: Worker.sweepNs)
+    resumeListeners()
+    for case let connection? in connections where connection.deadline <= now {
+      if connection.isClosing || connection.tls == nil || !connection.isEstablished {
+        end(connection, connection.isClosing ? nil : "timed_out")
+      } else {
+        link.counters.close(connection.isWelcome ? "idle" : "timed_out")
+        close(connection)
+      }
+    }
+    flush()
+  }
+
+  private func takeCommands() {
+    for command in link.takeCommands() {
+      switch command {
+      case .registryChanged(let completion):
+        completion.closed.wrappingAdd(closeRevoked(), ordering: .relaxed)
+        completion.done()
+      case .drain: drain()
+      }
+    }
+    if isDraining, unanswered == 0 {
+      for case let connection? in connections where !connection.isClosing { sayShuttingDown(connection) }
+    }
+  }
+
+  /// - Returns: number of connections closed.
+  private func closeRevoked() -> Int {
+    guard context.registry.version != registryVersion else { return 0 }
+    registryVersion = context.registry.version
+    registry = context.registry.snapshot
+    var closed = 0
+    for case let connection? in connections {
+      guard case .open(let identity, _) = connection.session.state, registry.isRevoked(device: identity.device) else {
+        continue
+      }
+      var refusal = Refusal(code: .revoked, retry: false)
+      refusal.closing = true
+      var downlink = Downlink()
+      downlink.refusals = [refusal]
+      link.counters.refuse(RefusalCode.revoked.rawValue)
+      send(downlink, to: connection)
+      close(connection)
+      closed += 1
+    }
+    return closed
+  }
+
+  /// Takes no more connections and no more frames; what was taken is answered before the connections end.
+  private func drain() {
+    isDraining = true
+    for listener in context.listeners { try? poller.remove(listener.tcp.descriptor) }
+    for case let connection? in connections {
+      if connection.isEstablished {
+        try? poller.modify(connection.stream.descriptor, token: token(connection), for: [])
+      } else {
+        end(connection, nil)
+      }
+    }
+  }
+
+  private func sayShuttingDown(_ connection: Connection) {
+    var refusal = Refusal(code: .shuttingDown, retry: true, retryAfterMs: 1_000)
+    refusal.closing = true
+    var downlink = Downlink()
+    downlink.refusals = [refusal]
+    send(downlink, to: connection)
+    close(connection)
+  }
+}
+
+extension Downlink {
+  fileprivate init(ack reply: SequencerReply) {
+    self.init()
+    var ack = Ack(through: reply.through)
+    for i in 0..<reply.rangeCount {
+      ack.above.append(SequenceRange(first: reply.ranges[i].first, count: reply.ranges[i].count))
+    }
+    for i in 0..<reply.judgementCount {
+      let run = reply.judgements[i]
+      ack.judgements.append(
+        Judgement(code: UInt32(run.code), range: SequenceRange(first: run.first, count: run.count)))
+    }
+    self.ack = ack
+  }
+
+  fileprivate init(refusal reply: SequencerReply) {
+    self.init()
+    let code = RefusalCode(rawValue: UInt16(reply.refusal.rawValue)) ?? .unspecified
+    var refusal = Refusal(code: code, retry: reply.refusal != .tooManyStreams)
+    if reply.retryAfterMs > 0 { refusal.retryAfterMs = reply.retryAfterMs }
+    if reply.refusal == .streamReused { refusal.stream = reply.stream }
+    for i in 0..<reply.rangeCount {
+      refusal.ranges.append(SequenceRange(first: reply.ranges[i].first, count: reply.ranges[i].count))
+    }
+    refusals = [refusal]
+  }
+}

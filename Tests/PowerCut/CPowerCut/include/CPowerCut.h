@@ -1,0 +1,2 @@
+#pragma once
+// A library to preload, not to call: see powercut.c.

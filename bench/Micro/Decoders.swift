@@ -1,0 +1,224 @@
+import BenchHarness
+import BenchProto
+import CFixProto
+import GateCore
+import SwiftProtobuf
+
+/// The three readers of the same packets. Each has a timed form, which builds what it builds and nothing more, and a
+/// form that hashes every value of every fix, so that equal hashes prove equal results.
+struct Packets {
+  /// Payloads of `Uplink`, one array with the packets behind each other, as in a receive buffer.
+  let bytes: [UInt8]
+  let ranges: [Range<Int>]
+  /// The same packets one by one.
+  let separate: [[UInt8]]
+  let fixes: Int
+
+  init(_ packets: [[UInt8]], fixes: Int) {
+    var bytes: [UInt8] = []
+    var ranges: [Range<Int>] = []
+    for packet in packets {
+      ranges.append(bytes.count..<bytes.count + packet.count)
+      bytes += packet
+    }
+    self.bytes = bytes
+    separate = packets
+    self.ranges = ranges
+    self.fixes = fixes
+  }
+}
+
+/// `GateCore`: values in place, differences undone.
+final class GateDecoder {
+  private let packets: Packets
+  private var fixes = [Fix](repeating: Fix(), count: Limits.fixesPerFrameMax)
+
+  init(_ packets: Packets) { self.packets = packets }
+
+  func timed() -> UInt64 {
+    var fixes: [Fix] = []
+    swap(&fixes, &self.fixes)
+    defer { swap(&fixes, &self.fixes) }
+    var sum: UInt64 = 0
+    for range in packets.ranges {
+      let count = read(range, into: &fixes)
+      sum &+= fixes[count - 1].sequence
+    }
+    return sum
+  }
+
+  func hash() -> ResultHash {
+    var hash = ResultHash()
+    for range in packets.ranges {
+      for fix in fixes[..<read(range, into: &fixes)] {
+        hash.add(fix.sequence)
+        hash.add(fix.fixTimeMs)
+        hash.add(fix.latitudeE7)
+        hash.add(fix.longitudeE7)
+        for column in Column.allCases { if let value = fix[column] { hash.add(value) } }
+      }
+    }
+    return hash
+  }
+
+  private func read(_ range: Range<Int>, into fixes: inout [Fix]) -> Int {
+    let bytes = packets.bytes
+    var span = fixes.mutableSpan
+    do throws(DecodeError) {
+      return try decode(bytes.span, range, into: &span)
+    } catch {
+      preconditionFailure("own packet refused")
+    }
+  }
+
+  private func decode(
+    _ bytes: Span<UInt8>, _ range: Range<Int>, into fixes: inout MutableSpan<Fix>
+  ) throws(DecodeError) -> Int {
+    var scanner = UplinkScanner(range)
+    var count = 0
+    while let part = try scanner.next(in: bytes) {
+      switch part {
+      case .fix(let body):
+        try FixDecoder.fix(bytes, body, into: &fixes[count])
+        count += 1
+      case .batch(let body): count += try FixDecoder.batch(bytes, body, into: &fixes, at: count)
+      default: break
+      }
+    }
+    return count
+  }
+}
+
+/// libprotobuf-c with malloc: unpack and free.
+struct ProtobufCDecoder {
+  let packets: Packets
+
+  func timed() -> UInt64 {
+    var sum: UInt64 = 0
+    unsafe each { unsafe sum &+= UInt64($0.pointee.n_fix) }
+    return sum
+  }
+
+  func hash() -> ResultHash {
+    var hash = ResultHash()
+    unsafe each { uplink in
+      for i in unsafe 0..<uplink.pointee.n_fix {
+        let fix = unsafe uplink.pointee.fix[i]!.pointee
+        unsafe hash.add(fix.sequence)
+        unsafe hash.add(fix.time_ms)
+        unsafe hash.add(fix.latitude_e7)
+        unsafe hash.add(fix.longitude_e7)
+        unsafe hash.add(fix.horizontal_accuracy_dm)
+        unsafe hash.add(fix.speed_cm_per_s)
+        unsafe hash.add(fix.course_cdeg)
+        unsafe hash.add(fix.battery_percent)
+        unsafe hash.add(fix.altitude_ellipsoid_dm)
+        unsafe hash.add(fix.satellites_used)
+        unsafe hash.add(fix.hdop_tenths)
+      }
+      for i in unsafe 0..<uplink.pointee.n_batch {
+        let batch = unsafe uplink.pointee.batch[i]!.pointee
+        let times = unsafe Array(UnsafeBufferPointer(start: batch.time, count: batch.n_time))
+        let columns = unsafe [
+          array(batch.latitude_e7, batch.n_latitude_e7), array(batch.longitude_e7, batch.n_longitude_e7),
+          array(batch.horizontal_accuracy_dm, batch.n_horizontal_accuracy_dm),
+          array(batch.speed_cm_per_s, batch.n_speed_cm_per_s), array(batch.course_cdeg, batch.n_course_cdeg),
+          array(batch.battery_percent, batch.n_battery_percent),
+          array(batch.altitude_ellipsoid_dm, batch.n_altitude_ellipsoid_dm),
+          array(batch.satellites_used, batch.n_satellites_used), array(batch.hdop_tenths, batch.n_hdop_tenths),
+        ]
+        unsafe Columns.hash(
+          first: batch.first_sequence, count: Int(batch.count), unit: Int64(batch.time_unit_ms), times, columns, &hash)
+      }
+    }
+    return hash
+  }
+
+  private func array(_ start: UnsafeMutablePointer<Int32>?, _ count: Int) -> [Int32] {
+    unsafe Array(UnsafeBufferPointer(start: start, count: count))
+  }
+
+  private func each(_ body: (UnsafeMutablePointer<Fixgate__V1__Uplink>) -> Void) {
+    unsafe packets.bytes.withUnsafeBufferPointer { bytes in
+      for range in packets.ranges {
+        let start = unsafe bytes.baseAddress! + range.lowerBound
+        guard let uplink = unsafe fixgate__v1__uplink__unpack(nil, range.count, start) else {
+          preconditionFailure("own packet refused")
+        }
+        unsafe body(uplink)
+        unsafe fixgate__v1__uplink__free_unpacked(uplink, nil)
+      }
+    }
+  }
+}
+
+/// SwiftProtobuf, from one array a packet, the form that it reads without a copy.
+struct SwiftProtobufDecoder {
+  let packets: Packets
+
+  func timed() -> UInt64 {
+    var sum: UInt64 = 0
+    each { sum &+= UInt64($0.fix.count) }
+    return sum
+  }
+
+  func hash() -> ResultHash {
+    var hash = ResultHash()
+    each { uplink in
+      for fix in uplink.fix {
+        hash.add(fix.sequence)
+        hash.add(fix.timeMs)
+        hash.add(fix.latitudeE7)
+        hash.add(fix.longitudeE7)
+        hash.add(fix.horizontalAccuracyDm)
+        hash.add(fix.speedCmPerS)
+        hash.add(fix.courseCdeg)
+        hash.add(fix.batteryPercent)
+        hash.add(fix.altitudeEllipsoidDm)
+        hash.add(fix.satellitesUsed)
+        hash.add(fix.hdopTenths)
+      }
+      for batch in uplink.batch {
+        Columns.hash(
+          first: batch.firstSequence, count: Int(batch.count), unit: Int64(batch.timeUnitMs), batch.time,
+          [
+            batch.latitudeE7, batch.longitudeE7, batch.horizontalAccuracyDm, batch.speedCmPerS, batch.courseCdeg,
+            batch.batteryPercent, batch.altitudeEllipsoidDm, batch.satellitesUsed, batch.hdopTenths,
+          ], &hash)
+      }
+    }
+    return hash
+  }
+
+  private func each(_ body: (Fixgate_V1_Uplink) -> Void) {
+    for packet in packets.separate {
+      guard let uplink = try? Fixgate_V1_Uplink(serializedBytes: packet) else {
+        preconditionFailure("own packet refused")
+      }
+      body(uplink)
+    }
+  }
+}
+
+/// The differences of columns undone as plainly as possible.
+enum Columns {
+  static func hash(
+    first: UInt64, count: Int, unit: Int64, _ times: [Int64], _ columns: [[Int32]], _ hash: inout ResultHash
+  ) {
+    let time = spread(times, count)
+    let values = columns.map { spread($0, count) }
+    for i in 0..<count {
+      hash.add(first + UInt64(i))
+      hash.add(time[i] * max(1, unit))
+      for column in values { hash.add(column[i]) }
+    }
+  }
+
+  private static func spread<T: FixedWidthInteger>(_ values: [T], _ count: Int) -> [T] {
+    var value: T = 0
+    return (0..<count).map { i in
+      value &+= i < values.count ? values[i] : values.count == 1 ? 0 : values[values.count - 1]
+      return value
+    }
+  }
+}

@@ -1,0 +1,35 @@
+import ArgumentParser
+import BenchHarness
+
+/// `smoke`: everything, tiny. Fails on what does not depend on the machine's speed.
+struct Smoke: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Run all of it tiny; fail when results differ, when decoding allocates or when a fix grows too long.")
+
+  func run() throws {
+    guard Contest.counterBites() else { throw SmokeFailure.counterDoesNotBite }
+    for outcome in Decode.outcomes(fixes: 600, rounds: 1) {
+      guard outcome.hashes.allSatisfy({ $0 == outcome.hashes[0] }) else { throw SmokeFailure.resultsDiffer }
+      guard outcome.results[0].allocations == 0 else { throw SmokeFailure.decoderAllocates }
+      guard outcome.results[1].allocations > 0, outcome.results[2].allocations > 0 else {
+        throw SmokeFailure.counterDoesNotBite
+      }
+    }
+    let sizes = Wire.measure([.courier(seed: 1, points: 6_000)])
+    guard let sixty = sizes.batches.first(where: { $0.size == 60 }), sixty.bytes <= 10 * sizes.fixes,
+      sizes.lone.allSatisfy({ $0 <= 34 })
+    else { throw SmokeFailure.fixTooLong }
+    print("smoke: ok")
+  }
+}
+
+enum SmokeFailure: Error {
+  /// Allocations are not seen, so their number says nothing.
+  case counterDoesNotBite
+  /// The decoders do not read the same values.
+  case resultsDiffer
+  /// Decoding allocated.
+  case decoderAllocates
+  /// More than 10 bytes a fix in batches of 60, or more than 34 for one alone.
+  case fixTooLong
+}
