@@ -895,7 +895,8 @@ struct  Fixgate__V1__Judgement
 
 
 /*
- * The gateway did not take something. Fixes named here, or all of the frame's when none are named, are not durable.
+ * The gateway did not take something. Fixes named here are not durable; when none are named, nothing that this session has
+ * in flight is to be counted on: with `retry` send it again, without the session is over.
  */
 struct  Fixgate__V1__Refusal
 {
