@@ -16,6 +16,8 @@ let settings: [SwiftSetting] = [
   .enableUpcomingFeature("ExistentialAny"),
 ]
 
+let fuzzed = settings + [.unsafeFlags(["-sanitize=fuzzer,address"])]
+
 let package = Package(
   name: "fixgate",
   products: [
@@ -39,7 +41,7 @@ let package = Package(
     .target(name: "CFixProto", dependencies: ["CProtobufC"]),
 
     // The data plane: no package dependencies.
-    .target(name: "GateCore", dependencies: ["CGateShims"], swiftSettings: settings),
+    .target(name: "GateCore", dependencies: ["CGateShims"], swiftSettings: withFuzz ? fuzzed : settings),
     .target(name: "GateMemory", dependencies: ["GateCore"], swiftSettings: settings),
     .target(name: "GateProto", dependencies: ["GateCore", "CFixProto"], swiftSettings: settings),
     .target(name: "GateTLS", dependencies: ["GateCore", "COpenSSL"], swiftSettings: settings),
@@ -56,7 +58,7 @@ let package = Package(
     .executableTarget(
       name: "fixgate",
       dependencies: [
-        "Gateway", "GateDevice", "GateTrack",
+        "Gateway", "GateCore", "GateDevice", "GateNet", "GateProto", "GateStore", "GateTLS", "GateTrack",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "Yams", package: "Yams"),
@@ -104,7 +106,7 @@ if withBench {
     .target(name: "CAllocations", path: "bench/CAllocations"),
     .target(
       name: "BenchProto", dependencies: [.product(name: "SwiftProtobuf", package: "swift-protobuf")],
-      path: "bench/Proto"),
+      path: "bench/Proto", exclude: ["README.md"]),
     .target(name: "BenchHarness", dependencies: ["CAllocations"], path: "bench/Harness", swiftSettings: settings),
     .executableTarget(
       name: "fixgate-bench",
@@ -120,8 +122,7 @@ if withBench {
 if withFuzz {
   package.targets.append(
     .executableTarget(
-      name: "fuzz-wire", dependencies: ["GateCore"], path: "Tests/Fuzz/Wire",
-      swiftSettings: settings + [.unsafeFlags(["-sanitize=fuzzer,address"])],
+      name: "fuzz-wire", dependencies: ["GateCore", "WireVectors"], path: "Tests/Fuzz/Wire", swiftSettings: fuzzed,
       linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address", "-use-ld=lld"])]))
 }
 

@@ -3392,7 +3392,7 @@ const ProtobufCEnumDescriptor fixgate__v1__gap_reason__descriptor =
   fixgate__v1__gap_reason__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
-static const ProtobufCEnumValue fixgate__v1__verdict_code__enum_values_by_number[11] =
+static const ProtobufCEnumValue fixgate__v1__verdict_code__enum_values_by_number[10] =
 {
   { "VERDICT_ACCEPTED", "FIXGATE__V1__VERDICT_CODE__VERDICT_ACCEPTED", 0 },
   { "VERDICT_LONGITUDE_WRAPPED", "FIXGATE__V1__VERDICT_CODE__VERDICT_LONGITUDE_WRAPPED", 1 },
@@ -3400,26 +3400,24 @@ static const ProtobufCEnumValue fixgate__v1__verdict_code__enum_values_by_number
   { "VERDICT_VALUE_DROPPED", "FIXGATE__V1__VERDICT_CODE__VERDICT_VALUE_DROPPED", 3 },
   { "VERDICT_NULL_ISLAND", "FIXGATE__V1__VERDICT_CODE__VERDICT_NULL_ISLAND", 20 },
   { "VERDICT_LATITUDE_OUT_OF_RANGE", "FIXGATE__V1__VERDICT_CODE__VERDICT_LATITUDE_OUT_OF_RANGE", 40 },
-  { "VERDICT_LONGITUDE_OUT_OF_RANGE", "FIXGATE__V1__VERDICT_CODE__VERDICT_LONGITUDE_OUT_OF_RANGE", 41 },
   { "VERDICT_FUTURE", "FIXGATE__V1__VERDICT_CODE__VERDICT_FUTURE", 42 },
   { "VERDICT_ANCIENT", "FIXGATE__V1__VERDICT_CODE__VERDICT_ANCIENT", 43 },
   { "VERDICT_NO_TIME", "FIXGATE__V1__VERDICT_CODE__VERDICT_NO_TIME", 44 },
   { "VERDICT_NO_POSITION", "FIXGATE__V1__VERDICT_CODE__VERDICT_NO_POSITION", 45 },
 };
 static const ProtobufCIntRange fixgate__v1__verdict_code__value_ranges[] = {
-{0, 0},{20, 4},{40, 5},{0, 11}
+{0, 0},{20, 4},{40, 5},{42, 6},{0, 10}
 };
-static const ProtobufCEnumValueIndex fixgate__v1__verdict_code__enum_values_by_name[11] =
+static const ProtobufCEnumValueIndex fixgate__v1__verdict_code__enum_values_by_name[10] =
 {
   { "VERDICT_ACCEPTED", 0 },
-  { "VERDICT_ANCIENT", 8 },
+  { "VERDICT_ANCIENT", 7 },
   { "VERDICT_COURSE_WRAPPED", 2 },
-  { "VERDICT_FUTURE", 7 },
+  { "VERDICT_FUTURE", 6 },
   { "VERDICT_LATITUDE_OUT_OF_RANGE", 5 },
-  { "VERDICT_LONGITUDE_OUT_OF_RANGE", 6 },
   { "VERDICT_LONGITUDE_WRAPPED", 1 },
-  { "VERDICT_NO_POSITION", 10 },
-  { "VERDICT_NO_TIME", 9 },
+  { "VERDICT_NO_POSITION", 9 },
+  { "VERDICT_NO_TIME", 8 },
   { "VERDICT_NULL_ISLAND", 4 },
   { "VERDICT_VALUE_DROPPED", 3 },
 };
@@ -3430,11 +3428,11 @@ const ProtobufCEnumDescriptor fixgate__v1__verdict_code__descriptor =
   "VerdictCode",
   "Fixgate__V1__VerdictCode",
   "fixgate.v1",
-  11,
+  10,
   fixgate__v1__verdict_code__enum_values_by_number,
-  11,
+  10,
   fixgate__v1__verdict_code__enum_values_by_name,
-  3,
+  4,
   fixgate__v1__verdict_code__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };

@@ -5,6 +5,8 @@ package import GateProto
 package struct DeviceOptions: Sendable {
   /// Most fixes in a frame. Settings change it.
   package var batchFixes = 60
+  /// How long a fix may wait for others of its batch; 0 sends at once. The panic lane never waits. Settings change it.
+  package var batchWaitNs: UInt64 = 0
   /// Fixes sent with hello, before `Welcome` tells the window.
   package var firstWindow: UInt64 = 120
   /// Window when the gateway tells 0 or none, and the most that is taken from a gateway.
@@ -53,6 +55,8 @@ package struct DeviceSession: Sendable {
   private var lastSent = Instant(ns: 0)
   /// When the gateway began to owe an answer.
   private var owedSince: Instant?
+  /// When the oldest fix of the batch that is not full yet was recorded.
+  private var gatheringSince: Instant?
   private var stash: [UInt8] = []
   private var scratch: [Fix] = []
 
@@ -77,8 +81,17 @@ package struct DeviceSession: Sendable {
 
   package var inFlightCount: UInt64 { inFlight.count }
 
-  /// Fixes have been recorded behind those there are.
-  package mutating func record(_ count: UInt64) { log.record(count) }
+  /// Places above are recorded and not to be sent yet: a track that is played at its own pace.
+  package var released = UInt64.max
+
+  /// Fixes have been recorded behind those there are. They may wait for others: see `DeviceOptions.batchWaitNs`.
+  package mutating func record(_ count: UInt64, at now: Instant) {
+    log.record(count)
+    if gatheringSince == nil { gatheringSince = now }
+  }
+
+  /// Nothing that is recorded waits for others any longer: an event, or the end of the recording.
+  package mutating func flush() { gatheringSince = nil }
 
   /// A connection stands. All that is unacked may be sent again; the next frame begins with hello.
   package mutating func connected(at now: Instant) {
@@ -167,9 +180,13 @@ package struct DeviceSession: Sendable {
   /// When to call `nextFrame` next (or, at silence, to close) if nothing arrives before; `nil` without a connection.
   package var deadline: Instant? {
     guard isConnected, fatal == nil else { return nil }
+    if isClosing { return lastSent.advanced(byNs: options.silenceNs) }
     var next = lastSent.advanced(byNs: options.pingAfterNs)
     if let owedSince { next = min(next, owedSince.advanced(byNs: options.silenceNs)) }
     for each in delayed { next = min(next, each.until) }
+    if let gatheringSince, options.batchWaitNs > 0 {
+      next = min(next, gatheringSince.advanced(byNs: options.batchWaitNs))
+    }
     return max(next, pausedUntil)
   }
 
@@ -193,8 +210,10 @@ extension DeviceSession {
 
   /// The lowest run of sendable places, cut to batch and window.
   private mutating func nextPlaces(at now: Instant) -> ClosedRange<UInt64>? {
-    guard !isStopped else { return nil }
+    // What has run out goes, sent or not, so that `deadline` never stays in the past.
     delayed.removeAll { $0.until <= now }
+    if let since = gatheringSince, now.since(since) >= options.batchWaitNs { gatheringSince = nil }
+    guard !isStopped else { return nil }
     let used = inFlight.count
     guard used < window else { return nil }
     var place: UInt64 = 1
@@ -207,11 +226,13 @@ extension DeviceSession {
         place = each.places.upperBound + 1
         continue search
       }
-      var last = log.runEnd(from: first)
+      guard first <= released else { return nil }
+      var last = min(log.runEnd(from: first), released)
       if let next = inFlight.range(atOrAfter: first) { last = min(last, next.lowerBound - 1) }
       for each in delayed where each.places.lowerBound > first { last = min(last, each.places.lowerBound - 1) }
-      let most = min(UInt64(options.batchFixes.clamped(to: 1...Limits.fixesPerFrameMax)), window - used)
-      return first...min(last, first + most - 1)
+      let batch = UInt64(options.batchFixes.clamped(to: 1...Limits.fixesPerFrameMax))
+      if last == log.recorded, last - first + 1 < batch, gatheringSince != nil, options.lane != .panic { return nil }
+      return first...min(last, first + min(batch, window - used) - 1)
     }
     return nil
   }
@@ -238,6 +259,7 @@ extension DeviceSession {
     }
     inFlight.insert(places.lowerBound...places.lowerBound + UInt64(count) - 1)
     fixesSent += UInt64(count)
+    if places.lowerBound + UInt64(count) - 1 == log.recorded { gatheringSince = nil }
   }
 }
 
@@ -294,7 +316,8 @@ extension DeviceSession {
         fatal = refusal.code
         return
       }
-      log.renumber(stream: stream)
+      // Said twice, it is done once.
+      if stream != log.stream { log.renumber(stream: stream) }
       inFlight.removeAll()
       delayed.removeAll()
       needsHello = true
@@ -328,6 +351,7 @@ extension DeviceSession {
   private mutating func take(_ settings: Settings) {
     settingsVersion = settings.version
     if let fixes = settings.batchFixes { options.batchFixes = Int(fixes).clamped(to: 1...Limits.fixesPerFrameMax) }
+    if let wait = settings.batchWaitS { options.batchWaitNs = UInt64(wait) * 1_000_000_000 }
     if let stop = settings.stop { isStopped = stop }
     appliedToSay = settings.version
   }

@@ -1,7 +1,7 @@
 /// The system call that failed.
 package enum NetCall: String, Equatable, Sendable {
   case socket, bind, listen, accept, connect, read, write, poll, setOption, getOption, epoll, eventDescriptor
-  case signalDescriptor, limit, mode, unlink, open
+  case signalDescriptor, limit, mode, unlink, open, thread
 }
 
 package enum NetError: Error, Equatable, Sendable {
@@ -21,7 +21,7 @@ package enum NetError: Error, Equatable, Sendable {
   case timedOut
   /// The other side refused the connection, or nobody listens. A client tries again later.
   case refused
-  /// The path is too long for a Unix socket, or holds a zero byte.
+  /// No path for a Unix socket: empty, with a zero byte, or with a name above 82 bytes.
   case path
   /// Another process answers at the Unix socket: the gateway runs already.
   case alreadyServed

@@ -14,7 +14,7 @@ extension NetError: CustomStringConvertible {
       "no room for another connection (\(NetError.words(code))); raise the limit of open files (ulimit -n)"
     case .timedOut: "no answer in time"
     case .refused: "nobody listens there"
-    case .path: "a Unix socket's path has at most 107 bytes; choose a shorter directory"
+    case .path: "not a path for a Unix socket; choose a shorter name"
     case .alreadyServed: "another process answers at the socket: the gateway runs already"
     case .peerNotAllowed(let uid): "user \(uid) may not use the control socket"
     }

@@ -2,7 +2,9 @@ import CLinux
 import Glibc
 
 /// One thread's epoll. Level-triggered: what is not read is told again.
-@safe package struct Poller: ~Copyable {
+///
+/// Sendable: there is one owner, which may hand it to another thread.
+@safe package struct Poller: ~Copyable, @unchecked Sendable {
   package struct Interest: OptionSet, Sendable {
     package let rawValue: UInt8
     package init(rawValue: UInt8) { self.rawValue = rawValue }
@@ -45,7 +47,9 @@ import Glibc
   }
 
   /// Replaces interest and token.
-  package borrowing func modify(_ watched: borrowing FileDescriptor, token: UInt64, for interest: Interest) throws(NetError) {
+  package borrowing func modify(
+    _ watched: borrowing FileDescriptor, token: UInt64, for interest: Interest
+  ) throws(NetError) {
     try control(EPOLL_CTL_MOD, watched, token, interest)
   }
 

@@ -14,7 +14,7 @@ package struct UnixStream: ~Copyable, Sendable {
     let address = try UnixAddress(path)
     let descriptor = try FileDescriptor.socket(family: AF_UNIX)
     while true {
-      let code = unsafe address.withSockaddr { pointer, length in
+      let code = try unsafe address.withSockaddr { pointer, length in
         unsafe Glibc.connect(descriptor.raw, pointer, length) == 0 ? 0 : errno
       }
       switch code {
@@ -60,7 +60,7 @@ package struct UnixListener: ~Copyable, Sendable {
     let descriptor = try FileDescriptor.socket(family: AF_UNIX)
     // Linux gives the file the socket's mode, so that it never lies open to others, not even before a chmod.
     guard fchmod(descriptor.raw, 0o600) == 0 else { throw .system(.mode, errno: errno) }
-    let code = unsafe address.withSockaddr { pointer, length in
+    let code = try unsafe address.withSockaddr { pointer, length in
       unsafe Glibc.bind(descriptor.raw, pointer, length) == 0 ? 0 : errno
     }
     guard code == 0 else { throw code == EADDRINUSE ? .addressInUse : .system(.bind, errno: code) }
@@ -99,16 +99,34 @@ package struct UnixListener: ~Copyable, Sendable {
   }
 }
 
-/// A path as the kernel wants it for a socket: 107 bytes at most.
+/// A path that the kernel can be given for a socket, though it takes 107 bytes at most: a longer one is reached through its
+/// directory's descriptor.
 struct UnixAddress: Sendable {
+  static let pathBytesMax = 107
   let path: String
 
   init(_ path: String) throws(NetError) {
-    guard !path.isEmpty, path.utf8.count <= 107, !path.utf8.contains(0) else { throw .path }
+    guard !path.isEmpty, path.utf8.count <= 4_095, !path.utf8.contains(0) else { throw .path }
+    // "/proc/self/fd/", ten digits, "/".
+    let name = path.utf8.reversed().prefix { $0 != UInt8(ascii: "/") }.count
+    guard path.utf8.count <= UnixAddress.pathBytesMax || (1...UnixAddress.pathBytesMax - 25).contains(name) else {
+      throw .path
+    }
     self.path = path
   }
 
-  func withSockaddr<R>(_ body: (UnsafePointer<sockaddr>, socklen_t) -> R) -> R {
+  /// - Returns: errno of `body`, 0 for success.
+  /// - Throws: `.system(.open)` if the directory cannot be opened.
+  func withSockaddr(_ body: (UnsafePointer<sockaddr>, socklen_t) -> Int32) throws(NetError) -> Int32 {
+    guard path.utf8.count > UnixAddress.pathBytesMax else { return unsafe UnixAddress.call(path, body) }
+    let slash = path.lastIndex(of: "/") ?? path.startIndex
+    let raw = unsafe open(String(path[...slash]), O_DIRECTORY | O_RDONLY | O_CLOEXEC)
+    guard raw >= 0 else { throw .system(.open, errno: errno) }
+    let directory = FileDescriptor(taking: raw)
+    return unsafe UnixAddress.call("/proc/self/fd/\(directory.raw)\(path[slash...])", body)
+  }
+
+  private static func call(_ path: String, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Int32) -> Int32 {
     var address = sockaddr_un()
     address.sun_family = sa_family_t(AF_UNIX)
     unsafe withUnsafeMutableBytes(of: &address.sun_path) { room in

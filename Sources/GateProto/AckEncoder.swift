@@ -1,7 +1,7 @@
 import GateCore
 
-/// The ack that follows every frame of fixes: only `through` and `above`, written by hand because libprotobuf-c allocates.
-/// The bytes are those that libprotobuf-c would write.
+/// The ack that follows every frame of fixes: only `through` and `above`, written by hand because libprotobuf-c
+/// allocates. The bytes are those that libprotobuf-c would write.
 package enum AckEncoder {
   /// Most bytes that one call appends: tags, lengths, a mark and the ranges at ten bytes a number.
   package static let bytesMax = 2 + 3 + 1 + 10 + 1 + 3 + Limits.rangesPerAckMax * 2 * 10

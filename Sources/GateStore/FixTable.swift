@@ -47,6 +47,9 @@ extension Column {
 }
 
 /// The schema of the default sink's file.
+///
+/// `fix` has a rowid and a unique index instead of its key as the table: a batch then touches a leaf of the index, not of
+/// the rows, for each device. Measured with batches of 50,000: 10 to 60 percent more rows a second for 16 percent more bytes.
 enum FixTable {
   /// Names of `Column.allCases`, in the order of `Column.index`.
   static let columnNames = Column.allCases.map(\.wireName)
@@ -58,7 +61,7 @@ enum FixTable {
       lane INTEGER, transport INTEGER, policy_version INTEGER, subject INTEGER, fix_time_ms INTEGER,
       latitude_e7 INTEGER, longitude_e7 INTEGER, \(columnNames.map { $0 + " INTEGER" }.joined(separator: ", ")),
       monotonic_ms INTEGER, work_subject TEXT, task TEXT, stop TEXT, originals TEXT, attributes TEXT,
-      PRIMARY KEY (device, stream, sequence)) WITHOUT ROWID;
+      UNIQUE (device, stream, sequence));
     CREATE TABLE latest(
       device INTEGER PRIMARY KEY, tenant INTEGER, subject INTEGER, stream INTEGER, sequence INTEGER, fix_time_ms INTEGER,
       receive_time_ms INTEGER, latitude_e7 INTEGER, longitude_e7 INTEGER, horizontal_accuracy_dm INTEGER,
@@ -114,6 +117,8 @@ struct RowShape: Equatable, Hashable, BitwiseCopyable {
 
   var fields: FixFields
   var extras: Extras
+
+  var hasText: Bool { !extras.intersection([.workSubject, .task, .stop, .originals, .attributes]).isEmpty }
 
   /// Every column.
   static let full = RowShape(

@@ -21,9 +21,14 @@ import Glibc
     guard version >= SQLiteConnection.versionMin else { throw .libraryTooOld(version: version) }
     if access == .create {
       // SQLite would create it with the umask; positions are nobody else's business. -wal and -shm take the same mode.
-      let descriptor = unsafe open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
-      guard descriptor >= 0 else { throw .cannotOpen(code: SQLITE_CANTOPEN) }
-      close(descriptor)
+      // Only a new file may be opened here: closing any descriptor of a file drops all locks that this process holds on it.
+      let descriptor = unsafe open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+      let code = errno
+      if descriptor >= 0 {
+        close(descriptor)
+      } else if code != EEXIST {
+        throw .cannotOpen(code: SQLITE_CANTOPEN)
+      }
     }
     var handle: OpaquePointer?
     let flags = access == .readOnly ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE
@@ -188,6 +193,7 @@ import Glibc
     reset()
   }
 
+  package var columnCount: Int32 { unsafe sqlite3_column_count(raw) }
   package borrowing func int64(_ column: Int32) -> Int64 { unsafe sqlite3_column_int64(raw, column) }
   package borrowing func isNull(_ column: Int32) -> Bool { unsafe sqlite3_column_type(raw, column) == SQLITE_NULL }
   package borrowing func optional(_ column: Int32) -> Int64? { isNull(column) ? nil : int64(column) }

@@ -26,13 +26,13 @@ package struct SinkCounts: Equatable, Sendable {
 
 /// The default sink: journal records into one SQLite file, which anybody may read meanwhile (WAL). Schema: `FixTable`.
 ///
-/// Rows and cursor go in one transaction. `write` only buffers, `commit` writes all in the order of the key, since
-/// neighbours in the file then are neighbours in time. A commit that throws has written nothing and keeps the buffer:
+/// Rows and cursor go in one transaction. `write` only buffers, `commit` writes all in the order of the key, so that it
+/// touches each leaf of the index once: the more rows a commit has of each device the better. A commit that throws has written nothing and keeps the buffer:
 /// call it again.
 package struct SQLiteSink: ~Copyable {
   package struct Options: Sendable {
     /// Only for a new file.
-    package var pageBytes = 4_096
+    package var pageBytes = 8_192
     package var cacheBytes = 64 << 20
     /// Journal bytes after which the write-ahead log is moved into the file.
     package var checkpointBytes = 64 << 20
@@ -231,6 +231,7 @@ package struct SQLiteSink: ~Copyable {
       try statements.setCursor(nextLSN, sum)
       try connection.commit()
     } catch {
+      inserter.discard()
       connection.rollBack()
       throw error
     }
@@ -282,6 +283,7 @@ package struct SQLiteSink: ~Copyable {
         newest = (record, position)
       }
     }
+    try inserter.flush()
     let inserted = connection.totalChanges - before - latestChanges
     counts.stored += inserted
     counts.alreadyStored += fixes.count - refused - inserted

@@ -24,8 +24,10 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
 /// One TLS connection, either role: bytes in, bytes out, no descriptor, no clock. Owns its libssl object; used from one
 /// thread at a time. Nothing outside knows libssl, so that the record layer can be taken over behind these calls.
 ///
+/// Sendable: there is one owner, which may hand it to another thread; libssl keeps nothing of a connection per thread.
+///
 /// A server makes one only when `ClientHelloGate` has seen a whole ClientHello: an idle one costs about 14 KB.
-@safe package struct TLSEngine: ~Copyable {
+@safe package struct TLSEngine: ~Copyable, @unchecked Sendable {
   /// Bytes that a peer may send before its handshake is done: ClientHello twice, certificate chain, room to spare.
   package static let handshakeBytesMax = 32_768
   /// Ciphertext that may wait before `write` refuses.
@@ -156,7 +158,8 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
   /// Ciphertext bytes that wait to be sent.
   package var outputCount: Int { unsafe cursor.pointee.waiting }
 
-  /// Hands the waiting ciphertext to `send`, which says how many bytes it took; these leave the output.
+  /// Hands the waiting ciphertext to `send`, which says how many bytes it took; these leave the output. Spell a throwing
+  /// closure `{ output throws(NetError) in ... }`, since Swift infers `any Error` otherwise.
   /// - Returns: true when nothing waits any more.
   package mutating func drain<E: Error>(_ send: (Span<UInt8>) throws(E) -> Int) throws(E) -> Bool {
     let waiting = unsafe cursor.pointee.waiting
@@ -262,7 +265,8 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
     return ErrorQueue.connectionError(code, verifyResult: verifyResult)
   }
 
-  /// Offers a saved session. One for another name or in a form that libssl cannot read is ignored: the handshake is a full one.
+  /// Offers a saved session. One for another name or in a form that libssl cannot read is ignored: the handshake is a full
+  /// one.
   private static func offer(_ ticket: [UInt8], for clientName: [UInt8], to ssl: OpaquePointer) {
     guard ticket.count > 2 + clientName.count,
       Int(ticket[0]) | Int(ticket[1]) << 8 == clientName.count,

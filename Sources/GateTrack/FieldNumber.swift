@@ -1,6 +1,7 @@
 /// Numbers and times of a field, read from bytes without text or floating point in between.
 enum FieldNumber {
-  /// Reads a decimal number as a multiple of 10^-`digits`, exactly, a half rounded away from zero. An exponent is read too.
+  /// Reads a decimal number as a multiple of 10^-`digits`, exactly, a half rounded away from zero. It may have an
+  /// exponent.
   /// - Returns: `nil` for anything but a number, and outside `range`.
   static func decimal(_ bytes: [UInt8], _ range: Range<Int>, digits: Int, in allowed: ClosedRange<Int64>) -> Int64? {
     var at = range.lowerBound

@@ -53,7 +53,8 @@ extension TrackError: CustomStringConvertible {
     case .empty: "the file is empty: it needs a header line, for instance lat,lon,time"
     case .missingColumn(let column):
       "no column for \(column.rawValue): name one \(column.names.joined(separator: ", ")) in the header line"
-    case .unknownSelection: "--select names a column that is not in the header line: use --select COLUMN=VALUE with one that is"
+    case .unknownSelection:
+      "--select names a column that is not in the header line: use --select COLUMN=VALUE with one that is"
     case .badValue(let line, let column):
       "line \(line): \(column.rawValue) is not a value that can be read: correct the line, or pass --skip-bad"
     case .tooFewFields(let line, let fields):

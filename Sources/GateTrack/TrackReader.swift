@@ -38,8 +38,8 @@ package struct Track: Sendable {
   package var skippedCount = 0
   /// The first of them, at most `skippedMax`.
   package var skipped: [Skipped] = []
-  /// Values of the device column among the rows taken, at most `deviceValuesMax`. More than one means that tracks of several
-  /// devices would be mixed, unless that is what is wanted.
+  /// Values of the device column among the rows taken, at most `deviceValuesMax`. More than one means that tracks of
+  /// several devices would be mixed.
   package var deviceValues: [String] = []
 
   package static let skippedMax = 20

@@ -11,13 +11,11 @@ enum ConfigurationFile {
   }
 
   static func load(_ path: String, environment: [String: String]) throws(ConfigurationError) -> Configuration {
-    guard let file = fopen(path, "rb") else { throw .unreadable(path: path, code: errno) }
-    fclose(file)
     let bytes: Data
     do {
       bytes = try Data(contentsOf: URL(fileURLWithPath: path))
     } catch {
-      throw .unreadable(path: path, code: EIO)
+      throw .unreadable(path: path, reason: "\((error as NSError).localizedDescription)")
     }
     return try parse(String(decoding: bytes, as: UTF8.self), path: path, environment: environment)
   }

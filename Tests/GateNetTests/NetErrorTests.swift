@@ -6,7 +6,7 @@ import Testing
   (NetError.system(.read, errno: EIO), "Input/output error"), (.addressInUse, "another port"),
   (.addressUnavailable(errno: EACCES), "Permission denied"), (.addressSyntax, "[IPv6 address]:port"),
   (.unresolvable(code: EAI_NONAME), "cannot be resolved"), (.tooManyDescriptors(errno: EMFILE), "ulimit -n"),
-  (.timedOut, "in time"), (.refused, "nobody"), (.path, "107"), (.alreadyServed, "runs already"),
+  (.timedOut, "in time"), (.refused, "nobody"), (.path, "shorter"), (.alreadyServed, "runs already"),
   (.peerNotAllowed(uid: 7), "user 7"),
 ])
 func errorsSayWhatToDo(error: NetError, words: String) {

@@ -71,7 +71,25 @@ func exists(_ path: String) -> Bool { FileManager.default.fileExists(atPath: pat
   #expect(exists(path))
 }
 
-@Test(arguments: ["", "a\0b", String(repeating: "x", count: 108)])
+@Test func longPathsAreReachedThroughTheirDirectory() throws {
+  let directory = try TemporaryDirectory()
+  let deep = directory / (0..<4).map { "\($0)" + String(repeating: "d", count: 60) }.joined(separator: "/")
+  try FileManager.default.createDirectory(atPath: deep, withIntermediateDirectories: true)
+  let path = deep + "/control.sock"
+  do {
+    let listener = try UnixListener(at: path)
+    #expect(exists(path))
+    let client = try UnixStream.connect(to: path)
+    #expect(try client.write([1].span) == .bytes(1))
+    #expect(try listener.accept() == nil ? false : true)
+    #expect(throws: NetError.alreadyServed) { _ = try UnixListener(at: path).descriptor.raw }
+  }
+  #expect(!exists(path))
+  #expect(throws: NetError.refused) { _ = try UnixStream.connect(to: path).descriptor.raw }
+  #expect(throws: NetError.system(.open, errno: ENOENT)) { _ = try UnixStream.connect(to: deep + "/none/s").descriptor.raw }
+}
+
+@Test(arguments: ["", "a\0b", String(repeating: "x", count: 108), "/" + String(repeating: "x", count: 110)])
 func pathsThatCannotBe(path: String) {
   #expect(throws: NetError.path) { _ = try UnixListener(at: path).descriptor.raw }
   #expect(throws: NetError.path) { _ = try UnixStream.connect(to: path).descriptor.raw }

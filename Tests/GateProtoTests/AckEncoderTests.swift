@@ -40,4 +40,13 @@ import Testing
     Frame.close(from: 0, in: &bytes)
     #expect(bytes.capacity == capacity)
   }
+
+  /// An ack of what was not meant would make the device delete it.
+  @Test func rangesThatTouchTrap() async {
+    await #expect(processExitsWith: .failure) {
+      var bytes: [UInt8] = []
+      let above = [SequenceRange(first: 2, count: 1)]
+      AckEncoder.append(through: 1, above: above.span, into: &bytes)
+    }
+  }
 }

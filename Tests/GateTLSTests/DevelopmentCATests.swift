@@ -46,7 +46,8 @@ import Testing
 }
 
 @Test(arguments: [
-  ("localhost", CertificateName.dns("localhost")), ("a.b-c.example", .dns("a.b-c.example")), ("*.example", .dns("*.example")),
+  ("localhost", CertificateName.dns("localhost")), ("a.b-c.example", .dns("a.b-c.example")),
+  ("*.example", .dns("*.example")),
   ("10.1.2.3", .address("10.1.2.3")), ("::1", .address("::1")), ("2001:db8::7", .address("2001:db8::7")),
   ("a.*.example", nil), ("a:b", nil), ("", nil), ("a\0b", nil), ("é.example", nil),
   (String(repeating: "a.", count: 127) + "a", nil),

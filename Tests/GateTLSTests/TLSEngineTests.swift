@@ -289,6 +289,64 @@ func serverNamesThatAreNone(name: String) throws {
   #expect(throws: TLSError.handshakeTooLarge) { _ = try engine.feed(records) }
 }
 
+/// Changes one to three places of the bytes: a byte, a cut, a repetition.
+func mutated(_ bytes: [UInt8], _ state: inout UInt64) -> [UInt8] {
+  func next(_ bound: Int) -> Int {
+    state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+    return Int(state >> 33) % bound
+  }
+  var bytes = bytes
+  for _ in 0...next(3) {
+    guard bytes.count > 1 else { break }
+    let at = next(bytes.count)
+    switch next(4) {
+    case 0: bytes.remove(at: at)
+    case 1: bytes.insert(contentsOf: bytes[at...].prefix(next(40)), at: at)
+    default: bytes[at] = UInt8(next(256))
+    }
+  }
+  return bytes
+}
+
+@Test(arguments: [1, 2, 3, 4] as [UInt64]) func mutatedFlightsNeitherTrapNorPass(seed: UInt64) throws {
+  let (server, client) = try (Fixture.server(), Fixture.client())
+  var state = seed
+  for _ in 0..<60 {
+    var pair = try Pair(server: server, client: client)
+    let first = pair.client.takeOutput()
+    let hostile = mutated(first, &state)
+    _ = try? pair.server.feed(hostile)
+    #expect(pair.server.isEstablished == false)
+    // A record that says it is longer than it is waits for more; one that was whole must fail by now or at Finished.
+    var answer = pair.server.takeOutput()
+    if hostile == first { continue }
+    _ = try? pair.client.feed(answer)
+    if pair.client.isEstablished { _ = try? pair.server.feed(pair.client.takeOutput()) }
+    #expect((pair.client.isEstablished && pair.server.isEstablished) == false)
+
+    var good = try Pair(server: server, client: client)
+    _ = try good.server.feed(good.client.takeOutput())
+    answer = good.server.takeOutput()
+    let changed = mutated(answer, &state)
+    _ = try? good.client.feed(changed)
+    if changed != answer, good.client.isEstablished {
+      // Only versions in record headers and the compatibility record, in front, are outside of what Finished covers.
+      #expect(changed.suffix(answer.count - 140) == answer.suffix(answer.count - 140))
+    }
+  }
+}
+
+@Test func takingMoreThanThereIsTraps() async {
+  await #expect(processExitsWith: .failure) {
+    var engine = try TLSEngine(client: Fixture.client(), serverName: "localhost")
+    _ = engine.drain { $0.count + 1 }
+  }
+}
+
+@Test func ticketKeysOfAnotherLengthTrap() async {
+  await #expect(processExitsWith: .failure) { _ = try Fixture.server(ticketKeys: [1, 2, 3]) }
+}
+
 // MARK: Closing
 
 @Test func closeNotifyBothWays() throws {

@@ -47,15 +47,20 @@ package enum FixText {
 
 /// What the decoder makes of a message: its fixes as text joined by ` ; `, or the error.
 package func decoded(_ kind: WireVector.Kind, _ message: [UInt8]) -> Result<String, DecodeError> {
-  let bytes = message.span
+  decodedPrefix(kind, message, message.count)
+}
+
+/// The same for the first `end` bytes, the others lying behind the message.
+package func decodedPrefix(_ kind: WireVector.Kind, _ buffer: [UInt8], _ end: Int) -> Result<String, DecodeError> {
+  let bytes = buffer.span
   var fixes = [Fix](repeating: dirty, count: Limits.fixesPerFrameMax)
   do throws(DecodeError) {
     var count = 1
     switch kind {
-    case .row: try FixDecoder.fix(bytes, 0..<message.count, into: &fixes[0])
+    case .row: try FixDecoder.fix(bytes, 0..<end, into: &fixes[0])
     case .batch:
       var span = fixes.mutableSpan
-      count = try FixDecoder.batch(bytes, 0..<message.count, into: &span, at: 0)
+      count = try FixDecoder.batch(bytes, 0..<end, into: &span, at: 0)
     }
     var texts: [String] = []
     for fix in fixes[..<count] { texts.append(try FixText.describe(fix, in: bytes)) }

@@ -40,12 +40,17 @@ struct Decode: ParsableCommand {
         .courier(seed: UInt64(seed), points: 300), firstSequence: 100_000 + UInt64(seed) * 300, full: true,
         seed: UInt64(seed))
     }
-    return [
+    var sets = [
       ("rows of 1", 1, false), ("rows of 10", 10, false), ("rows of 60", 60, false), ("columns of 60", 60, true),
     ].map { title, size, columns in
-      let packets = Packets(
-        stride(from: 0, to: fixes.count, by: size).map { packet(fixes[$0..<min(fixes.count, $0 + size)], columns) },
-        fixes: fixes.count)
+      let packets = stride(from: 0, to: fixes.count, by: size).map {
+        packet(fixes[$0..<min(fixes.count, $0 + size)], columns)
+      }
+      return (title, Packets(packets, fixes: fixes.count))
+    }
+    let scattered = [[UInt8]](repeating: scatteredPacket(fixes: 800), count: max(1, count / 800))
+    sets.append(("scattered 800", Packets(scattered, fixes: scattered.count * 800)))
+    return sets.map { title, packets in
       let gate = GateDecoder(packets)
       let protobufC = ProtobufCDecoder(packets: packets)
       let swift = SwiftProtobufDecoder(packets: packets)
@@ -57,6 +62,19 @@ struct Decode: ParsableCommand {
       return Outcome(
         title: title, results: results, packets: packets, hashes: [gate.hash(), protobufC.hash(), swift.hash()])
     }
+  }
+
+  /// The costliest legal spelling of columns: unpacked, one value of each column in turn, a whole frame of them.
+  private static func scatteredPacket(fixes: Int) -> [UInt8] {
+    var body: [UInt8] = []
+    WireWriter.field(1, 1, into: &body)
+    for value in 0..<fixes {
+      for column: UInt32 in [2, 3, 4, 5, 6, 7, 8, 9, 14, 15] { WireWriter.field(column, UInt64(value % 100), into: &body) }
+    }
+    WireWriter.field(32, UInt64(fixes), into: &body)
+    var out: [UInt8] = []
+    WireWriter.header(3, bytes: body.count, into: &out)
+    return out + body
   }
 
   private static func packet(_ fixes: ArraySlice<Fix>, _ columns: Bool) -> [UInt8] {

@@ -25,7 +25,8 @@ struct Wire: ParsableCommand {
     }
     let lone = sizes.lone.sorted()
     let mean = Double(lone.reduce(0, +)) / Double(lone.count)
-    print("lone fix: \(number(mean, 5)) bytes mean, \(lone[lone.count / 2]) median, \(lone[lone.count - 1]) most")
+    let long = lone.count(where: { $0 > 34 })
+    print("lone fix: \(number(mean, 5)) bytes mean, \(lone[lone.count / 2]) median, \(lone[lone.count - 1]) most, \(long) above 34")
   }
 
   static func measure(_ tracks: [Track]) -> Sizes {

@@ -2,6 +2,7 @@
 // Linux system calls and constants that Swift's Glibc module does not import.
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/types.h>
@@ -14,3 +15,5 @@ int gate_accept_nonblocking(int descriptor, struct sockaddr_storage *peer, sockl
 int gate_peer_uid(int descriptor, uid_t *uid);
 // CPUs that this thread may run on; 0 if the kernel does not say.
 int gate_cpu_count(void);
+// Names the calling thread; prctl is variadic.
+static inline void gate_name_thread(const char *name) { prctl(PR_SET_NAME, name, 0, 0, 0); }

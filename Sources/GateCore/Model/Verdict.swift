@@ -13,7 +13,6 @@ package enum Verdict: UInt16, CaseIterable, Sendable {
 
   // Held: durable in quarantine, not in the track.
   case latitudeOutOfRange = 40
-  case longitudeOutOfRange = 41
   case future = 42
   /// Before GPS time began, 1980-01-06.
   case ancient = 43

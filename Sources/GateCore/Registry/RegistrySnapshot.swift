@@ -35,6 +35,12 @@ package final class RegistrySnapshot: Sendable {
     package let secretHash: SecretHash
     /// The token or its device is revoked.
     package let revoked: Bool
+
+    package init(device: UInt32, secretHash: SecretHash, revoked: Bool) {
+      self.device = device
+      self.secretHash = secretHash
+      self.revoked = revoked
+    }
   }
 
   /// Counts changes of the registry; the same number is the same content.

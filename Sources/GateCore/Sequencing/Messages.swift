@@ -88,6 +88,8 @@ package struct SequencerReply: Sendable, BitwiseCopyable {
     case welcome = 2
     /// `refusal`, `retryAfterMs`, `stream`; `ranges` = what is refused, none = all that is unacked.
     case refusal = 3
+    /// Nothing to say to the device; only the worker's count goes down.
+    case silent = 4
   }
 
   package static let bytesMax = 48 + Limits.rangesPerAckMax * 16 + Limits.judgementsPerAckMax * 24

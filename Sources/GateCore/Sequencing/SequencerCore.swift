@@ -49,7 +49,8 @@ package struct SequencerCore: ~Copyable {
 
   private enum SessionState: BitwiseCopyable {
     case open(device: UInt32, stream: UInt32)
-    case refused(SequencerRefusal)
+    /// Told why with its hello; takes nothing until the next one.
+    case refused
   }
 
   private struct Session: BitwiseCopyable {
@@ -175,7 +176,7 @@ extension SequencerCore {
   private mutating func refuseSession(
     _ message: WorkerMessage, _ refusal: SequencerRefusal, from worker: Int, stream: UInt32
   ) {
-    open(message.session, of: worker, .refused(refusal))
+    open(message.session, of: worker, .refused)
     var reply = SequencerReply(kind: .refusal, session: message.session, answers: 1)
     reply.refusal = refusal
     reply.stream = stream
@@ -213,9 +214,7 @@ extension SequencerCore {
     guard case .open(_, let streamIndex) = session.state else {
       // The session was told with its hello; what it had sent by then is refused without another word.
       counts.refusedStream += fixes
-      var reply = SequencerReply(kind: .refusal, session: message.session, answers: 1)
-      if case .refused(let reason) = session.state { reply.refusal = reason }
-      replies.append((worker, reply))
+      replies.append((worker, SequencerReply(kind: .silent, session: message.session, answers: 1)))
       return
     }
     if let retryAfterMs = storageRetryAfterMs {

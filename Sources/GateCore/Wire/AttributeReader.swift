@@ -11,6 +11,11 @@ package struct Attribute: Equatable, Sendable {
   /// proto/README, "Attributes". 0 when the device gave none.
   package var id: UInt32
   package var value: Value
+
+  package init(id: UInt32, value: Value) {
+    self.id = id
+    self.value = value
+  }
 }
 
 /// Iterates the `Attribute` entries of `Fix.attributes`, of a row, of a batch or of a journal record. Entries without a

@@ -39,6 +39,14 @@ struct ColumnCursor {
   private mutating func seek(_ bytes: Span<UInt8>) throws(DecodeError) {
     var next = end
     while next < bytes.count {
+      // A short value of another column: what an encoder that packs nothing puts in the way most.
+      if bytes.count &- next >= 2 {
+        let short = bytes.extracting(next..<next &+ 2)
+        if short[0] & 0x87 == 0, short[1] < 0x80, short[0] >= 1 << 3, UInt32(short[0]) != field &<< 3 {
+          next &+= 2
+          continue
+        }
+      }
       let tagAt = next
       let tag = try WireReader.tag(bytes, &next)
       if tag == field &<< 3 | 2 {

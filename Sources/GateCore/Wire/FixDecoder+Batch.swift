@@ -25,13 +25,14 @@ extension FixDecoder {
     try layout.checkMasks(bytes)
 
     let rows = start..<start &+ count
-    var common = Fix()
-    common.present = layout.unmaskedFields
-    common.work = layout.work
-    common.sequence = layout.firstSequence
+    let present = layout.unmaskedFields
+    var sequence = layout.firstSequence
     for i in rows {
-      fixes[i] = common
-      common.sequence &+= 1
+      clear(&fixes[i])
+      fixes[i].sequence = sequence
+      fixes[i].present = present
+      fixes[i].work = layout.work
+      sequence &+= 1
     }
     try columns(bytes, layout, into: &fixes, rows)
     if !layout.attributes.isEmpty { try attributes(bytes, layout, into: &fixes, rows) }
@@ -86,6 +87,25 @@ extension FixDecoder {
     var value: UInt64 = 0
     var difference: UInt64 = 0
     var i = rows.lowerBound
+    // On average 9/8 to 15/8 bytes a value: a branch between one byte and two would be mispredicted, so there is none.
+    let length = packed.count &- at
+    if length &* 8 > rows.count &* 9, length &* 8 < rows.count &* 15 {
+      while packed.count &- at >= 2, i < rows.upperBound {
+        let pair = packed.extracting(at..<at &+ 2)
+        let first = UInt64(pair[0])
+        let second = UInt64(pair[1])
+        let isLong = first &>> 7
+        if isLong & second &>> 7 != 0 {
+          difference = WireReader.zigzag(try WireReader.varint(packed, &at), wide: wide)
+        } else {
+          difference = WireReader.zigzag(first & 0x7f | (second &<< 7) & (0 &- isLong), wide: wide)
+          at &+= 1 &+ Int(truncatingIfNeeded: isLong)
+        }
+        value &+= difference
+        set(&fixes[i], value)
+        i &+= 1
+      }
+    }
     while at < packed.count {
       guard i < rows.upperBound else { throw .columnTooLong(offset: at) }
       difference = WireReader.zigzag(try WireReader.varint(packed, &at), wide: wide)

@@ -32,24 +32,35 @@ package struct UplinkScanner: Sendable {
   /// - Returns: the next field that this version knows; `nil` at the end.
   package mutating func next(in bytes: Span<UInt8>) throws(DecodeError) -> UplinkPart? {
     let bytes = bytes.extracting(first: end)
+    var at = self.at
     while at < bytes.count {
       let tagAt = at
       let tag = try WireReader.tag(bytes, &at)
-      switch tag {
-      case 1 << 3 | 2: return .hello(try WireReader.range(bytes, &at))
-      case 2 << 3 | 2: return .fix(try WireReader.range(bytes, &at))
-      case 3 << 3 | 2: return .batch(try WireReader.range(bytes, &at))
-      case 4 << 3 | 2: return .gap(try WireReader.range(bytes, &at))
-      case 5 << 3 | 2: return .ping(try WireReader.range(bytes, &at))
-      case 6 << 3 | 2: return .applied(try WireReader.range(bytes, &at))
-      case 7 << 3: return .lane(Int32(truncatingIfNeeded: try WireReader.varint(bytes, &at)))
-      case 8 << 3: return .oldestHeld(try WireReader.varint(bytes, &at))
-      case 9 << 3: return .sendTimeMs(Int64(bitPattern: try WireReader.varint(bytes, &at)))
-      default:
-        try WireReader.skip(tag, bytes, &at, tagAt: tagAt)
-        unknownFields &+= 1
+      if tag & 7 == 2, tag <= 6 << 3 | 2 {
+        let body = try WireReader.range(bytes, &at)
+        self.at = at
+        switch tag &>> 3 {
+        case 2: return .fix(body)
+        case 3: return .batch(body)
+        case 1: return .hello(body)
+        case 4: return .gap(body)
+        case 5: return .ping(body)
+        default: return .applied(body)
+        }
       }
+      if tag & 7 == 0, tag >= 7 << 3, tag <= 9 << 3 {
+        let value = try WireReader.varint(bytes, &at)
+        self.at = at
+        switch tag &>> 3 {
+        case 7: return .lane(Int32(truncatingIfNeeded: value))
+        case 8: return .oldestHeld(value)
+        default: return .sendTimeMs(Int64(bitPattern: value))
+        }
+      }
+      try WireReader.skip(tag, bytes, &at, tagAt: tagAt)
+      unknownFields &+= 1
     }
+    self.at = at
     return nil
   }
 }

@@ -5,11 +5,15 @@ package struct Configuration: Equatable, Sendable {
   package struct Listen: Equatable, Sendable {
     /// `host:port`, `[address]:port`; port 0 takes a free one.
     package var tls = ["0.0.0.0:7443", "[::]:7443"]
+    /// What bundles tell devices.
+    package var publicTLS = ["localhost:7443"]
   }
 
   package struct TLS: Equatable, Sendable {
     package var certificate = "server.crt"
     package var key = "server.key"
+    /// What bundles tell devices to check the certificate against.
+    package var authority = "ca.crt"
     /// 80 random bytes; without them a restart makes every device do a full handshake.
     package var ticketKeys = "ticket.keys"
     package var allowTLS12 = false

@@ -1,7 +1,7 @@
 /// Why a configuration cannot be used. The command ends with code 78 (EX_CONFIG) and this text.
 package enum ConfigurationError: Error, Equatable, Sendable {
-  /// The file cannot be read; `code` is errno.
-  case unreadable(path: String, code: Int32)
+  /// The file cannot be read; `reason` is the system's.
+  case unreadable(path: String, reason: String)
   case notYAML(path: String, line: Int, problem: String)
   /// `nearest`: the known keys that look most like it.
   case unknownKey(String, path: String, line: Int, nearest: [String])
@@ -13,8 +13,8 @@ package enum ConfigurationError: Error, Equatable, Sendable {
 extension ConfigurationError: CustomStringConvertible {
   package var description: String {
     switch self {
-    case .unreadable(let path, let code):
-      "cannot read the configuration \(path): \(errorText(code)). "
+    case .unreadable(let path, let reason):
+      "cannot read the configuration \(path): \(reason) "
         + "Make one with 'fixgate init DIR' and name it with --config or FIXGATE_CONFIG"
     case .notYAML(let path, let line, let problem): "\(path):\(line): not YAML: \(problem)"
     case .unknownKey(let key, let path, let line, let nearest):

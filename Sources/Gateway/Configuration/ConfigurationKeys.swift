@@ -76,8 +76,12 @@ extension ConfigurationKey {
     list(
       "listen.tls", "Addresses for TLS over TCP. Port 0 takes a free port, told in the line 'ready'.", \.listen.tls,
       expects: "host:port or [address]:port"),
+    list(
+      "listen.public_tls", "Where devices reach this gateway; new bundles carry it. The first host is the name that the certificate must bear.",
+      \.listen.publicTLS, expects: "host:port or [address]:port"),
     text("tls.certificate", "Certificate chain, PEM, leaf first.", \.tls.certificate),
     text("tls.key", "Its private key, PEM.", \.tls.key),
+    text("tls.authority", "Certificates of the authority, PEM; new bundles carry them.", \.tls.authority),
     text(
       "tls.ticket_keys", "80 random bytes: with them devices reconnect cheaply after a restart too.", \.tls.ticketKeys),
     flag("tls.allow_tls12", "Accept TLS 1.2 from old modems.", \.tls.allowTLS12),

@@ -133,7 +133,7 @@ package struct Intake: ~Copyable {
     }
     if let retryAfterMs = charge(identity.device, lane: lane, units: count, at: now) {
       limited(count, session.id, identity, stream: stream)
-      refuse(.rateLimited, retryAfterMs: retryAfterMs, into: &out)
+      refuse(.rateLimited, retryAfterMs: retryAfterMs, ranges: sequences(of: count), into: &out)
       return unanswered > 0 ? .taken(unanswered: unanswered) : .refused(.rateLimited)
     }
     publish(
@@ -274,9 +274,28 @@ package struct Intake: ~Copyable {
 
   // MARK: - Answers
 
-  private func refuse(_ code: RefusalCode, retryAfterMs: UInt32, into out: inout [UInt8]) {
+  /// The sequences of the decoded fixes, as ranges; none, which means all in flight, if they are too scattered to name.
+  private func sequences(of count: Int) -> [GateProto.SequenceRange] {
+    var ranges: [GateProto.SequenceRange] = []
+    for i in 0..<count {
+      let sequence = fixes[i].sequence
+      if let last = ranges.last, last.first + last.count == sequence {
+        ranges[ranges.count - 1].count += 1
+      } else {
+        guard ranges.count < Limits.rangesPerAckMax else { return [] }
+        ranges.append(SequenceRange(first: sequence, count: 1))
+      }
+    }
+    return ranges
+  }
+
+  private func refuse(
+    _ code: RefusalCode, retryAfterMs: UInt32, ranges: [GateProto.SequenceRange] = [], into out: inout [UInt8]
+  ) {
     var answer = Downlink()
-    answer.refusals = [Refusal(code: code, retry: true, retryAfterMs: retryAfterMs)]
+    var refusal = Refusal(code: code, retry: true, retryAfterMs: retryAfterMs)
+    refusal.ranges = ranges
+    answer.refusals = [refusal]
     append(answer, to: &out)
   }
 

@@ -378,8 +378,8 @@ final class Worker {
         connection.deadline = now.advanced(byNs: idleNs)
         link.counters.sessions.wrappingAdd(1, ordering: .relaxed)
       }
+      // The ack beside it spares a device that comes back from sending again what is durable already.
       var downlink = Downlink(ack: reply)
-      if reply.rangeCount == 0 { downlink.ack = nil }
       downlink.welcome = Welcome(
         through: reply.through, backlogWindow: UInt32(context.configuration.limits.backlogWindow),
         frameBytesMax: UInt32(Limits.frameBytesMax))
@@ -388,6 +388,7 @@ final class Worker {
     case .refusal:
       link.counters.refuse(UInt16(reply.refusal.rawValue))
       send(Downlink(refusal: reply), to: connection)
+    case .silent: break
     }
   }
 

@@ -1,0 +1,122 @@
+import Foundation
+import GateCore
+import GateNet
+
+/// The conversation over the control socket: one JSON line each way, then the end.
+package enum ControlRequest: String, Codable, Sendable {
+  case status
+  /// The registry was changed: load it anew, and close what is revoked.
+  case reload
+}
+
+package struct ControlAnswer: Codable, Sendable {
+  package var status: Status?
+  /// Connections closed by a reload.
+  package var closed: Int?
+  package var problem: String?
+
+  package init(status: Status? = nil, closed: Int? = nil, problem: String? = nil) {
+    self.status = status
+    self.closed = closed
+    self.problem = problem
+  }
+}
+
+/// The command line's end of the control socket.
+package enum ControlClient {
+  package static let socketName = "control.sock"
+
+  /// - Returns: `nil` when no gateway runs on that data directory.
+  package static func ask(
+    _ request: ControlRequest, directory: String, timeoutS: Double = 30
+  ) throws -> ControlAnswer? {
+    let stream: UnixStream
+    do throws(NetError) {
+      stream = try UnixStream.connect(to: directory + "/" + socketName)
+    } catch .refused {
+      return nil
+    }
+    let deadline = SystemClock.now().advanced(byNs: UInt64(timeoutS * 1e9))
+    try write(Array(request.rawValue.utf8) + [0x0A], to: stream, until: deadline)
+    let line = try read(from: stream, bytesMax: 1 << 22, until: deadline)
+    return try JSONDecoder().decode(ControlAnswer.self, from: Data(line))
+  }
+
+  static func write(_ bytes: [UInt8], to stream: borrowing UnixStream, until deadline: Instant) throws(NetError) {
+    var sent = 0
+    while sent < bytes.count {
+      switch try stream.write(bytes.span.extracting(sent...)) {
+      case .bytes(let count): sent += count
+      case .wouldBlock: try stream.descriptor.wait(readable: false, writable: true, until: deadline)
+      case .closed: throw .refused
+      }
+    }
+  }
+
+  /// Reads up to a line end.
+  static func read(
+    from stream: borrowing UnixStream, bytesMax: Int, until deadline: Instant
+  ) throws(NetError) -> [UInt8] {
+    var line: [UInt8] = []
+    var chunk = [UInt8](repeating: 0, count: 4_096)
+    while line.count <= bytesMax {
+      var count = 0
+      var room = chunk.mutableSpan
+      let result = try stream.read(into: &room, at: &count)
+      switch result {
+      case .bytes:
+        line += chunk[..<count]
+        if let end = line.firstIndex(of: 0x0A) { return Array(line[..<end]) }
+      case .wouldBlock: try stream.descriptor.wait(readable: true, writable: false, until: deadline)
+      case .closed: return line
+      }
+    }
+    throw .refused
+  }
+}
+
+/// The gateway's end: one request at a time, on a thread of its own.
+struct ControlServer: ~Copyable {
+  private let listener: UnixListener
+  private let stop: EventFD
+  private let answer: @Sendable (ControlRequest) -> ControlAnswer
+
+  private static let turnNs: UInt64 = 5_000_000_000
+
+  init(
+    directory: String, stop: EventFD, answer: @escaping @Sendable (ControlRequest) -> ControlAnswer
+  ) throws(NetError) {
+    listener = try UnixListener(at: directory + "/" + ControlClient.socketName)
+    self.stop = stop
+    self.answer = answer
+  }
+
+  func run() throws(NetError) {
+    var poller = try Poller(capacity: 8)
+    try poller.add(listener.descriptor, token: 0, for: .read)
+    try poller.add(stop.descriptor, token: 1, for: .read)
+    while true {
+      let count = try poller.wait(timeoutNs: nil)
+      for i in 0..<count where poller.event(at: i).token == 1 { return }
+      do throws(NetError) {
+        while let stream = try listener.accept() { serve(stream) }
+      } catch {
+        // That one was not allowed, or left. The next may be.
+        continue
+      }
+    }
+  }
+
+  private func serve(_ stream: borrowing UnixStream) {
+    let deadline = SystemClock.now().advanced(byNs: ControlServer.turnNs)
+    guard let line = try? ControlClient.read(from: stream, bytesMax: 256, until: deadline) else { return }
+    let reply: ControlAnswer
+    if let request = ControlRequest(rawValue: String(decoding: line, as: UTF8.self)) {
+      reply = answer(request)
+    } else {
+      reply = ControlAnswer(problem: "unknown request; use the fixgate of the same version")
+    }
+    guard let data = try? JSONEncoder().encode(reply) else { return }
+    try? ControlClient.write(Array(data) + [0x0A], to: stream, until: deadline)
+  }
+}

@@ -1,0 +1,120 @@
+package import Foundation
+import GateCore
+import Synchronization
+
+/// What `fixgate status` tells. Field names are stable: scripts rely on them.
+package struct Status: Codable, Equatable, Sendable {
+  /// `received + recovered = stored + duplicate + held + refused + queued + pending + set_aside`, in fixes.
+  package struct Fixes: Codable, Equatable, Sendable {
+    package var received: UInt64
+    package var recovered: UInt64
+    package var stored: UInt64
+    package var duplicate: UInt64
+    package var held: UInt64
+    package var refused: UInt64
+    package var queued: UInt64
+    package var pending: UInt64
+    package var set_aside: UInt64
+
+    package var isBalanced: Bool {
+      received + recovered == stored + duplicate + held + refused + queued + pending + set_aside
+    }
+  }
+
+  package struct Journal: Codable, Equatable, Sendable {
+    package var first_lsn: UInt64
+    package var end_lsn: UInt64
+    package var bytes: Int
+    package var commits: UInt64
+    package var commit_failures: UInt64
+    package var problem: String?
+  }
+
+  package struct Store: Codable, Equatable, Sendable {
+    package var cursor: UInt64
+    package var durable_cursor: UInt64
+    package var lag_records: UInt64
+    package var failures: UInt64
+    package var problem: String?
+  }
+
+  package struct Network: Codable, Equatable, Sendable {
+    package var accepted: UInt64 = 0
+    package var connections: Int = 0
+    package var sessions: Int = 0
+    package var handshakes: UInt64 = 0
+    package var resumptions: UInt64 = 0
+    package var frames: UInt64 = 0
+    package var bytes_in: UInt64 = 0
+    package var bytes_out: UInt64 = 0
+    /// Connections that ended early, by reason.
+    package var closed: [String: UInt64] = [:]
+  }
+
+  package var version: String
+  package var uptime_s: Double
+  package var balanced: Bool
+  package var fixes: Fixes
+  /// Fixes refused, by stage.
+  package var refused_by: [String: UInt64]
+  /// Fixes made durable with another verdict than accepted, by its name.
+  package var verdicts: [String: UInt64]
+  /// Frames and sessions refused, by code.
+  package var refusals: [String: UInt64]
+  package var journal: Journal
+  package var store: Store
+  package var network: Network
+  package var devices: Int
+
+  init(_ snapshot: Snapshot, workers: [WorkerLink], uptimeS: Double, refusalName: (UInt16) -> String) {
+    version = fixgateVersion
+    uptime_s = uptimeS
+    balanced = snapshot.isBalanced
+    fixes = Fixes(
+      received: snapshot.received, recovered: snapshot.recovered, stored: snapshot.stored,
+      duplicate: snapshot.duplicate, held: snapshot.held, refused: snapshot.refused, queued: snapshot.queued,
+      pending: snapshot.pending, set_aside: snapshot.setAside)
+    refused_by = [
+      "limiter": snapshot.refusedByStage.limited, "stream": snapshot.refusedByStage.refusedStream,
+      "gaps": snapshot.refusedByStage.refusedGaps, "storage": snapshot.refusedByStage.refusedStorage,
+      "verdict": snapshot.sink.refused,
+    ]
+    verdicts = [:]
+    for (code, count) in snapshot.verdicts {
+      verdicts[Verdict(rawValue: code).map { "\($0)" } ?? "\(code)"] = count
+    }
+    journal = Journal(
+      first_lsn: snapshot.journalFirstLSN, end_lsn: snapshot.journalEndLSN, bytes: snapshot.journalBytes,
+      commits: snapshot.commits, commit_failures: snapshot.commitFailures, problem: snapshot.storageProblem)
+    store = Store(
+      cursor: snapshot.sink.cursor, durable_cursor: snapshot.sink.durableCursor,
+      lag_records: snapshot.journalEndLSN - min(snapshot.journalEndLSN, snapshot.sink.cursor),
+      failures: snapshot.sink.failures, problem: snapshot.sink.problem)
+    devices = snapshot.devices
+    refusals = [:]
+    network = Network()
+    for worker in workers {
+      let counters = worker.counters
+      network.accepted += counters.accepted.load(ordering: .relaxed)
+      network.connections += counters.connections.load(ordering: .relaxed)
+      network.sessions += counters.sessions.load(ordering: .relaxed)
+      network.handshakes += counters.handshakes.load(ordering: .relaxed)
+      network.resumptions += counters.resumptions.load(ordering: .relaxed)
+      network.frames += counters.frames.load(ordering: .relaxed)
+      network.bytes_in += counters.bytesIn.load(ordering: .relaxed)
+      network.bytes_out += counters.bytesOut.load(ordering: .relaxed)
+      for (reason, count) in counters.closed.withLock({ $0 }) { network.closed[reason, default: 0] += count }
+      for (code, count) in counters.refusals.withLock({ $0 }) { refusals[refusalName(code), default: 0] += count }
+    }
+  }
+
+  package var json: Data {
+    get throws {
+      let encoder = JSONEncoder()
+      encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
+      return try encoder.encode(self)
+    }
+  }
+}
+
+package let fixgateVersion = "0.1.0"

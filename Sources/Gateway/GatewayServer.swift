@@ -1,0 +1,261 @@
+import Foundation
+import GateCore
+import GateMemory
+package import GateNet
+import GateProto
+import GateStore
+import GateTLS
+import Synchronization
+
+/// A running gateway: opens everything in the order in which it depends on each other, starts the threads, and ends them in the
+/// order in which fixes flow, so that what was taken is stored or in the journal.
+package final class GatewayServer {
+  /// Bound addresses, with real ports.
+  package let addresses: [String]
+  /// Signalled when a thread failed and the process should end.
+  package let failed: EventFD
+
+  private let directory: String
+  private let registry: RegistryHolder
+  private let links: [WorkerLink]
+  private let sequencerLink: SequencerLink
+  private let started: Instant
+  private let controlStop: EventFD
+  private var workerThreads: [ThreadHandle] = []
+  private var sequencerThread: ThreadHandle?
+  private var sinkThread: ThreadHandle?
+  private var checkpointThread: ThreadHandle?
+  private var controlThread: ThreadHandle?
+  private let lock: DirectoryLock
+  private let log: Log
+
+  package static let registryName = "registry.db"
+  package static let journalName = "journal"
+
+  /// - Parameters:
+  ///   - folder: relative paths of the configuration start here.
+  /// - Throws: any error of the parts, each with a description that says what to do.
+  package init(_ configuration: Configuration, folder: String, log: @escaping Log) throws {
+    self.log = log
+    started = SystemClock.now()
+    func path(_ text: String, in base: String) -> String { text.hasPrefix("/") ? text : base + "/" + text }
+    directory = path(configuration.data.directory, in: folder)
+    switch try TLSLibrary.check() {
+    case .supported: break
+    case .newer: log(.warning, "libssl is \(TLSLibrary.name); fixgate is tested with 3.0")
+    }
+    if let limit = try? OpenFiles.raiseLimit(), limit < configuration.limits.connectionsMax + 64 {
+      log(
+        .warning,
+        "the system allows \(limit) open files, fewer than limits.connections_max: raise 'ulimit -n' to accept all")
+    }
+    Signals.ignorePipe()
+
+    let tls = try GatewayServer.makeTLS(configuration, folder: folder, path: path, log: log)
+    try Directory.make(directory)
+    lock = try DirectoryLock.take(directory)
+    let store = try RegistryStore(path: directory + "/" + GatewayServer.registryName)
+    registry = RegistryHolder(try store.loadSnapshot())
+
+    var options = SQLiteSink.Options()
+    options.quarantineMs = Int64(configuration.sqlite.quarantineDays) * 86_400_000
+    options.quarantineRowsMax = Int64(configuration.sqlite.quarantineRows)
+    let sink = try SQLiteSink(path: path(configuration.sqlite.file, in: directory), options: options)
+    let journalPath = directory + "/" + GatewayServer.journalName
+    try Directory.make(journalPath)
+    var recovery = try Recovery.run(
+      directory: directory, journalPath: journalPath, segmentBytes: configuration.journal.segmentBytes,
+      sinkCursor: sink.cursor, log: log)
+    let reader = try JournalReader.open(directory: journalPath, from: max(sink.cursor, recovery.journalFirstLSN))
+
+    let workers = configuration.workers > 0 ? configuration.workers : CPUs.available
+    var links: [WorkerLink] = []
+    for _ in 0..<workers { links.append(try WorkerLink()) }
+    self.links = links
+    sequencerLink = try SequencerLink()
+    failed = try EventFD()
+    controlStop = try EventFD()
+
+    let (listeners, addresses) = try GatewayServer.listen(configuration.listen.tls, workers: workers)
+    self.addresses = addresses
+
+    let words = AtomicWords(count: (configuration.data.devicesMax + 1) * 3)
+    let sequencerLink = sequencerLink
+    let registry = registry
+    let failed = failed
+
+    let sequencer = Sequencer(
+      settings: Sequencer.Settings(configuration), link: sequencerLink, workers: links,
+      journal: recovery.takeJournal(), devices: recovery.devices, recovered: recovery.recovered,
+      checkpointLSN: recovery.checkpointLSN, log: log)
+    let feeder = SinkFeeder(
+      settings: SinkFeeder.Settings(
+        batchRows: configuration.sqlite.batchRows, intervalNs: UInt64(configuration.sqlite.intervalMs) * 1_000_000),
+      link: sequencerLink, registry: registry, sink: sink, reader: reader, log: log)
+    let checkpointer = Checkpointer(link: sequencerLink, directory: directory, log: log)
+
+    sinkThread = try ThreadHandle("fixgate-sink", failed: failed, log: log) { try feeder.run() }
+    checkpointThread = try ThreadHandle("fixgate-marks", failed: failed, log: log) { try checkpointer.run() }
+    sequencerThread = try ThreadHandle("fixgate-seq", failed: failed, log: log) { try sequencer.run() }
+    for index in 0..<workers {
+      let context = WorkerContext(
+        configuration: configuration, tls: tls, registry: registry, words: words, link: links[index],
+        sequencer: sequencerLink.sleeper, listeners: listeners[index],
+        connectionsMax: (configuration.limits.connectionsMax + workers - 1) / workers, log: log)
+      workerThreads.append(
+        try ThreadHandle("fixgate-worker\(index)", failed: failed, log: log) { try Worker(context).run() })
+    }
+    let answer = GatewayServer.answering(
+      directory: directory, registry: registry, links: links, sequencer: sequencerLink, started: started)
+    let control = try ControlServer(directory: directory, stop: controlStop, answer: answer)
+    let box = ControlBox(control)
+    controlThread = try ThreadHandle("fixgate-control", failed: failed, log: log) { try box.run() }
+  }
+
+  /// Ends the gateway in the order in which fixes flow.
+  package func stop() {
+    controlStop.signal()
+    controlThread?.join()
+    for link in links { link.send(.drain) }
+    for thread in workerThreads { thread.join() }
+    sequencerLink.stop()
+    sequencerThread?.join()
+    sequencerLink.stopSink()
+    sinkThread?.join()
+    checkpointThread?.join()
+  }
+
+  /// Counts of one moment.
+  package func status() -> Status? {
+    GatewayServer.askStatus(links: links, sequencer: sequencerLink, started: started)
+  }
+
+  // MARK: - Parts
+
+  private static func makeTLS(
+    _ configuration: Configuration, folder: String, path: (String, String) -> String, log: Log
+  ) throws -> TLSServerContext {
+    let identity = try TLSIdentity(
+      certificateFile: path(configuration.tls.certificate, folder), keyFile: path(configuration.tls.key, folder))
+    let days = try CertificateSummary.leaf(of: identity.certificatePEM).daysLeft(nowS: SystemClock.wallMs() / 1_000)
+    if days < 0 {
+      log(.error, "the certificate expired \(-days) days ago: devices will refuse it; put a new one in \(configuration.tls.certificate)")
+    } else if days < 21 {
+      log(.warning, "the certificate expires in \(days) days")
+    }
+    let ticketPath = path(configuration.tls.ticketKeys, folder)
+    guard let keys = FileManager.default.contents(atPath: ticketPath), keys.count == TLSServerContext.ticketKeyBytes else {
+      throw GatewayError.badTicketKeys(path: ticketPath)
+    }
+    return try TLSServerContext(
+      identity: identity, ticketKeys: Array(keys), allowTLS12: configuration.tls.allowTLS12)
+  }
+
+  /// Every worker gets a listener of its own on every address.
+  private static func listen(_ texts: [String], workers: Int) throws -> ([[Listener]], [String]) {
+    var listeners = [[Listener]](repeating: [], count: workers)
+    var addresses: [String] = []
+    for text in texts {
+      for resolved in try HostPort(text).resolve() {
+        var address = resolved
+        for index in 0..<workers {
+          let listener: Listener
+          do throws(NetError) {
+            listener = try Listener(address)
+          } catch .addressUnavailable {
+            // A machine without IPv6 need not be told not to use it.
+            if address.isIPv6, address.description.hasPrefix("[::]") { break }
+            throw GatewayError.noAddress(text)
+          }
+          address = address.withPort(listener.port)
+          listeners[index].append(listener)
+          if index == 0 { addresses.append(address.description) }
+        }
+      }
+    }
+    guard !addresses.isEmpty else { throw GatewayError.noAddress(texts.joined(separator: ", ")) }
+    return (listeners, addresses)
+  }
+
+  private static func answering(
+    directory: String, registry: RegistryHolder, links: [WorkerLink], sequencer: SequencerLink, started: Instant
+  ) -> @Sendable (ControlRequest) -> ControlAnswer {
+    { request in
+      switch request {
+      case .status:
+        ControlAnswer(status: askStatus(links: links, sequencer: sequencer, started: started))
+      case .reload:
+        reload(directory: directory, registry: registry, links: links)
+      }
+    }
+  }
+
+  private static func reload(directory: String, registry: RegistryHolder, links: [WorkerLink]) -> ControlAnswer {
+    do {
+      let store = try RegistryStore(path: directory + "/" + registryName)
+      registry.swap(try store.loadSnapshot())
+      let completion = try Completion(links.count)
+      for link in links { link.send(.registryChanged(completion)) }
+      guard completion.wait(until: SystemClock.now().advanced(byNs: 10_000_000_000)) else {
+        return ControlAnswer(problem: "the gateway took the change, but not all of its threads have answered yet")
+      }
+      return ControlAnswer(closed: completion.closed.load(ordering: .relaxed))
+    } catch {
+      return ControlAnswer(problem: "\(error)")
+    }
+  }
+
+  private static func askStatus(links: [WorkerLink], sequencer: SequencerLink, started: Instant) -> Status? {
+    let box = SnapshotBox()
+    sequencer.requestSnapshot { snapshot in box.put(snapshot) }
+    guard let snapshot = box.wait(until: SystemClock.now().advanced(byNs: 10_000_000_000)) else { return nil }
+    let uptimeS = Double(SystemClock.now().since(started)) / 1e9
+    return Status(snapshot, workers: links, uptimeS: uptimeS) { code in
+      RefusalCode(rawValue: code).map { "\($0)" } ?? "\(code)"
+    }
+  }
+}
+
+/// Waits for the sequencer's answer.
+private final class SnapshotBox: Sendable {
+  private let content = Mutex<Snapshot?>(nil)
+  private let ready = DispatchSemaphore(value: 0)
+
+  func put(_ snapshot: Snapshot) {
+    content.withLock { $0 = snapshot }
+    ready.signal()
+  }
+
+  func wait(until deadline: Instant) -> Snapshot? {
+    let ns = Int(deadline.since(SystemClock.now()))
+    guard ready.wait(timeout: .now() + .nanoseconds(ns)) == .success else { return nil }
+    return content.withLock { $0 }
+  }
+}
+
+/// A control server, to be handed to its thread.
+private final class ControlBox {
+  private let server: ControlServer
+  init(_ server: consuming ControlServer) { self.server = server }
+  func run() throws { try server.run() }
+}
+
+/// A thread of the gateway. One that throws has met an error of the system that it cannot go on from.
+private final class ThreadHandle {
+  private var thread: OSThread?
+
+  init(_ name: String, failed: EventFD, log: @escaping Log, _ body: sending @escaping () throws -> Void) throws(NetError) {
+    thread = try OSThread(name) {
+      do {
+        try body()
+      } catch {
+        log(.error, "\(GatewayError.thread("\(name): \(error)"))")
+        failed.signal()
+      }
+    }
+  }
+
+  func join() {
+    if let thread = thread.take() { thread.join() }
+  }
+}

@@ -1,0 +1,95 @@
+package import GateCore
+package import GateStore
+
+/// What a start finds in the data directory, made into the state to go on from.
+package struct Recovery: ~Copyable {
+  private var journal: JournalFile?
+  package var devices: DeviceTable
+  /// Fixes in the journal that the sink has not stored.
+  package var recovered: UInt64
+  package var checkpointLSN: UInt64
+  package var report: JournalRecovery
+
+  /// Hands the journal over, once.
+  package mutating func takeJournal() -> JournalFile {
+    guard let journal = journal.take() else { preconditionFailure("the journal was handed over before") }
+    return journal
+  }
+
+  package var journalFirstLSN: UInt64
+
+  /// Opens the journal and replays what lies above the dedupe checkpoint.
+  ///
+  /// - Parameter sinkCursor: next record that the sink wants.
+  /// - Throws: `GatewayError.dedupeLost` if marks that were acked are in neither checkpoint nor journal.
+  package static func run(
+    directory path: String, journalPath: String, segmentBytes: Int, sinkCursor: UInt64, log: Log
+  ) throws -> Recovery {
+    var checkpoint = Checkpoint(lsn: 0, devices: DeviceTable())
+    switch try CheckpointFile.read(in: try Directory(path)) {
+    case .none: break
+    case .checkpoint(let found): checkpoint = found
+    case .damaged: log(.warning, "\(CheckpointFile.name) is damaged; the dedupe marks are read from the journal instead")
+    case .newer(let version): throw GatewayError.newerCheckpoint(version: version)
+    }
+    let journal = try JournalFile.open(
+      directory: journalPath, segmentBytes: segmentBytes, durableFloor: max(checkpoint.lsn, sinkCursor))
+    let report = journal.recovery
+    guard journal.firstLSN <= checkpoint.lsn || journal.firstLSN == 0 else {
+      throw GatewayError.dedupeLost(checkpointLSN: checkpoint.lsn, journalLSN: journal.firstLSN)
+    }
+    for damage in report.torn {
+      log(.notice, "journal: an unfinished write was cut off in segment \(damage.segment) at byte \(damage.offset); it was never acked")
+    }
+    for damage in report.corrupt {
+      log(
+        .error,
+        "journal: records \(damage.lsns) are damaged in segment \(damage.segment) at byte \(damage.offset): they had been acked and may be lost; the file is kept as .corrupt")
+    }
+    var devices = checkpoint.devices
+    var recovered: UInt64 = 0
+    let from = max(min(checkpoint.lsn, sinkCursor), journal.firstLSN)
+    if from < journal.endLSN {
+      var reader = try JournalReader.open(directory: journalPath, from: from)
+      var buffer: [UInt8] = []
+      while let batch = try reader.next(upTo: journal.endLSN, into: &buffer) {
+        var at = batch.records.lowerBound
+        for index in 0..<batch.count {
+          let (record, end) = try Record.read(buffer.span, at: at)
+          at = end
+          let lsn = batch.firstLSN + UInt64(index)
+          if index < batch.skip { continue }
+          if lsn >= checkpoint.lsn { devices.replay(record) }
+          if lsn >= sinkCursor, record.kind != .gap { recovered += 1 }
+        }
+      }
+    }
+    let firstLSN = journal.firstLSN
+    return Recovery(
+      journal: journal, devices: devices, recovered: recovered, checkpointLSN: checkpoint.lsn, report: report, journalFirstLSN: firstLSN)
+  }
+}
+
+/// Why a gateway does not start.
+package enum GatewayError: Error, Equatable, Sendable {
+  case newerCheckpoint(version: UInt32)
+  case dedupeLost(checkpointLSN: UInt64, journalLSN: UInt64)
+  case badTicketKeys(path: String)
+  case noAddress(String)
+  case thread(String)
+}
+
+extension GatewayError: CustomStringConvertible {
+  package var description: String {
+    switch self {
+    case .newerCheckpoint(let version):
+      "\(CheckpointFile.name) has version \(version), newer than this fixgate; install the version that wrote it"
+    case .dedupeLost(let checkpointLSN, let journalLSN):
+      "the marks that tell new fixes from duplicates are lost: the checkpoint covers records below \(checkpointLSN), "
+        + "the journal begins at \(journalLSN). Restore the data directory as a whole"
+    case .badTicketKeys(let path): "\(path) must hold exactly 80 random bytes; make it anew: head -c 80 /dev/urandom"
+    case .noAddress(let text): "listen.tls: '\(text)' is no address of this machine"
+    case .thread(let what): "a thread ended: \(what)"
+    }
+  }
+}

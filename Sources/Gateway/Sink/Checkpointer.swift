@@ -1,0 +1,78 @@
+package import GateCore
+import GateNet
+package import GateStore
+import Synchronization
+
+/// The dedupe checkpoint on disk: `Checkpoint`'s bytes and their CRC32C, replaced as a whole.
+package enum CheckpointFile {
+  package static let name = "dedupe.checkpoint"
+  /// Room for ten million devices with one stream each.
+  package static let bytesMax = 1 << 30
+
+  package enum Content: Sendable {
+    case none
+    case checkpoint(Checkpoint)
+    case damaged
+    case newer(version: UInt32)
+  }
+
+  package static func read(in directory: borrowing Directory) throws(JournalError) -> Content {
+    guard var bytes = try DurableFile.read(name, in: directory, bytesMax: bytesMax) else { return .none }
+    guard bytes.count >= 4 else { return .damaged }
+    let end = bytes.count - 4
+    guard CRC32C.of(bytes.span, in: 0..<end) == bytes.span.load32(at: end) else { return .damaged }
+    bytes.removeLast(4)
+    do throws(CheckpointError) {
+      return .checkpoint(try Checkpoint(decoding: bytes))
+    } catch .newerVersion(let version) {
+      return .newer(version: version)
+    } catch {
+      return .damaged
+    }
+  }
+
+  static func write(_ encoded: [UInt8], in directory: borrowing Directory) throws(JournalError) {
+    var bytes = encoded
+    let sum = CRC32C.of(bytes.span, in: 0..<bytes.count)
+    for shift in stride(from: UInt32(0), to: 32, by: 8) { bytes.append(UInt8(truncatingIfNeeded: sum >> shift)) }
+    try DurableFile.replace(name, in: directory, with: bytes.span)
+  }
+}
+
+/// The thread that writes checkpoints, so that no ack waits for their sync.
+final class Checkpointer {
+  private let link: SequencerLink
+  private let directory: String
+  private let log: Log
+
+  init(link: SequencerLink, directory: String, log: @escaping Log) {
+    self.link = link
+    self.directory = directory
+    self.log = log
+  }
+
+  func run() throws(NetError) {
+    while true {
+      let stopping = link.isSinkStopping
+      if let (lsn, bytes) = link.checkpoint.withLock({ waiting in
+        let taken = waiting
+        waiting = nil
+        return taken
+      }) {
+        do throws(JournalError) {
+          try CheckpointFile.write(bytes, in: try Directory(directory))
+          link.checkpointLSN.store(lsn, ordering: .releasing)
+        } catch {
+          // Only the next start takes longer, and the journal is not trimmed meanwhile.
+          log(.warning, "the dedupe checkpoint could not be written: \(error)")
+        }
+      }
+      if stopping { return }
+      link.checkpointSleeper.prepare()
+      if !link.isSinkStopping, link.checkpoint.withLock({ $0 == nil }) {
+        try link.checkpointSleeper.sleep(until: SystemClock.now().advanced(byNs: 1_000_000_000))
+      }
+      link.checkpointSleeper.awake()
+    }
+  }
+}

@@ -1,0 +1,122 @@
+import ArgumentParser
+import Foundation
+import GateDevice
+import GateStore
+import Gateway
+
+struct DeviceCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "device", abstract: "Enrol, list and revoke devices.",
+    subcommands: [Add.self, List.self, Revoke.self])
+
+  struct Add: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Enrol a device and write its bundle: address, certificate authority, token.")
+
+    @Argument(help: "The device's id within its tenant: 1 to 64 letters, digits, '.', '_' or '-'.")
+    var id: String
+
+    @Option(help: "Tenant that the device belongs to.")
+    var tenant: String
+
+    @Option(help: "Where to write the bundle. It holds the device's secret.")
+    var out: String
+
+    @Option(help: "Gateway to name in the bundle, host:port. May be repeated. Default: listen.public_tls.")
+    var gateway: [String] = []
+
+    @OptionGroup var config: ConfigurationOption
+
+    func run() throws {
+      let setup = try config.load()
+      guard !FileManager.default.fileExists(atPath: out) else {
+        throw Complaint("\(out) exists: choose another name, so that no device loses its token")
+      }
+      try Enrolment.add(id: id, tenant: tenant, out: out, gateways: gateway, setup: setup)
+      let running = try Enrolment.tellGateway(setup)
+      print("\(tenant)/\(id) is enrolled; its bundle is \(out)" + (running == nil ? "" : "; the running gateway knows it"))
+    }
+  }
+
+  struct List: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "List devices: tenant, id, state, when enrolled.")
+
+    @Option(help: "Only this tenant's.")
+    var tenant: String?
+
+    @OptionGroup var config: ConfigurationOption
+
+    func run() throws {
+      let setup = try config.load()
+      let registry = try RegistryStore(path: setup.registryPath)
+      for device in try registry.listDevices(tenant: tenant) {
+        let created = Date(timeIntervalSince1970: Double(device.createdMs) / 1_000).ISO8601Format()
+        print("\(device.tenant)\t\(device.id)\t\(device.revokedMs == nil ? "active" : "revoked")\t\(created)")
+      }
+    }
+  }
+
+  struct Revoke: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Revoke a device: its connections end at once, it is never let in again.")
+
+    @Argument(help: "The device's id.")
+    var id: String
+
+    @Option(help: "Tenant that the device belongs to.")
+    var tenant: String
+
+    @OptionGroup var config: ConfigurationOption
+
+    func run() throws {
+      let setup = try config.load()
+      let registry = try RegistryStore(path: setup.registryPath)
+      _ = try registry.revokeDevice(tenant: tenant, id: id, nowMs: Clock.nowMs)
+      if let closed = try Enrolment.tellGateway(setup) {
+        print("\(tenant)/\(id) is revoked; connections closed: \(closed)")
+      } else {
+        print("\(tenant)/\(id) is revoked; no gateway runs here")
+      }
+    }
+  }
+}
+
+/// The command line writes the registry itself, in a short transaction, and then tells the gateway that runs on it, if any.
+enum Enrolment {
+  static func add(id: String, tenant: String, out: String, gateways: [String], setup: Setup) throws {
+    let texts = gateways.isEmpty ? setup.configuration.listen.publicTLS : gateways
+    var endpoints: [GateDevice.Bundle.Endpoint] = []
+    for text in texts {
+      guard let endpoint = GateDevice.Bundle.Endpoint(text) else {
+        throw Complaint("'\(text)' is not host:port or [address]:port")
+      }
+      endpoints.append(endpoint)
+    }
+    guard let first = endpoints.first else { throw Complaint("name a gateway with --gateway host:port") }
+    let authorityPath = setup.path(setup.configuration.tls.authority)
+    guard let authority = FileManager.default.contents(atPath: authorityPath) else {
+      throw Complaint("cannot read \(authorityPath): set tls.authority to the certificate that devices must trust")
+    }
+    let secret = try Credentials.make()
+    let bundle = GateDevice.Bundle(
+      gateways: endpoints, serverName: first.host, tenant: tenant, device: id, token: secret.token,
+      certificates: String(decoding: authority, as: UTF8.self))
+    let registry = try RegistryStore(path: setup.registryPath)
+    // The bundle first: without it an enrolled device could not be used, while a bundle without a device is refused.
+    try Installation.write(Array(bundle.text.utf8), to: out, mode: 0o600)
+    do {
+      _ = try registry.addDevice(
+        tenant: tenant, id: id, tokenSelector: secret.selector, tokenHash: secret.hash, nowMs: Clock.nowMs)
+    } catch {
+      try? FileManager.default.removeItem(atPath: out)
+      throw error
+    }
+  }
+
+  /// - Returns: connections that the running gateway closed; `nil` if none runs.
+  static func tellGateway(_ setup: Setup) throws -> Int? {
+    guard let answer = try ControlClient.ask(.reload, directory: setup.dataDirectory) else { return nil }
+    if let problem = answer.problem { throw Complaint("the running gateway did not take the change: \(problem)") }
+    return answer.closed ?? 0
+  }
+}

@@ -1,0 +1,52 @@
+import ArgumentParser
+import Foundation
+import Gateway
+
+struct FixgateCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "fixgate",
+    abstract: "A compact gateway for location fixes: TLS in, a durable queue, SQLite out. An ack means: on disk here.",
+    version: fixgateVersion,
+    subcommands: [
+      InitCommand.self, ServeCommand.self, DeviceCommand.self, SendCommand.self, HistoryCommand.self,
+      StatusCommand.self, DemoCommand.self,
+    ])
+}
+
+/// The option that every command takes.
+struct ConfigurationOption: ParsableArguments {
+  @Option(name: .customLong("config"), help: "Configuration file. Default: $FIXGATE_CONFIG, then ./fixgate.yaml.")
+  var path: String?
+
+  func load() throws -> Setup {
+    let environment = ProcessInfo.processInfo.environment
+    let file = path ?? environment["FIXGATE_CONFIG"] ?? "fixgate.yaml"
+    return Setup(
+      configuration: try ConfigurationFile.load(file, environment: environment),
+      folder: ConfigurationFile.folder(of: file))
+  }
+}
+
+/// A configuration and the folder that its paths start from.
+struct Setup {
+  let configuration: Configuration
+  let folder: String
+
+  func path(_ text: String) -> String { text.hasPrefix("/") ? text : folder + "/" + text }
+  var dataDirectory: String { path(configuration.data.directory) }
+  var registryPath: String { dataDirectory + "/" + GatewayServer.registryName }
+  var storePath: String {
+    let file = configuration.sqlite.file
+    return file.hasPrefix("/") ? file : dataDirectory + "/" + file
+  }
+}
+
+/// A problem of the command line's own, in words that say what to do.
+struct Complaint: Error, CustomStringConvertible {
+  let description: String
+  init(_ description: String) { self.description = description }
+}
+
+enum Clock {
+  static var nowMs: Int64 { Int64(Date().timeIntervalSince1970 * 1_000) }
+}

@@ -1,0 +1,51 @@
+import ArgumentParser
+import Foundation
+import Gateway
+
+struct StatusCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "status",
+    abstract: "Counters of the running gateway, by verdict and stage, from one moment.",
+    discussion: "received + recovered = stored + duplicate + held + refused + queued + pending + set_aside")
+
+  enum Format: String, ExpressibleByArgument, CaseIterable { case text, json }
+
+  @Option(help: "text or json.")
+  var format = Format.text
+
+  @OptionGroup var config: ConfigurationOption
+
+  func run() throws {
+    let setup = try config.load()
+    guard let answer = try ControlClient.ask(.status, directory: setup.dataDirectory) else {
+      throw Complaint("no gateway runs on \(setup.dataDirectory); start it with 'fixgate serve'")
+    }
+    guard let status = answer.status else {
+      throw Complaint(answer.problem ?? "the gateway did not answer in time; it may wait for its disk")
+    }
+    switch format {
+    case .json: print(String(decoding: try status.json, as: UTF8.self))
+    case .text: print(StatusText.lines(status))
+    }
+  }
+}
+
+enum StatusText {
+  static func lines(_ status: Status) -> String {
+    let fixes = status.fixes
+    var text = """
+      fixgate \(status.version), up \(Int(status.uptime_s)) s
+      received \(fixes.received) + recovered \(fixes.recovered) = stored \(fixes.stored) + duplicate \(fixes.duplicate) \
+      + held \(fixes.held) + refused \(fixes.refused) + queued \(fixes.queued) + pending \(fixes.pending) \
+      + set aside \(fixes.set_aside): \(status.balanced ? "holds" : "DOES NOT HOLD")
+      connections \(status.network.connections), sessions \(status.network.sessions), handshakes \(status.network.handshakes) \
+      (resumed \(status.network.resumptions)), frames \(status.network.frames)
+      journal: records \(status.journal.first_lsn) to \(status.journal.end_lsn), \(status.journal.bytes >> 20) MiB, \
+      \(status.journal.commits) commits
+      store: \(status.store.lag_records) records behind
+      """
+    if let problem = status.journal.problem { text += "\nnothing is taken: \(problem)" }
+    if let problem = status.store.problem { text += "\nthe store is behind: \(problem)" }
+    return text
+  }
+}
