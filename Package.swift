@@ -129,7 +129,6 @@ if withFuzz {
 if withFuzz {
   package.targets.append(
     .executableTarget(
-      name: "fuzz-journal", dependencies: ["JournalProperties"], path: "Tests/Fuzz/Journal",
-      swiftSettings: settings + [.unsafeFlags(["-sanitize=fuzzer,address"])],
+      name: "fuzz-journal", dependencies: ["JournalProperties"], path: "Tests/Fuzz/Journal", swiftSettings: fuzzed,
       linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address", "-use-ld=lld"])]))
 }

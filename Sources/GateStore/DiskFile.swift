@@ -26,7 +26,7 @@ package struct InjectedFaults: Equatable, Sendable {
 }
 
 /// Owns one open file; closed exactly once. Offsets and lengths are in bytes.
-@safe package struct DiskFile: ~Copyable {
+@safe package struct DiskFile: ~Copyable, Sendable {
   fileprivate let descriptor: Int32
 
   /// Opens `name` below `directory`, created with mode 0600 where `flags` say so.
@@ -132,7 +132,7 @@ package struct InjectedFaults: Equatable, Sendable {
 private let zeros = [UInt8](repeating: 0, count: Limits.journalBlockBytes)
 
 /// Owns an open directory; names are relative to it.
-@safe package struct Directory: ~Copyable {
+@safe package struct Directory: ~Copyable, Sendable {
   fileprivate let descriptor: Int32
 
   package init(_ path: String) throws(JournalError) {
@@ -208,7 +208,7 @@ private let zeros = [UInt8](repeating: 0, count: Limits.journalBlockBytes)
 
 /// Holds a data directory for one process, so that two gateways never share a journal. The lock ends with the value or
 /// with the process, however that ends; the file `lock` stays.
-package struct DirectoryLock: ~Copyable {
+package struct DirectoryLock: ~Copyable, Sendable {
   private let file: DiskFile
 
   /// - Throws: `.locked` if another process, or another value in this one, holds it.

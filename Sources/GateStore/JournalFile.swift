@@ -25,7 +25,7 @@ package struct JournalRecovery: Equatable, Sendable {
 /// failed write; a name `<id>.segment` appears only when the file's header, and its first batch if it has one, are
 /// durable. So a start or a failed write that has unproven records to carry over makes them and their new segment
 /// visible in one step.
-package struct JournalFile: ~Copyable {
+package struct JournalFile: ~Copyable, Sendable {
   /// LSN behind the last durable record; the first record of the next batch gets it.
   package private(set) var endLSN: UInt64
   /// What was there when the journal was opened.

@@ -19,7 +19,7 @@ package struct JournalBatch: Equatable, Sendable {
 
 /// Reads a journal behind its writer, from another thread or process, with descriptors of its own. Make it after
 /// `JournalFile.open` has returned.
-package struct JournalReader: ~Copyable {
+package struct JournalReader: ~Copyable, Sendable {
   /// LSN of the next record to be read.
   package private(set) var position: UInt64
 

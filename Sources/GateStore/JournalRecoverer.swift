@@ -2,7 +2,7 @@ internal import GateCore
 import Glibc
 
 /// One visible segment of a journal.
-struct JournalSegment {
+struct JournalSegment: Sendable {
   var id: UInt64
   var baseLSN: UInt64
   var bytes: Int
