@@ -11,11 +11,13 @@ package final class Sequencer {
     package var commitIntervalNs: UInt64
     package var checkpointIntervalNs: UInt64
     package var journalBytesMax: Int
+    package var rules: NormalisingRules
 
     package init(_ configuration: Configuration) {
       commitIntervalNs = UInt64(configuration.journal.commitIntervalUs) * 1_000
       checkpointIntervalNs = UInt64(configuration.journal.checkpointIntervalS) * 1_000_000_000
       journalBytesMax = configuration.journal.bytesMax
+      rules = configuration.normalising
     }
   }
 
@@ -53,7 +55,8 @@ package final class Sequencer {
     self.recovered = recovered
     let capacity = 2 * Limits.messageBytesMax
     core = SequencerCore(
-      devices: devices, workers: workers.count, batchCapacity: capacity, random: SystemRandomNumberGenerator())
+      devices: devices, workers: workers.count, batchCapacity: capacity, judge: Judge(settings.rules),
+      random: SystemRandomNumberGenerator())
     former = CommitFormer(intervalNs: settings.commitIntervalNs, bytesMax: capacity - Limits.messageBytesMax)
     let now = SystemClock.now()
     nextProbe = now
