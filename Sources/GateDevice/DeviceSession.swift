@@ -333,6 +333,8 @@ extension DeviceSession {
         if refusal.retry { pausedUntil = max(pausedUntil, until) } else { fatal = refusal.code }
         return
       }
+      // Over the limit, more of the same would only be refused too.
+      if refusal.code == .rateLimited { pausedUntil = max(pausedUntil, until) }
       for range in refusal.ranges {
         for places in log.places(of: range) {
           inFlight.remove(places)

@@ -38,7 +38,8 @@ package struct Configuration: Equatable, Sendable {
     /// Charged before a frame is decoded, per connection.
     package var frames = Limiter(perSecond: 1_000, burst: 4_000)
     package var live = Limiter(perSecond: 50, burst: 2_000)
-    package var backlog = Limiter(perSecond: 50_000, burst: 50_000)
+    /// The window bounds a backlog; this is against a device that lies about it.
+    package var backlog = Limiter(perSecond: 250_000, burst: 250_000)
     package var panic = Limiter(perSecond: 1, burst: 100)
     /// Fixes of backlog that a device may have unacked.
     package var backlogWindow = 6_000
