@@ -111,12 +111,6 @@ package struct Intake: ~Copyable {
     }
     unknownFields &+= UInt64(scanner.unknownFields)
 
-    if let hello {
-      if let code = greet(bytes, hello, &session, registry: registry) { return close(code, &session, into: &out) }
-      unanswered += 1
-    }
-    guard count > 0 || gaps > 0 || low > 0 else { return .taken(unanswered: unanswered) }
-    guard case .open(let identity, let stream) = session.state else { return close(.needHello, &session, into: &out) }
     guard low <= Limits.sequenceMax, gaps <= Limits.gapsPerFrameMax else {
       return close(.malformed, &session, into: &out)
     }
@@ -125,8 +119,16 @@ package struct Intake: ~Copyable {
       guard fixes[i].sequence >= 1, fixes[i].sequence <= Limits.sequenceMax else {
         return close(.badSequence, &session, into: &out)
       }
-      regionBytes += Int(fixes[i].attributes.length) + max(Int(fixes[i].work.length), session.work.count)
+      regionBytes += Int(fixes[i].attributes.length) + Int(fixes[i].work.length)
     }
+    // From here on the sequencer owes answers: nothing below may close.
+    if let hello {
+      if let code = greet(bytes, hello, &session, registry: registry) { return close(code, &session, into: &out) }
+      unanswered += 1
+    }
+    guard count > 0 || gaps > 0 || low > 0 else { return .taken(unanswered: unanswered) }
+    guard case .open(let identity, let stream) = session.state else { return close(.needHello, &session, into: &out) }
+    regionBytes += count * session.work.count
     if count > 0,
       case .limited(let retryAfterNs) = limiters.charge(
         device: identity.device, tenant: identity.tenant, lane: lane, units: count, at: now)
