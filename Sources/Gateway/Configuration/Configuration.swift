@@ -37,7 +37,7 @@ package struct Configuration: Equatable, Sendable {
     package var handshakeTimeoutS = 30
     package var idleTimeoutS = 1_800
     /// Charged before a frame is decoded, per connection.
-    package var frames = Limiter(perSecond: 1_000, burst: 4_000)
+    package var frames = Limiter(perSecond: 50_000, burst: 100_000)
     package var live = Limiter(perSecond: 50, burst: 2_000)
     /// The window bounds a backlog; this is against a device that lies about it.
     package var backlog = Limiter(perSecond: 250_000, burst: 250_000)
