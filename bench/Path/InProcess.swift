@@ -122,9 +122,10 @@ package struct InProcess {
       var configuration = Configuration()
       configuration.limits.frames.perSecond = 1_000_000_000
       configuration.limits.frames.burst = 1_000_000_000
-      configuration.limits.live = configuration.limits.frames
-      intake = Intake(
-        settings: Intake.Settings(configuration), ring: ring, words: AtomicWords(count: (devices + 1) * 3))
+      let free = GCRA(perSecond: 1_000_000_000, burst: 1_000_000_000)
+      let limiters = LimiterTable(
+        settings: LimiterTable.Settings(lanes: [free, free, free], tenant: free, gateway: free), devices: devices, tenants: 1)
+      intake = Intake(settings: Intake.Settings(configuration), ring: ring, limiters: limiters)
       core = SequencerCore(
         devices: DeviceTable(), workers: 1, batchCapacity: 2 * Limits.messageBytesMax, random: SplitMix(seed: 1))
       var builder = RegistrySnapshot.Builder()
