@@ -11,6 +11,7 @@ enum ConfigurationFile {
   }
 
   static func load(_ path: String, environment: [String: String]) throws(ConfigurationError) -> Configuration {
+    guard FileManager.default.fileExists(atPath: path) else { throw .unreadable(path: path, reason: "no such file.") }
     let bytes: Data
     do {
       bytes = try Data(contentsOf: URL(fileURLWithPath: path))
