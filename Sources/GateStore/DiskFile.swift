@@ -71,12 +71,15 @@ package struct InjectedFaults: Equatable, Sendable {
     var done = 0
     if let model {
       while done < range.count {
-        let rest = range.lowerBound + done..<range.upperBound
-        do {
-          let count = try model.read(descriptor, into: &buffer, rest, at: offset + done)
-          if count == 0 { break }
-          done += count
-        } catch { throw .of(.read, error.code) }
+        let bytes: [UInt8]
+        do { bytes = try model.read(descriptor, range.count - done, at: offset + done) } catch {
+          throw .of(.read, error.code)
+        }
+        if bytes.isEmpty { break }
+        unsafe buffer.withUnsafeMutableBytes { buffer in
+          unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[(range.lowerBound + done)...]).copyBytes(from: bytes)
+        }
+        done += bytes.count
       }
       return done
     }

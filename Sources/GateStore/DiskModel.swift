@@ -12,8 +12,8 @@ package protocol DiskModel: AnyObject, Sendable {
   func open(_ name: String, flags: Int32) throws(DiskErrno) -> Int32
   func close(_ handle: Int32)
   func size(_ handle: Int32) throws(DiskErrno) -> Int
-  /// - Returns: number of bytes read, 0 at the end of the file; fewer than asked for is allowed.
-  func read(_ handle: Int32, into buffer: inout [UInt8], _ range: Range<Int>, at offset: Int) throws(DiskErrno) -> Int
+  /// - Returns: at most `count` bytes; none at the end of the file, fewer than asked for is allowed.
+  func read(_ handle: Int32, _ count: Int, at offset: Int) throws(DiskErrno) -> [UInt8]
   /// - Returns: number of bytes written; fewer than asked for is allowed.
   func write(_ handle: Int32, _ bytes: [UInt8], at offset: Int) throws(DiskErrno) -> Int
   /// As fdatasync(2).
