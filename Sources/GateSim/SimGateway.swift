@@ -18,6 +18,7 @@ final class SimGateway {
   let recoveredDevices: DeviceTable
   let corrupt: [JournalDamage]
   let tornCount: Int
+  let rewritten: Int
 
   /// Recovers what the disk holds.
   init(
@@ -36,6 +37,7 @@ final class SimGateway {
     self.workers = (0..<workers).map { _ in SimWorker(configuration: configuration, words: words) }
     corrupt = recovery.report.corrupt
     tornCount = recovery.report.torn.count
+    rewritten = recovery.report.rewritten
     checkpointLSN = recovery.checkpointLSN
     recoveredDevices = recovery.devices
     loop = CommitLoop(
