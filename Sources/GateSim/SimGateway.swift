@@ -42,7 +42,7 @@ final class SimGateway {
     recoveredDevices = recovery.devices
     loop = CommitLoop(
       settings: Sequencer.Settings(configuration), workers: workers, journal: recovery.takeJournal(),
-      devices: recovery.devices, recovered: recovery.recovered, checkpointLSN: recovery.checkpointLSN,
+      devices: recovery.devices, recovered: recovery.recovered,
       random: SeededRandom(seed: seed &+ 3), at: now, log: { _, _ in })
     durableLSN = loop.durableLSN
     drain = SinkDrain(batchRows: 64, sink: sink, reader: reader)

@@ -36,7 +36,7 @@ package final class Sequencer {
     link.checkpointLSN.store(checkpointLSN, ordering: .releasing)
     loop = CommitLoop(
       settings: settings, workers: workers.count, journal: journal, devices: devices, recovered: recovered,
-      checkpointLSN: checkpointLSN, random: SystemRandomNumberGenerator(), at: SystemClock.now(), log: log)
+      random: SystemRandomNumberGenerator(), at: SystemClock.now(), log: log)
   }
 
   /// Runs until stopped; then everything taken is durable and a checkpoint of it is on its way.
@@ -57,7 +57,7 @@ package final class Sequencer {
       }
       if taken { continue }
       if stopping {
-        if let checkpoint = loop.makeCheckpoint() { hand(checkpoint) }
+        if let checkpoint = loop.makeCheckpoint(beyond: link.checkpointLSN.load(ordering: .acquiring)) { hand(checkpoint) }
         return
       }
       try sleep(from: now)
