@@ -10,6 +10,7 @@ final class SimGateway {
   private var loop: CommitLoop
   private var drain: SinkDrain<SimSink>
   private let data: SimFolder
+  private let limiters: LimiterTable
   /// What the sink's thread sees.
   private(set) var durableLSN: UInt64
   private(set) var checkpointLSN: UInt64
@@ -33,8 +34,9 @@ final class SimGateway {
       salts: SeededRandom(seed: seed &+ 2), log: { _, _ in })
     let reader = try JournalReader.open(
       in: Directory(journal), from: max(sink.cursor, recovery.journalFirstLSN))
-    let words = AtomicWords(count: (devicesMax + 1) * 3)
-    self.workers = (0..<workers).map { _ in SimWorker(configuration: configuration, words: words) }
+    let limiters = LimiterTable(settings: configuration.limits.table, devices: devicesMax, tenants: Limits.tenantsMax)
+    self.limiters = limiters
+    self.workers = (0..<workers).map { _ in SimWorker(configuration: configuration, limiters: limiters) }
     corrupt = recovery.report.corrupt
     tornCount = recovery.report.torn.count
     rewritten = recovery.report.rewritten
@@ -75,7 +77,11 @@ final class SimGateway {
         return reply.encodedBytes
       }
     }
+    for refund in loop.core.refunds {
+      limiters.refund(device: refund.device, lane: Int(refund.lane), units: refund.count)
+    }
     loop.clearReplies()
+    for worker in workers { worker.window = UInt32(loop.backlogWindow) }
     if committed { return true }
     if loop.isChoreDue(at: now),
       let new = loop.chores(at: now, sinkLSN: drain.progress.durableCursor, checkpointLSN: checkpointLSN)

@@ -17,6 +17,7 @@ final class SimWorker {
     var stash: [UInt8] = []
     var frameWord: UInt64 = 0
     var isClosing = false
+    var toldWindow: UInt32 = 0
 
     init(link: Int, id: SessionID) {
       self.link = link
@@ -35,13 +36,14 @@ final class SimWorker {
   private var generation: UInt32 = 0
   private var inbox: [(slot: Int, generation: UInt32, arrival: SimLink.Arrival)] = []
   private var answer: [UInt8] = []
-  private let window: UInt32
+  /// Fixes of backlog that a device may have unacked, as the sequencer says.
+  var window: UInt32
 
   /// Every one of them has room for its answer and a refusal by name in `toWorker`.
   static let unansweredMax = 512
 
-  init(configuration: Configuration, words: AtomicWords) {
-    intake = Intake(settings: Intake.Settings(configuration), ring: toSequencer, words: words)
+  init(configuration: Configuration, limiters: LimiterTable) {
+    intake = Intake(settings: Intake.Settings(configuration), ring: toSequencer, limiters: limiters)
     window = UInt32(configuration.limits.backlogWindow)
     precondition(toWorker.capacity >= 2 * SimWorker.unansweredMax * (SequencerReply.bytesMax + 16))
   }
@@ -128,7 +130,7 @@ final class SimWorker {
     guard let connection = connections[Int(reply.session.slot)], connection.session.id == reply.session,
       !connection.isClosing
     else { return }
-    ReplyFrames.append(reply, window: window, wallMs: wallMs, to: &answer)
+    ReplyFrames.append(reply, window: window, told: &connection.toldWindow, wallMs: wallMs, to: &answer)
     send(connection, &actions)
   }
 

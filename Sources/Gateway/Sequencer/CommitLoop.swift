@@ -128,6 +128,11 @@ package struct CommitLoop: ~Copyable {
     }
   }
 
+  /// Fixes of backlog that a device may have unacked: fewer as the journal fills.
+  package var backlogWindow: Int {
+    BacklogWindow.fixes(full: settings.backlogWindow, used: journal.bytesOnDisk, limit: settings.journalBytesMax)
+  }
+
   // MARK: - Now and then
 
   package func isChoreDue(at now: Instant) -> Bool { now >= nextChore }

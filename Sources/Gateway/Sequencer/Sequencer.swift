@@ -1,5 +1,5 @@
 package import GateCore
-import GateMemory
+package import GateMemory
 package import GateNet
 package import GateStore
 import Synchronization
@@ -11,27 +11,31 @@ package final class Sequencer {
     package var commitIntervalNs: UInt64
     package var checkpointIntervalNs: UInt64
     package var journalBytesMax: Int
+    package var backlogWindow: Int
 
     package init(_ configuration: Configuration) {
       commitIntervalNs = UInt64(configuration.journal.commitIntervalUs) * 1_000
       checkpointIntervalNs = UInt64(configuration.journal.checkpointIntervalS) * 1_000_000_000
       journalBytesMax = configuration.journal.bytesMax
+      backlogWindow = configuration.limits.backlogWindow
     }
   }
 
   private let link: SequencerLink
   private let workers: [WorkerLink]
+  private let limiters: LimiterTable
   private var loop: CommitLoop
 
   /// - Parameters:
   ///   - devices: as recovered from checkpoint and journal.
   ///   - recovered: fixes in the journal that the first sink has not stored.
   package init(
-    settings: Settings, link: SequencerLink, workers: [WorkerLink], journal: consuming JournalFile,
-    devices: DeviceTable, recovered: UInt64, checkpointLSN: UInt64, log: @escaping Log
+    settings: Settings, link: SequencerLink, workers: [WorkerLink], limiters: LimiterTable,
+    journal: consuming JournalFile, devices: DeviceTable, recovered: UInt64, checkpointLSN: UInt64, log: @escaping Log
   ) {
     self.link = link
     self.workers = workers
+    self.limiters = limiters
     link.durableLSN.store(journal.endLSN, ordering: .releasing)
     link.checkpointLSN.store(checkpointLSN, ordering: .releasing)
     loop = CommitLoop(
@@ -54,6 +58,7 @@ package final class Sequencer {
         let durable = link.sink.withLock { $0.durableCursor }
         let marks = link.checkpointLSN.load(ordering: .acquiring)
         if let checkpoint = loop.chores(at: now, sinkLSN: durable, checkpointLSN: marks) { hand(checkpoint) }
+        link.backlogWindow.store(UInt32(clamping: loop.backlogWindow), ordering: .relaxed)
       }
       if taken { continue }
       if stopping {
@@ -102,6 +107,9 @@ package final class Sequencer {
         reply.write(into: &out)
         return reply.encodedBytes
       }
+    }
+    for refund in loop.core.refunds {
+      limiters.refund(device: refund.device, lane: Int(refund.lane), units: refund.count)
     }
     loop.clearReplies()
     for worker in workers { worker.sleeper.wake() }

@@ -6,23 +6,31 @@ package enum ReplyFrames {
   /// Appends the frame for one reply; nothing for a silent one.
   ///
   /// - Parameters:
-  ///   - window: fixes of backlog that a device may have unacked: told with the welcome.
+  ///   - window: fixes of backlog that a device may have unacked.
+  ///   - told: the window that the device knows; told again when it has changed.
   ///   - wallMs: the gateway's clock.
-  package static func append(_ reply: SequencerReply, window: UInt32, wallMs: Int64, to out: inout [UInt8]) {
+  package static func append(
+    _ reply: SequencerReply, window: UInt32, told: inout UInt32, wallMs: Int64, to out: inout [UInt8]
+  ) {
     let start = out.count
     switch reply.kind {
-    case .ack where reply.judgementCount == 0:
+    case .ack where reply.judgementCount == 0 && told == window:
       var ranges = InlineArray<16, GateProto.SequenceRange>(repeating: SequenceRange(first: 0, count: 0))
       for i in 0..<reply.rangeCount {
         ranges[i] = SequenceRange(first: reply.ranges[i].first, count: reply.ranges[i].count)
       }
       AckEncoder.append(through: reply.through, above: ranges.span.extracting(..<reply.rangeCount), into: &out)
-    case .ack: Downlink(ack: reply).encode(into: &out)
+    case .ack:
+      var downlink = Downlink(ack: reply)
+      if told != window { downlink.ack?.backlogWindow = window }
+      told = window
+      downlink.encode(into: &out)
     case .welcome:
       // The ack beside it spares a device that comes back from sending again what is durable already.
       var downlink = Downlink(ack: reply)
       downlink.welcome = Welcome(
         through: reply.through, backlogWindow: window, frameBytesMax: UInt32(Limits.frameBytesMax))
+      told = window
       downlink.serverTimeMs = wallMs
       downlink.encode(into: &out)
     case .refusal: Downlink(refusal: reply).encode(into: &out)

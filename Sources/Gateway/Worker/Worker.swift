@@ -17,9 +17,9 @@ package struct WorkerContext: Sendable {
   package var configuration: Configuration
   package var tls: TLSServerContext
   package var registry: RegistryHolder
-  package var words: AtomicWords
+  package var limiters: LimiterTable
   package var link: WorkerLink
-  package var sequencer: Sleeper
+  package var sequencer: SequencerLink
   package var listeners: [Listener]
   package var connectionsMax: Int
   package var log: Log
@@ -70,7 +70,7 @@ final class Worker {
     link = context.link
     poller = try Poller(capacity: 512)
     intake = Intake(
-      settings: Intake.Settings(context.configuration), ring: context.link.toSequencer, words: context.words)
+      settings: Intake.Settings(context.configuration), ring: context.link.toSequencer, limiters: context.limiters)
     registryVersion = context.registry.version
     registry = context.registry.snapshot
     now = SystemClock.now()
@@ -95,7 +95,7 @@ final class Worker {
       flush()
       if handedOver {
         handedOver = false
-        context.sequencer.wake()
+        context.sequencer.sleeper.wake()
       }
       if now >= nextSweep { sweep() }
     }
@@ -350,6 +350,9 @@ final class Worker {
 
   // MARK: - Answers
 
+  /// Fixes of backlog that a device may have unacked now.
+  private var backlogWindow: UInt32 { context.sequencer.backlogWindow.load(ordering: .relaxed) }
+
   private func takeReplies() {
     while link.toWorker.pop({ bytes in deliver(SequencerReply(reading: bytes)) }) {}
   }
@@ -367,7 +370,7 @@ final class Worker {
       link.counters.sessions.wrappingAdd(1, ordering: .relaxed)
     }
     ReplyFrames.append(
-      reply, window: UInt32(context.configuration.limits.backlogWindow), wallMs: wallMs, to: &answer)
+      reply, window: backlogWindow, told: &connection.toldWindow, wallMs: wallMs, to: &answer)
     sendAnswer(connection)
   }
 
