@@ -38,7 +38,8 @@ package struct CommitLoop: ~Copyable {
     self.log = log
     self.recovered = recovered
     let capacity = 2 * Limits.messageBytesMax
-    core = SequencerCore(devices: devices, workers: workers, batchCapacity: capacity, random: random)
+    core = SequencerCore(
+      devices: devices, workers: workers, batchCapacity: capacity, judge: Judge(settings.rules), random: random)
     former = CommitFormer(intervalNs: settings.commitIntervalNs, bytesMax: capacity - Limits.messageBytesMax)
     nextProbe = now
     nextChore = now

@@ -11,12 +11,14 @@ package final class Sequencer {
     package var commitIntervalNs: UInt64
     package var checkpointIntervalNs: UInt64
     package var journalBytesMax: Int
+    package var rules: NormalisingRules
     package var backlogWindow: Int
 
     package init(_ configuration: Configuration) {
       commitIntervalNs = UInt64(configuration.journal.commitIntervalUs) * 1_000
       checkpointIntervalNs = UInt64(configuration.journal.checkpointIntervalS) * 1_000_000_000
       journalBytesMax = configuration.journal.bytesMax
+      rules = configuration.normalising
       backlogWindow = configuration.limits.backlogWindow
     }
   }
