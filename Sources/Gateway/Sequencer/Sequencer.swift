@@ -174,11 +174,13 @@ package final class Sequencer {
 
   /// Gives every answer to its worker and wakes those that wait for one, or for room in their ring.
   private func deliver() {
-    for (worker, reply) in core.replies {
-      precondition(workers[worker].toWorker.hasRoom(for: reply.encodedBytes), "a worker has more unanswered than it may")
-      workers[worker].toWorker.push(atMost: reply.encodedBytes) { out in
-        reply.write(into: &out)
-        return reply.encodedBytes
+    for i in core.replies.indices {
+      let ring = workers[core.replies[i].worker].toWorker
+      let bytes = core.replies[i].reply.encodedBytes
+      precondition(ring.hasRoom(for: bytes), "a worker has more unanswered than it may")
+      ring.push(atMost: bytes) { out in
+        core.replies[i].reply.write(into: &out)
+        return bytes
       }
     }
     for refund in core.refunds {
