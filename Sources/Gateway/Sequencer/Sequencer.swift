@@ -40,6 +40,8 @@ package final class Sequencer {
 
   private static let retryAfterMs: UInt32 = 1_000
   private static let probeNs: UInt64 = 500_000_000
+  /// Also how late a stop or a snapshot may be heard.
+  private static let undisturbedNsMax: UInt64 = 2_000_000
   private static let choreNs: UInt64 = 1_000_000_000
 
   /// - Parameters:
@@ -96,7 +98,15 @@ package final class Sequencer {
 
   private func sleep(from now: Instant) throws(NetError) {
     let bytes = core.hasWaiters ? max(core.batchBytes, 1) : core.batchBytes
-    var deadline = former.due(bytes: bytes, at: now) ?? nextChore
+    let due = former.due(bytes: bytes, at: now)
+    // While a batch gathers, each of its messages would only wake this thread to go back to sleep: so nobody is asked to.
+    // Not for longer at a time than a ring takes to fill; what is left of a millisecond is waited for as usual.
+    if let due, problem == nil, due.since(now) >= 1_000_000 {
+      let wholeMs = min(due.since(now), Sequencer.undisturbedNsMax) / 1_000_000
+      try link.sleeper.sleep(until: now.advanced(byNs: wholeMs * 1_000_000))
+      return
+    }
+    var deadline = due ?? nextChore
     if problem != nil { deadline = min(deadline, nextProbe) }
     link.sleeper.prepare()
     if link.isQuiet, workers.allSatisfy({ $0.toSequencer.isEmpty }) {
