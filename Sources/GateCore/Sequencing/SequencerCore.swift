@@ -157,10 +157,12 @@ package struct SequencerCore: ~Copyable {
       devices[change.device, change.stream].durable = devices[change.device, change.stream].received
       if let latest = change.latest { devices.moveLatest(of: change.device, to: latest) }
     }
-    for var waiter in waiters {
-      sessions[waiter.worker][Int(waiter.reply.session.slot)]?.waiter = -1
-      describe(devices[waiter.device, waiter.stream].durable, in: &waiter.reply)
-      replies.append((waiter.worker, waiter.reply))
+    // By index: a reply is 700 bytes, and a copy of it for every message is what a sequencer spends its time on.
+    for i in waiters.indices {
+      let worker = waiters[i].worker
+      sessions[worker][Int(waiters[i].reply.session.slot)]?.waiter = -1
+      waiters[i].reply.describe(devices[waiters[i].device, waiters[i].stream].durable)
+      replies.append((worker, waiters[i].reply))
     }
     finishRound()
   }
@@ -212,7 +214,7 @@ extension SequencerCore {
     news[UInt64(message.device) << 32 | UInt64(message.stream), default: News(next: 0)].next = message.next
     close(below: message.low, device: device, stream: stream, receiveTimeMs: receiveTimeMs)
     var reply = SequencerReply(kind: .welcome, session: message.session, answers: 1)
-    describe(devices[device, stream].durable, in: &reply)
+    reply.describe(devices[device, stream].durable)
     replies.append((worker, reply))
   }
 
@@ -403,15 +405,16 @@ extension SequencerCore {
     devices[device, stream].received.close(below: low)
     touched.append(Touched(device: device, stream: stream, latest: nil))
   }
-
-  private func describe(_ ranges: borrowing SequenceRanges, in reply: inout SequencerReply) {
-    reply.through = ranges.through
-    reply.rangeCount = min(ranges.above.count, Limits.rangesPerAckMax)
-    for i in 0..<reply.rangeCount { reply.ranges[i] = ranges.above[i] }
-  }
 }
 
 extension SequencerReply {
+  /// Says what is in `ranges`, as far as there is room.
+  fileprivate mutating func describe(_ ranges: borrowing SequenceRanges) {
+    through = ranges.through
+    rangeCount = min(ranges.above.count, Limits.rangesPerAckMax)
+    for i in 0..<rangeCount { self.ranges[i] = ranges.above[i] }
+  }
+
   /// Adds a refused sequence. Beyond the bound the last range grows over what lies between: the device sends those again
   /// too, and they are duplicates.
   fileprivate mutating func name(_ sequence: UInt64) {

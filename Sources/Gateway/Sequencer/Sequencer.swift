@@ -28,6 +28,9 @@ package final class Sequencer {
   private let limiters: LimiterTable
   private var loop: CommitLoop
 
+  /// Also how late a stop or a snapshot may be heard.
+  private static let undisturbedNsMax: UInt64 = 2_000_000
+
   /// - Parameters:
   ///   - devices: as recovered from checkpoint and journal.
   ///   - recovered: fixes in the journal that the first sink has not stored.
@@ -42,7 +45,7 @@ package final class Sequencer {
     link.checkpointLSN.store(checkpointLSN, ordering: .releasing)
     loop = CommitLoop(
       settings: settings, workers: workers.count, journal: journal, devices: devices, recovered: recovered,
-      checkpointLSN: checkpointLSN, random: SystemRandomNumberGenerator(), at: SystemClock.now(), log: log)
+      random: SystemRandomNumberGenerator(), at: SystemClock.now(), log: log)
   }
 
   /// Runs until stopped; then everything taken is durable and a checkpoint of it is on its way.
@@ -69,7 +72,7 @@ package final class Sequencer {
       }
       if taken { continue }
       if stopping {
-        if let checkpoint = loop.makeCheckpoint() { hand(checkpoint) }
+        if let checkpoint = loop.makeCheckpoint(beyond: link.checkpointLSN.load(ordering: .acquiring)) { hand(checkpoint) }
         return
       }
       try sleep(from: now)
@@ -77,6 +80,13 @@ package final class Sequencer {
   }
 
   private func sleep(from now: Instant) throws(NetError) {
+    // While a batch gathers, each of its messages would only wake this thread to go back to sleep: so nobody is asked to.
+    // Not for longer at a time than a ring takes to fill; what is left of a millisecond is waited for as usual.
+    if let due = loop.gathersUntil(at: now), due.since(now) >= 1_000_000 {
+      let wholeMs = min(due.since(now), Sequencer.undisturbedNsMax) / 1_000_000
+      try link.sleeper.sleep(until: now.advanced(byNs: wholeMs * 1_000_000))
+      return
+    }
     let deadline = loop.deadline(at: now)
     link.sleeper.prepare()
     if link.isQuiet, workers.allSatisfy({ $0.toSequencer.isEmpty }) {
@@ -108,11 +118,13 @@ package final class Sequencer {
 
   /// Gives every answer to its worker and wakes those that wait for one, or for room in their ring.
   private func deliver() {
-    for (worker, reply) in loop.replies {
-      precondition(workers[worker].toWorker.hasRoom(for: reply.encodedBytes), "a worker has more unanswered than it may")
-      workers[worker].toWorker.push(atMost: reply.encodedBytes) { out in
-        reply.write(into: &out)
-        return reply.encodedBytes
+    for i in loop.core.replies.indices {
+      let ring = workers[loop.core.replies[i].worker].toWorker
+      let bytes = loop.core.replies[i].reply.encodedBytes
+      precondition(ring.hasRoom(for: bytes), "a worker has more unanswered than it may")
+      ring.push(atMost: bytes) { out in
+        loop.core.replies[i].reply.write(into: &out)
+        return bytes
       }
     }
     for refund in loop.core.refunds {
