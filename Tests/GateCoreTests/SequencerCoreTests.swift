@@ -242,6 +242,28 @@ extension SequencerCore {
     #expect(core.devices.latestPosition(of: 0)?.sequence == 4)
   }
 
+  @Test func marksSayWhatIsMissingAndWhatWasLimited() {
+    var core = makeCore()
+    #expect(core.marks(of: 3).isEmpty)
+    core.take(helloMessage(session, device: 0, stream: 9, next: 12))
+    core.take(recordsMessage(session, device: 0, stream: 9, sequences: [1, 2, 5]))
+    #expect(core.marks(of: 0).map(\.through) == [0], "not durable yet")
+    core.commitSucceeded()
+    var message = WorkerMessage(kind: .limited, session: session, device: 0, stream: 9)
+    message.count = 3
+    message.low = 6
+    message.next = 8
+    var bytes = [UInt8](repeating: 0, count: WorkerMessage.headerBytes)
+    var out = bytes.mutableSpan
+    message.write(into: &out)
+    core.take(bytes)
+    let marks = core.marks(of: 0)
+    #expect(marks.count == 1 && marks[0].stream == 9 && marks[0].next == 12)
+    #expect(marks[0].holes.map(\.run) == [.init(first: 3, count: 2), .init(first: 6, count: 6)])
+    #expect(marks[0].limited == .init(first: 6, count: 3) && marks[0].limitedMs == 1)
+    #expect(core.counts.limited == 3)
+  }
+
   @Test func aDeviceCannotUseStreamsWithoutEnd() {
     var core = makeCore()
     for stream in 0..<UInt32(Limits.streamsPerDeviceMax) {

@@ -26,7 +26,7 @@ extension EndToEnd {
       FixEncoder.batch(fixes[...], work: [], into: &out)
     }
 
-    private static func hello(_ line: DeviceLine, next: UInt64, to out: inout [UInt8]) {
+    private static func hello(_ line: DeviceClient, next: UInt64, to out: inout [UInt8]) {
       var hello = Hello(token: line.token, stream: 7, nextSequence: next)
       hello.sendTimeMs = SystemClock.wallMs()
       hello.append(into: &out)
@@ -37,9 +37,9 @@ extension EndToEnd {
       let gateway = try GatewayProcess()
       let bundle = try gateway.addDevice("van-1")
       try gateway.start()
-      let line = try DeviceLine(bundle: bundle)
+      let line = try DeviceClient(bundle: bundle)
       let eraMs: Int64 = 1_024 * 7 * 86_400_000
-      try line.send { out in
+      try line.frame { out in
         Self.hello(line, next: 7, to: &out)
         Self.append(
           Self.fixes(1...6) { fix in
@@ -52,7 +52,7 @@ extension EndToEnd {
           }, to: &out)
       }
       var judgements: [Judgement] = []
-      _ = try line.receive { downlink in
+      _ = try line.until { downlink in
         judgements += downlink.ack?.judgements ?? []
         return downlink.ack?.through == 6
       }
@@ -81,8 +81,8 @@ extension EndToEnd {
       #expect(try gateway.count("SELECT sequence FROM latest") == 6)
 
       // The gateway goes on beside it, and starts again over it.
-      try line.send { out in Self.append(Self.fixes(7...9), to: &out) }
-      _ = try line.receive { $0.ack?.through == 9 }
+      try line.frame { out in Self.append(Self.fixes(7...9), to: &out) }
+      _ = try line.until { $0.ack?.through == 9 }
       try gateway.drained()
       #expect(try gateway.terminate().status == 0)
       try gateway.start()
@@ -96,15 +96,15 @@ extension EndToEnd {
       let gateway = try GatewayProcess()
       let bundle = try gateway.addDevice("van-1")
       try gateway.start()
-      let line = try DeviceLine(bundle: bundle)
-      try line.send { out in
+      let line = try DeviceClient(bundle: bundle)
+      try line.frame { out in
         Self.hello(line, next: 21, to: &out)
         Self.append(Self.fixes(1...5), to: &out)
         Self.append(Self.fixes(8...10), to: &out)
         Self.append(Self.fixes(15...15), to: &out)
         GapMessage(range: SequenceRange(first: 11, count: 2), reason: .deviceOff).append(into: &out)
       }
-      _ = try line.receive { $0.ack?.through == 5 }
+      _ = try line.until { $0.ack?.through == 5 }
       try gateway.drained()
 
       func ledger(_ more: [String] = []) throws -> GapLedger {
@@ -122,13 +122,13 @@ extension EndToEnd {
       #expect(before.live && before.streams == [.init(stream: 7, through: 5, recorded: 20, stored: 9, missing: 9)])
 
       _ = try ledger(["--ask"])
-      let asked = try line.receive { !$0.requests.isEmpty }
+      let asked = try line.until { !$0.requests.isEmpty }
       #expect(asked.requests == [SequenceRange(first: 6, count: 2), SequenceRange(first: 13, count: 2)])
-      try line.send { out in
+      try line.frame { out in
         Self.append(Self.fixes(6...7), to: &out)
         GapMessage(range: SequenceRange(first: 13, count: 2), reason: .noPosition).append(into: &out)
       }
-      _ = try line.receive { $0.ack?.through == 15 }
+      _ = try line.until { $0.ack?.through == 15 }
       try gateway.drained()
       let after = ["11+2 closed device_off", "13+2 closed no_position"]
       #expect(try lines(ledger()) == after + ["16+5 missing not_sent"])
@@ -140,5 +140,21 @@ extension EndToEnd {
       #expect(!offline.live && lines(offline) == after && offline.streams.map(\.through) == [15])
       try gateway.run(["gaps", "--tenant", "demo", "--device", "van-1", "--ask"], expecting: 1)
     }
+  }
+}
+
+extension DeviceClient {
+  /// Sends one frame; `build` appends the parts of an `Uplink`.
+  fileprivate func frame(_ build: (inout [UInt8]) -> Void) throws {
+    var bytes: [UInt8] = []
+    build(&bytes)
+    Frame.close(from: 0, in: &bytes)
+    try send(bytes)
+  }
+
+  /// Reads frames up to and with the first that `isWanted`; the ones before are handed to it too.
+  fileprivate func until(_ isWanted: (Downlink) -> Bool) throws -> Downlink {
+    while let downlink = try next() { if isWanted(downlink) { return downlink } }
+    throw Failure(description: "closed before what was waited for")
   }
 }
