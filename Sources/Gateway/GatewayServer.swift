@@ -49,7 +49,7 @@ package final class GatewayServer {
         .warning,
         "the system allows \(limit) open files, fewer than limits.connections_max: raise 'ulimit -n' to accept all")
     }
-    Signals.ignorePipe()
+    Signals.ignoreWriteSignals()
 
     let tls = try GatewayServer.makeTLS(configuration, folder: folder, path: path, log: log)
     try Directory.make(directory)
