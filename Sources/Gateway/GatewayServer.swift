@@ -162,6 +162,8 @@ package final class GatewayServer {
         for index in 0..<workers {
           let listener: Listener
           do throws(NetError) {
+            // Workers share the port, other gateways of the same user must not: they would get some of the devices.
+            if index == 0, address.port != 0 { _ = try TCPListener(on: address, sharesPort: false) }
             listener = try Listener(address)
           } catch .addressUnavailable {
             // A machine without IPv6 need not be told not to use it.
