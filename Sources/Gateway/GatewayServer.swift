@@ -136,8 +136,14 @@ package final class GatewayServer {
   private static func makeTLS(
     _ configuration: Configuration, folder: String, path: (String, String) -> String, log: Log
   ) throws -> TLSServerContext {
-    let identity = try TLSIdentity(
-      certificateFile: path(configuration.tls.certificate, folder), keyFile: path(configuration.tls.key, folder))
+    let certificatePath = path(configuration.tls.certificate, folder)
+    let keyPath = path(configuration.tls.key, folder)
+    let identity: TLSIdentity
+    do throws(TLSError) {
+      identity = try TLSIdentity(certificateFile: certificatePath, keyFile: keyPath)
+    } catch .file(let input, let code) {
+      throw GatewayError.unreadable(path: input == .key ? keyPath : certificatePath, .file(input, errno: code))
+    }
     let days = try CertificateSummary.leaf(of: identity.certificatePEM).daysLeft(nowS: SystemClock.wallMs() / 1_000)
     if days < 0 {
       log(.error, "the certificate expired \(-days) days ago: devices will refuse it; put a new one in \(configuration.tls.certificate)")
