@@ -126,6 +126,7 @@ package struct DeviceSession: Sendable {
 
   package mutating func disconnected() {
     isConnected = false
+    isClosing = false
     inFlight.removeAll()
     owedSince = nil
   }

@@ -98,6 +98,16 @@ struct Device {
 }
 
 @Suite struct DeviceSessionTests {
+  /// Whoever holds the socket gives up a connection that is closing; the next one is not, from its first byte on.
+  @Test func closingEndsWithItsConnection() throws {
+    var device = Device(10)
+    _ = try device.send()
+    try device.take { $0.refusals = [Refusal(code: .shuttingDown, retry: true, retryAfterMs: 1_000, closing: true)] }
+    #expect(device.session.isClosing)
+    device.session.disconnected()
+    #expect(!device.session.isClosing)
+  }
+
   @Test func helloTravelsWithTheFirstBatchAndTheWindowHolds() throws {
     var device = Device(50)
     let frames = try device.send()
