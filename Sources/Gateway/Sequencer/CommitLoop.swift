@@ -38,7 +38,8 @@ package struct CommitLoop: ~Copyable {
     self.log = log
     self.recovered = recovered
     let capacity = 2 * Limits.messageBytesMax
-    core = SequencerCore(devices: devices, workers: workers, batchCapacity: capacity, random: random)
+    core = SequencerCore(
+      devices: devices, workers: workers, batchCapacity: capacity, judge: Judge(settings.rules), random: random)
     former = CommitFormer(intervalNs: settings.commitIntervalNs, bytesMax: capacity - Limits.messageBytesMax)
     nextProbe = now
     nextChore = now
@@ -63,6 +64,11 @@ package struct CommitLoop: ~Copyable {
     var deadline = min(former.due(bytes: bytesToCommit, at: now) ?? nextChore, nextChore)
     if problem != nil { deadline = min(deadline, nextProbe) }
     return deadline
+  }
+
+  /// When the batch in hand is committed; `nil` if there is none, or if it is waited for anything else.
+  package func gathersUntil(at now: Instant) -> Instant? {
+    problem == nil ? former.due(bytes: bytesToCommit, at: now) : nil
   }
 
   /// A frame of duplicates has no bytes, and is acked too.

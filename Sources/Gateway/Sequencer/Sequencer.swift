@@ -11,12 +11,14 @@ package final class Sequencer {
     package var commitIntervalNs: UInt64
     package var checkpointIntervalNs: UInt64
     package var journalBytesMax: Int
+    package var rules: NormalisingRules
     package var backlogWindow: Int
 
     package init(_ configuration: Configuration) {
       commitIntervalNs = UInt64(configuration.journal.commitIntervalUs) * 1_000
       checkpointIntervalNs = UInt64(configuration.journal.checkpointIntervalS) * 1_000_000_000
       journalBytesMax = configuration.journal.bytesMax
+      rules = configuration.normalising
       backlogWindow = configuration.limits.backlogWindow
     }
   }
@@ -25,6 +27,9 @@ package final class Sequencer {
   private let workers: [WorkerLink]
   private let limiters: LimiterTable
   private var loop: CommitLoop
+
+  /// Also how late a stop or a snapshot may be heard.
+  private static let undisturbedNsMax: UInt64 = 2_000_000
 
   /// - Parameters:
   ///   - devices: as recovered from checkpoint and journal.
@@ -70,6 +75,13 @@ package final class Sequencer {
   }
 
   private func sleep(from now: Instant) throws(NetError) {
+    // While a batch gathers, each of its messages would only wake this thread to go back to sleep: so nobody is asked to.
+    // Not for longer at a time than a ring takes to fill; what is left of a millisecond is waited for as usual.
+    if let due = loop.gathersUntil(at: now), due.since(now) >= 1_000_000 {
+      let wholeMs = min(due.since(now), Sequencer.undisturbedNsMax) / 1_000_000
+      try link.sleeper.sleep(until: now.advanced(byNs: wholeMs * 1_000_000))
+      return
+    }
     let deadline = loop.deadline(at: now)
     link.sleeper.prepare()
     if link.isQuiet, workers.allSatisfy({ $0.toSequencer.isEmpty }) {
@@ -101,11 +113,13 @@ package final class Sequencer {
 
   /// Gives every answer to its worker and wakes those that wait for one, or for room in their ring.
   private func deliver() {
-    for (worker, reply) in loop.replies {
-      precondition(workers[worker].toWorker.hasRoom(for: reply.encodedBytes), "a worker has more unanswered than it may")
-      workers[worker].toWorker.push(atMost: reply.encodedBytes) { out in
-        reply.write(into: &out)
-        return reply.encodedBytes
+    for i in loop.core.replies.indices {
+      let ring = workers[loop.core.replies[i].worker].toWorker
+      let bytes = loop.core.replies[i].reply.encodedBytes
+      precondition(ring.hasRoom(for: bytes), "a worker has more unanswered than it may")
+      ring.push(atMost: bytes) { out in
+        loop.core.replies[i].reply.write(into: &out)
+        return bytes
       }
     }
     for refund in loop.core.refunds {
