@@ -188,6 +188,22 @@ struct Device {
     #expect(try device.send().map(\.sequences) == [Array(1...10)])
   }
 
+  /// A refusal that names nothing may have meant the frame with hello: until it is answered, hello is said again.
+  /// Without it, all that follows belongs to no stream, or to one that is used up. Found by the simulator.
+  @Test func helloThatMayBeRefusedIsSaidAgain() throws {
+    var device = Device(10)
+    _ = try device.send()
+    try device.take { $0.refusals = [Refusal(code: .rateLimited, retry: true, retryAfterMs: 100)] }
+    device.now = device.session.pausedUntil
+    #expect(try device.send().first?.hello != nil)
+    try device.take { $0.welcome = Welcome(through: 0, backlogWindow: 100, frameBytesMax: 16_384) }
+    try device.take { $0.refusals = [Refusal(code: .rateLimited, retry: true, retryAfterMs: 100)] }
+    device.now = device.session.pausedUntil
+    let frames = try device.send()
+    #expect(frames.count == 1)
+    #expect(frames.first?.hello == nil)
+  }
+
   @Test(arguments: [RefusalCode.unknownCredential, .revoked, .unsupportedProtocol])
   func credentialRefusalsAreFatal(code: RefusalCode) throws {
     var device = Device(10)
