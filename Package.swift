@@ -54,6 +54,13 @@ let package = Package(
       dependencies: ["GateCore", "GateMemory", "GateProto", "GateTLS", "GateNet", "GateStore"],
       swiftSettings: settings),
 
+    // The whole pipeline in one thread, under faults, by seed.
+    .target(
+      name: "GateSim",
+      dependencies: ["GateCore", "GateMemory", "GateProto", "GateTLS", "GateStore", "GateDevice", "Gateway"],
+      swiftSettings: settings),
+    .executableTarget(name: "fixgate-sim", dependencies: ["GateSim"], swiftSettings: settings),
+
     // The control plane: well-kept packages are at home here.
     .executableTarget(
       name: "fixgate",
@@ -80,7 +87,16 @@ let package = Package(
     .testTarget(name: "GateTLSTests", dependencies: ["GateCore", "GateTLS"], swiftSettings: settings),
     .testTarget(name: "GateNetTests", dependencies: ["GateCore", "GateNet", "GateTLS"], swiftSettings: settings),
     .testTarget(name: "TidyTests", swiftSettings: settings),
+    .testTarget(name: "SimulationTests", dependencies: ["GateSim", "GateStore", "GateCore"], swiftSettings: settings),
     .testTarget(name: "GateStoreTests", dependencies: ["GateStore", "GateCore"], swiftSettings: settings),
+    // The real executable as a child process.
+    .testTarget(
+      name: "GatewayTests",
+      dependencies: [
+        "fixgate", "Gateway", "GateCore", "GateDevice", "GateNet", "GateProto", "GateStore", "GateTLS", "GateTrack",
+        "PowerCutDisk",
+      ],
+      swiftSettings: settings),
 
     .target(
       name: "JournalProperties", dependencies: ["GateCore"], path: "Tests/Fuzz/JournalProperties",
