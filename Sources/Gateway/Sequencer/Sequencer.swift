@@ -55,7 +55,12 @@ package final class Sequencer {
       if committed { publish() }
       deliver()
       if committed { continue }
-      for answer in link.takeSnapshotRequests() { answer(snapshot()) }
+      for request in link.takeRequests() {
+        switch request {
+        case .snapshot(let answer): answer(snapshot())
+        case .marks(let device, let answer): answer(loop.core.marks(of: Int(device)))
+        }
+      }
       if loop.isChoreDue(at: now) {
         let durable = link.sink.withLock { $0.durableCursor }
         let marks = link.checkpointLSN.load(ordering: .acquiring)
