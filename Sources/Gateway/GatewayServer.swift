@@ -49,7 +49,7 @@ package final class GatewayServer {
         .warning,
         "the system allows \(limit) open files, fewer than limits.connections_max: raise 'ulimit -n' to accept all")
     }
-    Signals.ignorePipe()
+    Signals.ignoreWriteSignals()
 
     let tls = try GatewayServer.makeTLS(configuration, folder: folder, path: path, log: log)
     try Directory.make(directory)
@@ -136,8 +136,14 @@ package final class GatewayServer {
   private static func makeTLS(
     _ configuration: Configuration, folder: String, path: (String, String) -> String, log: Log
   ) throws -> TLSServerContext {
-    let identity = try TLSIdentity(
-      certificateFile: path(configuration.tls.certificate, folder), keyFile: path(configuration.tls.key, folder))
+    let certificatePath = path(configuration.tls.certificate, folder)
+    let keyPath = path(configuration.tls.key, folder)
+    let identity: TLSIdentity
+    do throws(TLSError) {
+      identity = try TLSIdentity(certificateFile: certificatePath, keyFile: keyPath)
+    } catch .file(let input, let code) {
+      throw GatewayError.unreadable(path: input == .key ? keyPath : certificatePath, .file(input, errno: code))
+    }
     let days = try CertificateSummary.leaf(of: identity.certificatePEM).daysLeft(nowS: SystemClock.wallMs() / 1_000)
     if days < 0 {
       log(.error, "the certificate expired \(-days) days ago: devices will refuse it; put a new one in \(configuration.tls.certificate)")
@@ -162,6 +168,8 @@ package final class GatewayServer {
         for index in 0..<workers {
           let listener: Listener
           do throws(NetError) {
+            // Workers share the port, other gateways of the same user must not: they would get some of the devices.
+            if index == 0, address.port != 0 { _ = try TCPListener(on: address, sharesPort: false) }
             listener = try Listener(address)
           } catch .addressUnavailable {
             // A machine without IPv6 need not be told not to use it.
