@@ -94,7 +94,8 @@ extension World {
         return
       }
       if let position = LatestPosition(row.record) {
-        if let known = latest[row.key.device], known.fixTimeMs > position.fixTimeMs { continue }
+        // In journal order: of two that neither is newer, the first stays.
+        if let known = latest[row.key.device], !position.isNewer(than: known) { continue }
         latest[row.key.device] = position
       }
     }

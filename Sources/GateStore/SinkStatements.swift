@@ -17,7 +17,7 @@ struct SinkStatements: ~Copyable {
       horizontal_accuracy_dm = excluded.horizontal_accuracy_dm, speed_cm_per_s = excluded.speed_cm_per_s,
       course_cdeg = excluded.course_cdeg, battery_percent = excluded.battery_percent
       WHERE (min(excluded.fix_time_ms, excluded.receive_time_ms), excluded.sequence)
-      >= (min(latest.fix_time_ms, latest.receive_time_ms), latest.sequence)
+      > (min(latest.fix_time_ms, latest.receive_time_ms), latest.sequence)
       """, persistent: true)
     let quarantined = try SQLiteStatement(
       connection,
