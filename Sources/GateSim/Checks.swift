@@ -94,7 +94,7 @@ extension World {
         return
       }
       if let position = LatestPosition(row.record) {
-        if let known = latest[row.key.device], known.fixTimeMs > position.fixTimeMs { continue }
+        if let known = latest[row.key.device], !position.isNewer(than: known) { continue }
         latest[row.key.device] = position
       }
     }
@@ -110,6 +110,7 @@ extension World {
     }
     let devices = gateway.devices
     for device in latest.keys.sorted() where devices.latestPosition(of: Int(device)) != latest[device] {
+      tell("latest of \(device): \(devices.latestPosition(of: Int(device)).map { "\($0)" } ?? "none"), want \(latest[device].map { "\($0)" } ?? "none")")
       violation = .latestIsWrong(device: device)
     }
     tally.duplicates += gateway.snapshot.duplicate
