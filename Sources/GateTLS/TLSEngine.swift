@@ -179,6 +179,9 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
     }
   }
 
+  /// A record whose rest has not come lies in libssl.
+  package var hasPartialRecord: Bool { unsafe established && SSL_has_pending(ssl) == 1 }
+
   // MARK: What was agreed
 
   /// The handshake is done and nothing has failed since.

@@ -77,3 +77,19 @@ func whatIsNoClientHelloIsNamed(bytes: [UInt8], refusal: ClientHelloGate.Refusal
   #expect(bytes.count == ClientHelloGate.firstRecordBytesMax)
   #expect(ClientHelloGate.examine(bytes.span) == .clientHello)
 }
+
+@Test func aTicketIsSeenInTheClientHello() throws {
+  #expect(!ClientHelloGate.offersResumption(try clientHello().span))
+  let pair = try Pair.established()
+  let ticket = try #require(pair.client.sessionTicket)
+  var engine = try TLSEngine(client: Fixture.client(), serverName: "localhost", ticket: ticket)
+  let hello = engine.takeOutput()
+  #expect(ClientHelloGate.offersResumption(hello.span))
+  // Any prefix, and any byte of the lengths, only gives another answer.
+  for count in 0..<hello.count { _ = ClientHelloGate.offersResumption(Array(hello[..<count]).span) }
+  for index in 0..<hello.count {
+    var bytes = hello
+    bytes[index] = 0xFF
+    _ = ClientHelloGate.offersResumption(bytes.span)
+  }
+}
