@@ -117,8 +117,11 @@ extension SequencerCore {
     core.take(recordsMessage(session, device: 0, stream: 9, sequences: [1]))
     core.commitSucceeded()
     core.clearReplies()
-    core.take(recordsMessage(session, device: 0, stream: 9, sequences: [1]))
+    core.take(
+      recordsMessage(session, device: 0, stream: 9, sequences: [1]) { $0.lane = 1 })
     #expect(core.batchBytes == 0 && core.hasWaiters)
+    // A resend is not charged as a fix.
+    #expect(core.refunds.map(\.device) == [0] && core.refunds.map(\.lane) == [1] && core.refunds.map(\.count) == [1])
     core.commitSucceeded()
     #expect(core.drainReplies().map(\.through) == [1])
   }

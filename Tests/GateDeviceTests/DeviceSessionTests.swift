@@ -144,7 +144,7 @@ struct Device {
     _ = try device.send()
     try device.take {
       $0.refusals = [
-        Refusal(code: .rateLimited, retry: true, retryAfterMs: 500, ranges: [SequenceRange(first: 5, count: 10)])
+        Refusal(code: .tooManyGaps, retry: true, retryAfterMs: 500, ranges: [SequenceRange(first: 5, count: 10)])
       ]
     }
     #expect(try device.send().map(\.sequences) == [Array(21...30)])

@@ -29,6 +29,9 @@ package struct SequencerCore: ~Copyable {
   /// For the caller to deliver and then `clearReplies`.
   package private(set) var replies: [(worker: Int, reply: SequencerReply)] = []
 
+  /// Duplicates that were charged to a lane as if they were new; to be given back, then `clearReplies`.
+  package private(set) var refunds: [(device: UInt32, lane: UInt8, count: Int)] = []
+
   /// The records to commit next: `batchBytes` bytes of `batch`.
   package private(set) var batch: [UInt8]
   package private(set) var batchBytes = 0
@@ -94,7 +97,10 @@ package struct SequencerCore: ~Copyable {
   /// Whether anybody waits for the commit in hand, even if it has no bytes: a frame of duplicates is acked too.
   package var hasWaiters: Bool { !waiters.isEmpty }
 
-  package mutating func clearReplies() { replies.removeAll(keepingCapacity: true) }
+  package mutating func clearReplies() {
+    replies.removeAll(keepingCapacity: true)
+    refunds.removeAll(keepingCapacity: true)
+  }
 
   /// Takes one message of a worker.
   package mutating func take(_ bytes: Span<UInt8>, from worker: Int, receiveTimeMs: Int64) {
@@ -232,6 +238,8 @@ extension SequencerCore {
     close(below: message.low, device: device, stream: stream, receiveTimeMs: receiveTimeMs)
 
     var change = Touched(device: device, stream: stream, latest: nil)
+    var duplicates = 0
+    var lane: UInt8 = 0
     var refusal = SequencerReply(kind: .refusal, session: message.session, answers: 0)
     refusal.refusal = .tooManyGaps
     var at = WorkerMessage.headerBytes
@@ -252,7 +260,11 @@ extension SequencerCore {
         judge(bytes, at: at, sequence: sequence, waiter: waiter)
         note(bytes, at: at, in: &change)
       case .duplicate:
-        if !isGap { counts.duplicate += 1 }
+        if !isGap {
+          counts.duplicate += 1
+          duplicates += 1
+          lane = min(bytes[at + 68], 2)
+        }
       case .tooManyRanges:
         if !isGap { counts.refusedGaps += 1 }
         refusal.name(sequence)
@@ -260,6 +272,7 @@ extension SequencerCore {
       at += length
     }
     touched.append(change)
+    if duplicates > 0 { refunds.append((message.device, lane, duplicates)) }
     if refusal.rangeCount > 0 { replies.append((worker, refusal)) }
   }
 

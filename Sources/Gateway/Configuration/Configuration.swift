@@ -1,4 +1,5 @@
 package import GateCore
+package import GateMemory
 
 /// All that an operator can set. Paths are absolute or relative to the configuration file's folder.
 package struct Configuration: Equatable, Sendable {
@@ -43,6 +44,19 @@ package struct Configuration: Equatable, Sendable {
     package var panic = Limiter(perSecond: 1, burst: 100)
     /// Fixes of backlog that a device may have unacked.
     package var backlogWindow = 6_000
+    /// Fixes a second, all lanes but panic; 0 = no ceiling. A second's worth may come at once, two frames at least.
+    package var tenantPerSecond: UInt64 = 0
+    package var gatewayPerSecond: UInt64 = 0
+
+    package var table: LimiterTable.Settings {
+      func ceiling(_ perSecond: UInt64) -> GCRA? {
+        guard perSecond > 0 else { return nil }
+        return GCRA(perSecond: perSecond, burst: max(perSecond, 2 * UInt64(Limits.fixesPerFrameMax)))
+      }
+      return LimiterTable.Settings(
+        lanes: [live.gcra, backlog.gcra, panic.gcra], tenant: ceiling(tenantPerSecond),
+        gateway: ceiling(gatewayPerSecond))
+    }
   }
 
   package struct Journal: Equatable, Sendable {

@@ -106,6 +106,12 @@ extension ConfigurationKey {
     number(
       "limits.backlog_window", "Backlog fixes that a device may have unacked.", \.limits.backlogWindow, 60...1_000_000),
     number(
+      "limits.tenant_per_second", "Fixes of a tenant, all lanes but panic; 0 = no ceiling.", \.limits.tenantPerSecond,
+      0...100_000_000),
+    number(
+      "limits.gateway_per_second", "Fixes of all tenants, all lanes but panic; 0 = no ceiling.",
+      \.limits.gatewayPerSecond, 0...100_000_000),
+    number(
       "journal.segment_bytes", "Size of a journal file.", \.journal.segmentBytes, (1 << 22)...(1 << 32)),
     number(
       "journal.bytes_max", "Above this nothing is taken until the store has caught up.", \.journal.bytesMax,

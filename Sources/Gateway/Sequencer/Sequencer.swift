@@ -1,5 +1,5 @@
 package import GateCore
-import GateMemory
+package import GateMemory
 package import GateNet
 package import GateStore
 import Synchronization
@@ -11,17 +11,20 @@ package final class Sequencer {
     package var commitIntervalNs: UInt64
     package var checkpointIntervalNs: UInt64
     package var journalBytesMax: Int
+    package var backlogWindow: Int
 
     package init(_ configuration: Configuration) {
       commitIntervalNs = UInt64(configuration.journal.commitIntervalUs) * 1_000
       checkpointIntervalNs = UInt64(configuration.journal.checkpointIntervalS) * 1_000_000_000
       journalBytesMax = configuration.journal.bytesMax
+      backlogWindow = configuration.limits.backlogWindow
     }
   }
 
   private let settings: Settings
   private let link: SequencerLink
   private let workers: [WorkerLink]
+  private let limiters: LimiterTable
   private let log: Log
   private var core: SequencerCore
   private var former: CommitFormer
@@ -43,12 +46,13 @@ package final class Sequencer {
   ///   - devices: as recovered from checkpoint and journal.
   ///   - recovered: fixes in the journal that the first sink has not stored.
   package init(
-    settings: Settings, link: SequencerLink, workers: [WorkerLink], journal: consuming JournalFile,
-    devices: DeviceTable, recovered: UInt64, checkpointLSN: UInt64, log: @escaping Log
+    settings: Settings, link: SequencerLink, workers: [WorkerLink], limiters: LimiterTable,
+    journal: consuming JournalFile, devices: DeviceTable, recovered: UInt64, checkpointLSN: UInt64, log: @escaping Log
   ) {
     self.settings = settings
     self.link = link
     self.workers = workers
+    self.limiters = limiters
     self.log = log
     self.recovered = recovered
     let capacity = 2 * Limits.messageBytesMax
@@ -177,6 +181,9 @@ package final class Sequencer {
         return reply.encodedBytes
       }
     }
+    for refund in core.refunds {
+      limiters.refund(device: refund.device, lane: Int(refund.lane), units: refund.count)
+    }
     core.clearReplies()
     for worker in workers { worker.sleeper.wake() }
   }
@@ -196,6 +203,9 @@ package final class Sequencer {
     } catch {
       log(.warning, "journal: \(error)")
     }
+    let window = BacklogWindow.fixes(
+      full: settings.backlogWindow, used: journal.bytesOnDisk, limit: settings.journalBytesMax)
+    link.backlogWindow.store(UInt32(clamping: window), ordering: .relaxed)
     if journal.bytesOnDisk > settings.journalBytesMax, problem == nil {
       fail(.full(.write, errno: 0), at: now)
       problem = "the journal has reached journal.bytes_max: the store is behind"

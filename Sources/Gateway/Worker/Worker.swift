@@ -17,9 +17,9 @@ package struct WorkerContext: Sendable {
   package var configuration: Configuration
   package var tls: TLSServerContext
   package var registry: RegistryHolder
-  package var words: AtomicWords
+  package var limiters: LimiterTable
   package var link: WorkerLink
-  package var sequencer: Sleeper
+  package var sequencer: SequencerLink
   package var listeners: [Listener]
   package var connectionsMax: Int
   package var log: Log
@@ -70,7 +70,7 @@ final class Worker {
     link = context.link
     poller = try Poller(capacity: 512)
     intake = Intake(
-      settings: Intake.Settings(context.configuration), ring: context.link.toSequencer, words: context.words)
+      settings: Intake.Settings(context.configuration), ring: context.link.toSequencer, limiters: context.limiters)
     registryVersion = context.registry.version
     registry = context.registry.snapshot
     now = SystemClock.now()
@@ -95,7 +95,7 @@ final class Worker {
       flush()
       if handedOver {
         handedOver = false
-        context.sequencer.wake()
+        context.sequencer.sleeper.wake()
       }
       if now >= nextSweep { sweep() }
     }
@@ -352,6 +352,9 @@ final class Worker {
 
   // MARK: - Answers
 
+  /// Fixes of backlog that a device may have unacked now.
+  private var backlogWindow: UInt32 { context.sequencer.backlogWindow.load(ordering: .relaxed) }
+
   private func takeReplies() {
     while link.toWorker.pop({ bytes in deliver(SequencerReply(reading: bytes)) }) {}
   }
@@ -363,7 +366,7 @@ final class Worker {
       !connection.isClosing
     else { return }
     switch reply.kind {
-    case .ack where reply.judgementCount == 0:
+    case .ack where reply.judgementCount == 0 && connection.toldWindow == backlogWindow:
       var ranges = InlineArray<16, GateProto.SequenceRange>(repeating: SequenceRange(first: 0, count: 0))
       for i in 0..<reply.rangeCount {
         ranges[i] = SequenceRange(first: reply.ranges[i].first, count: reply.ranges[i].count)
@@ -371,7 +374,11 @@ final class Worker {
       AckEncoder.append(through: reply.through, above: ranges.span.extracting(..<reply.rangeCount), into: &answer)
       Frame.close(from: 0, in: &answer)
       sendAnswer(connection)
-    case .ack: send(Downlink(ack: reply), to: connection)
+    case .ack:
+      var downlink = Downlink(ack: reply)
+      if connection.toldWindow != backlogWindow { downlink.ack?.backlogWindow = backlogWindow }
+      connection.toldWindow = backlogWindow
+      send(downlink, to: connection)
     case .welcome:
       if !connection.isWelcome {
         connection.isWelcome = true
@@ -381,8 +388,8 @@ final class Worker {
       // The ack beside it spares a device that comes back from sending again what is durable already.
       var downlink = Downlink(ack: reply)
       downlink.welcome = Welcome(
-        through: reply.through, backlogWindow: UInt32(context.configuration.limits.backlogWindow),
-        frameBytesMax: UInt32(Limits.frameBytesMax))
+        through: reply.through, backlogWindow: backlogWindow, frameBytesMax: UInt32(Limits.frameBytesMax))
+      connection.toldWindow = backlogWindow
       downlink.serverTimeMs = wallMs
       send(downlink, to: connection)
     case .refusal:
