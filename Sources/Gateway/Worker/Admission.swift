@@ -69,5 +69,5 @@ struct Admission {
   }
 
   /// What the peer is to blame for; its source is charged a failure.
-  static let failures: Set<String> = ["not_tls", "handshake_failed", "timed_out", "unproven"]
+  static let failures: Set<String> = ["not_tls", "timed_out", "handshake_slow"]
 }
