@@ -77,8 +77,30 @@ import Testing
     #expect(queue.overdue(at: later) == id(1))
     #expect(queue.next(at: later) == id(4))
     #expect(queue.overdue(at: later) == id(3))
+    #expect(queue.overdue(at: later) == nil)
+    #expect(queue.next(at: later) == id(5))
     #expect(queue.overdue(at: later) == id(50))
     #expect(queue.overdue(at: later) == nil)
+  }
+
+  @Test func suspectOnesGoBehindAllOthers() {
+    var queue = Self.queue(burst: 3, waiting: 10)
+    for number: UInt32 in 1...4 { _ = queue.offer(id(number), resumes: false, at: Self.at) }
+    #expect(queue.next(at: Self.at) == id(1))
+    let first = queue.demote(id(1), at: Self.at)
+    #expect(queue.next(at: Self.at) == id(2))
+    #expect(queue.next(at: Self.at) == id(3))
+    let second = queue.demote(id(3), at: Self.at)
+    #expect(first && second)
+    #expect(queue.next(at: Self.at) == id(4))
+    // Nobody else waits: no reason to wait either. What was demoted was not charged.
+    #expect(queue.next(at: Self.at) == id(1))
+    let last = queue.demote(id(1), at: Self.at)
+    #expect(!last)
+    #expect(queue.next(at: Self.at) == nil)
+    #expect(queue.waiting == 1)
+    queue.forget(id(3))
+    #expect(queue.waiting == 0)
   }
 
   /// Against arrays: the same order, the same counts, whatever ends in between.

@@ -38,20 +38,24 @@ package struct HandshakeQueue: Sendable {
 
   package let settings: Settings
   private var word: UInt64 = 0
+  /// As it was before the last `next`.
+  private var wordBefore: UInt64 = 0
   private var resumed = Line()
   private var full = Line()
+  /// Full ones whose source has come to nothing often of late.
+  private var suspect = Line()
   /// Under way, oldest first.
   private var underWay = Line()
 
   package init(_ settings: Settings) { self.settings = settings }
 
-  package var waiting: Int { resumed.count + full.count }
+  package var waiting: Int { resumed.count + full.count + suspect.count }
   package var halfOpen: Int { underWay.count }
 
   /// A whole ClientHello is there.
   package mutating func offer(_ id: SessionID, resumes: Bool, at now: Instant) -> Offer {
     if waiting >= settings.waitingMax {
-      guard resumes, let last = full.removeLast() else { return .refused }
+      guard resumes, let last = suspect.removeLast() ?? full.removeLast() else { return .refused }
       resumed.append(Entry(id: id, at: now))
       return .displaces(last.id)
     }
@@ -66,21 +70,32 @@ package struct HandshakeQueue: Sendable {
   /// The next whose handshake may begin now; it counts as under way until `forget`.
   package mutating func next(at now: Instant) -> SessionID? {
     guard underWay.count < settings.halfOpenMax else { return nil }
+    wordBefore = word
     if let entry = resumed.removeFirst() {
       underWay.append(Entry(id: entry.id, at: now))
       return entry.id
     }
-    guard full.count > 0, underWay.count < fullMax,
-      case .granted(let next) = settings.rate.charge(word, units: 1, at: now), let entry = full.removeFirst()
+    guard full.count + suspect.count > 0, underWay.count < fullMax,
+      case .granted(let next) = settings.rate.charge(word, units: 1, at: now),
+      let entry = full.removeFirst() ?? suspect.removeFirst()
     else { return nil }
     word = next
     underWay.append(Entry(id: entry.id, at: now))
     return entry.id
   }
 
+  /// What `next` has just named goes behind all others after all, since its source is suspect. Only while others wait.
+  /// - Returns: false if none do: begin it.
+  package mutating func demote(_ id: SessionID, at now: Instant) -> Bool {
+    guard full.count > 0, underWay.remove(id) else { return false }
+    word = wordBefore
+    suspect.append(Entry(id: id, at: now))
+    return true
+  }
+
   /// A handshake under way that must give its place to one that waits; close it.
   package mutating func overdue(at now: Instant) -> SessionID? {
-    let blocked = resumed.count > 0 ? underWay.count >= settings.halfOpenMax : full.count > 0 && underWay.count >= fullMax
+    let blocked = resumed.count > 0 ? underWay.count >= settings.halfOpenMax : full.count + suspect.count > 0 && underWay.count >= fullMax
     guard blocked, let oldest = underWay.first, now.since(oldest.at) >= settings.patienceNs else { return nil }
     underWay.removeFirst()
     return oldest.id
@@ -104,8 +119,8 @@ package struct HandshakeQueue: Sendable {
   /// The handshake is done, or its connection has ended.
   package mutating func forget(_ id: SessionID) {
     if underWay.remove(id) { return }
-    if resumed.remove(id) { return }
-    _ = full.remove(id)
+    if resumed.remove(id) || full.remove(id) { return }
+    _ = suspect.remove(id)
   }
 
   private var fullMax: Int { max(settings.halfOpenMax * 3 / 4, 1) }

@@ -98,6 +98,14 @@ package struct SourceFilter: Sendable {
     slots[index].failures = word
   }
 
+  /// Whether so many of the source's connections came to nothing of late that others should go first.
+  package func isSuspect(_ source: Source, at now: Instant) -> Bool {
+    guard let index = find(source) else { return false }
+    return slots[index].failures > now.ns &+ SourceFilter.suspectFailures &* settings.failures.intervalNs
+  }
+
+  private static let suspectFailures: UInt64 = 8
+
   /// The source's slot, taken over if another has it.
   private mutating func claim(_ source: Source) -> Int {
     let tag = tag(source)

@@ -68,6 +68,10 @@ struct Admission {
     source.flatMap { filter.handshake($0, at: now)?.rawValue }
   }
 
+  func isSuspect(_ source: Source?, at now: Instant) -> Bool {
+    source.map { filter.isSuspect($0, at: now) } ?? false
+  }
+
   /// What the peer is to blame for; its source is charged a failure.
   static let failures: Set<String> = ["not_tls", "timed_out", "handshake_slow"]
 }

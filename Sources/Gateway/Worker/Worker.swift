@@ -295,6 +295,7 @@ final class Worker {
         return false
       }
       if !answer.isEmpty { sendAnswer(connection) }
+      if connection.isClosing { return false }
     }
     return true
   }
@@ -369,8 +370,9 @@ final class Worker {
     do throws(TLSError) {
       try tls.engine.write(answer.span)
     } catch {
+      if !connection.isClosing { link.counters.close("slow_reader") }
       connection.isClosing = true
-      link.counters.close("slow_reader")
+      connection.deadline = min(connection.deadline, now.advanced(byNs: 5_000_000_000))
     }
     markDirty(connection)
   }

@@ -41,12 +41,15 @@ extension Worker {
     while let id = admission.handshakes.overdue(at: now) {
       if let connection = connection(id) { end(connection, "handshake_slow") }
     }
-    for _ in 0..<Admission.handshakesPerTurn {
-      guard let id = admission.handshakes.next(at: now) else { break }
+    var begun = 0
+    while begun < Admission.handshakesPerTurn, let id = admission.handshakes.next(at: now) {
       guard let connection = connection(id) else {
         admission.handshakes.forget(id)
         continue
       }
+      let mayYield = !ClientHelloGate.offersResumption(connection.stash.span)
+      if mayYield, admission.isSuspect(connection.source, at: now), admission.handshakes.demote(id, at: now) { continue }
+      begun += 1
       begin(connection)
     }
     flush()
@@ -113,6 +116,7 @@ extension Worker {
 
   /// - Returns: why a connection that stands still is closed.
   func stalled(_ connection: Connection) -> String? {
+    if connection.isClosing { return nil }
     if connection.isBlocked, now.since(connection.blockedSince) >= admission.writeTimeoutNs { return "slow_reader" }
     if let since = connection.frameSince, now.since(since) >= admission.frameTimeoutNs { return "slow_writer" }
     return nil
