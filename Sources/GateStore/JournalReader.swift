@@ -35,7 +35,12 @@ package struct JournalReader: ~Copyable, Sendable {
 
   /// - Throws: `.unreachable` if `lsn` lies below the journal's first record.
   package static func open(directory path: String, from lsn: UInt64) throws(JournalError) -> JournalReader {
-    var reader = JournalReader(try Directory(path), lsn)
+    try open(in: try Directory(path), from: lsn)
+  }
+
+  /// As above, in a directory that is open.
+  package static func open(in directory: consuming Directory, from lsn: UInt64) throws(JournalError) -> JournalReader {
+    var reader = JournalReader(directory, lsn)
     try reader.locate()
     return reader
   }

@@ -52,7 +52,7 @@ package struct Configuration: Equatable, Sendable {
     package var handshakesHalfOpen = 1_024
     package var handshakesWaiting = 8_192
     /// Charged before a frame is decoded, per connection.
-    package var frames = Limiter(perSecond: 1_000, burst: 4_000)
+    package var frames = Limiter(perSecond: 50_000, burst: 100_000)
     package var live = Limiter(perSecond: 50, burst: 2_000)
     /// The window bounds a backlog; this is against a device that lies about it.
     package var backlog = Limiter(perSecond: 250_000, burst: 250_000)

@@ -301,10 +301,8 @@ final class Worker {
   }
 
   private func refuseBusy(_ connection: Connection) {
-    var downlink = Downlink()
-    downlink.refusals = [Refusal(code: .busy, retry: true, retryAfterMs: 200)]
     link.counters.refuse(RefusalCode.busy.rawValue)
-    send(downlink, to: connection)
+    refuse(.busy, retryAfterMs: 200, closing: false, connection)
   }
 
   // MARK: - Answers
@@ -322,44 +320,20 @@ final class Worker {
     guard slot < connections.count, let connection = connections[slot], connection.session.id == reply.session,
       !connection.isClosing
     else { return }
-    switch reply.kind {
-    case .ack where reply.judgementCount == 0 && connection.toldWindow == backlogWindow:
-      var ranges = InlineArray<16, GateProto.SequenceRange>(repeating: SequenceRange(first: 0, count: 0))
-      for i in 0..<reply.rangeCount {
-        ranges[i] = SequenceRange(first: reply.ranges[i].first, count: reply.ranges[i].count)
-      }
-      AckEncoder.append(through: reply.through, above: ranges.span.extracting(..<reply.rangeCount), into: &answer)
-      Frame.close(from: 0, in: &answer)
-      sendAnswer(connection)
-    case .ack:
-      var downlink = Downlink(ack: reply)
-      if connection.toldWindow != backlogWindow { downlink.ack?.backlogWindow = backlogWindow }
-      connection.toldWindow = backlogWindow
-      send(downlink, to: connection)
-    case .welcome:
-      if !connection.isWelcome {
-        connection.isWelcome = true
-        connection.deadline = now.advanced(byNs: idleNs)
-        link.counters.sessions.wrappingAdd(1, ordering: .relaxed)
-        takeOver(connection)
-      }
-      // The ack beside it spares a device that comes back from sending again what is durable already.
-      var downlink = Downlink(ack: reply)
-      downlink.welcome = Welcome(
-        through: reply.through, backlogWindow: backlogWindow, frameBytesMax: UInt32(Limits.frameBytesMax))
-      connection.toldWindow = backlogWindow
-      downlink.serverTimeMs = wallMs
-      send(downlink, to: connection)
-    case .refusal:
-      link.counters.refuse(UInt16(reply.refusal.rawValue))
-      send(Downlink(refusal: reply), to: connection)
-    case .silent: break
+    if reply.kind == .refusal { link.counters.refuse(UInt16(reply.refusal.rawValue)) }
+    if reply.kind == .welcome, !connection.isWelcome {
+      connection.isWelcome = true
+      connection.deadline = now.advanced(byNs: idleNs)
+      link.counters.sessions.wrappingAdd(1, ordering: .relaxed)
+      takeOver(connection)
     }
+    ReplyFrames.append(
+      reply, window: backlogWindow, told: &connection.toldWindow, wallMs: wallMs, to: &answer)
+    sendAnswer(connection)
   }
 
-  func send(_ downlink: Downlink, to connection: Connection) {
-    downlink.encode(into: &answer)
-    Frame.close(from: 0, in: &answer)
+  func refuse(_ code: RefusalCode, retryAfterMs: UInt32?, closing: Bool, _ connection: Connection) {
+    ReplyFrames.append(code, retryAfterMs: retryAfterMs, closing: closing, to: &answer)
     sendAnswer(connection)
   }
 
@@ -502,12 +476,8 @@ final class Worker {
       guard case .open(let identity, _) = connection.session.state, registry.isRevoked(device: identity.device) else {
         continue
       }
-      var refusal = Refusal(code: .revoked, retry: false)
-      refusal.closing = true
-      var downlink = Downlink()
-      downlink.refusals = [refusal]
       link.counters.refuse(RefusalCode.revoked.rawValue)
-      send(downlink, to: connection)
+      refuse(.revoked, retryAfterMs: nil, closing: true, connection)
       close(connection)
       closed += 1
     }
@@ -528,39 +498,7 @@ final class Worker {
   }
 
   private func sayShuttingDown(_ connection: Connection) {
-    var refusal = Refusal(code: .shuttingDown, retry: true, retryAfterMs: 1_000)
-    refusal.closing = true
-    var downlink = Downlink()
-    downlink.refusals = [refusal]
-    send(downlink, to: connection)
+    refuse(.shuttingDown, retryAfterMs: 1_000, closing: true, connection)
     close(connection)
-  }
-}
-
-extension Downlink {
-  fileprivate init(ack reply: SequencerReply) {
-    self.init()
-    var ack = Ack(through: reply.through)
-    for i in 0..<reply.rangeCount {
-      ack.above.append(SequenceRange(first: reply.ranges[i].first, count: reply.ranges[i].count))
-    }
-    for i in 0..<reply.judgementCount {
-      let run = reply.judgements[i]
-      ack.judgements.append(
-        Judgement(code: UInt32(run.code), range: SequenceRange(first: run.first, count: run.count)))
-    }
-    self.ack = ack
-  }
-
-  fileprivate init(refusal reply: SequencerReply) {
-    self.init()
-    let code = RefusalCode(rawValue: UInt16(reply.refusal.rawValue)) ?? .unspecified
-    var refusal = Refusal(code: code, retry: reply.refusal != .tooManyStreams)
-    if reply.retryAfterMs > 0 { refusal.retryAfterMs = reply.retryAfterMs }
-    if reply.refusal == .streamReused { refusal.stream = reply.stream }
-    for i in 0..<reply.rangeCount {
-      refusal.ranges.append(SequenceRange(first: reply.ranges[i].first, count: reply.ranges[i].count))
-    }
-    refusals = [refusal]
   }
 }

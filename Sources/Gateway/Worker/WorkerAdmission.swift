@@ -182,11 +182,7 @@ extension Worker {
   func displace(_ id: SessionID) {
     guard let connection = connection(id), !connection.isClosing else { return }
     link.counters.close("displaced")
-    var refusal = Refusal(code: .busy, retry: true, retryAfterMs: 30_000)
-    refusal.closing = true
-    var downlink = Downlink()
-    downlink.refusals = [refusal]
-    send(downlink, to: connection)
+    refuse(.busy, retryAfterMs: 30_000, closing: true, connection)
     close(connection)
   }
 
