@@ -23,7 +23,7 @@ extension EndToEnd {
       }
     }
 
-    private static let kills = 14
+    private static let kills = 16
 
     @Test func killsLoseNothing() throws { try replay(.kill) }
 
@@ -68,11 +68,22 @@ extension EndToEnd {
         senders[uid] = try gateway.send(track, bundle: bundles[uid]!, select: "uid=\(uid)")
       }
       var kills = 0
+      // Kills while fixes were coming in.
+      var interruptions = 0
       while kills < CrashReplay.kills {
-        let pause = Double.random(in: 0.02...0.35, using: &random)
+        // Some kills hit the start, the others a gateway that has taken something.
+        let isEarly = random.next() % 7 == 0
+        let pause = Double.random(in: 0...0.2, using: &random)
         let uid = random.next() & 1 == 0 ? "001" : "005"
+        if !isEarly {
+          try gateway.status("under way") { status in
+            status.fixes.received > 0 || senders.values.allSatisfy { $0.wait(seconds: 0) != nil }
+          }
+        }
         // The moment comes while a sender is waited for: whichever is first.
-        if senders.values.allSatisfy({ $0.wait(seconds: pause / Double(senders.count)) != nil }) { break }
+        let isDone = senders.values.map { $0.wait(seconds: pause / Double(senders.count)) != nil }
+        if !isDone.contains(false) { break }
+        if !isEarly { interruptions += 1 }
         gateway.kill9()
         kills += 1
         if case .powerCut(let leaks) = death { try disk.cut(seed: leaks.map { $0 &* 100 &+ UInt64(kills) }) }
@@ -83,13 +94,13 @@ extension EndToEnd {
         }
         try gateway.start(added)
       }
-      #expect(kills >= 10, comment)
+      #expect(interruptions >= 10, comment)
       for (uid, sender) in senders {
         let outcome = try #require(sender.wait(seconds: 170), comment)
         #expect(outcome.status == 0, "\(comment) \(uid): \(outcome.errors)")
       }
       let status = try gateway.drained()
-      print("\(death): \(kills) kills, \(ContinuousClock.now - started), seed \(seed); \(status.fixes)")
+      print("\(death): \(kills) kills, \(interruptions) of them in the middle, \(ContinuousClock.now - started), seed \(seed); \(status.fixes)")
       try check(gateway, expected, comment)
       // Once more after an orderly end and a last start: no row comes or goes.
       #expect(try gateway.terminate().status == 0, comment)
@@ -134,7 +145,7 @@ extension EndToEnd {
 }
 
 /// A folder for one test's files; gone when the test is.
-struct Scratch: ~Copyable {
+final class Scratch {
   let path: String
 
   init() throws {

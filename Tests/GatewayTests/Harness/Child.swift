@@ -15,15 +15,19 @@ final class Child: @unchecked Sendable {
     private let content = Mutex<(bytes: Data, isEnded: Bool)>((Data(), false))
     private let changed = DispatchSemaphore(value: 0)
 
-    func collect(from handle: FileHandle) {
-      handle.readabilityHandler = { handle in
-        let data = handle.availableData
-        self.content.withLock { content in
-          content.bytes.append(data)
-          if data.isEmpty { content.isEnded = true }
+    /// Reads on a thread of its own until the last writer has closed.
+    func collect(from pipe: Pipe) {
+      let reading = pipe.fileHandleForReading
+      Thread.detachNewThread {
+        while true {
+          let data = reading.availableData
+          self.content.withLock { content in
+            content.bytes.append(data)
+            if data.isEmpty { content.isEnded = true }
+          }
+          self.changed.signal()
+          if data.isEmpty { return }
         }
-        if data.isEmpty { handle.readabilityHandler = nil }
-        self.changed.signal()
       }
     }
 
@@ -60,10 +64,10 @@ final class Child: @unchecked Sendable {
     let err = Pipe()
     process.standardOutput = out
     process.standardError = err
-    output.collect(from: out.fileHandleForReading)
-    errors.collect(from: err.fileHandleForReading)
     process.terminationHandler = { [ended] _ in ended.signal() }
     try process.run()
+    output.collect(from: out)
+    errors.collect(from: err)
   }
 
   deinit { if outcome == nil { kill(process.processIdentifier, SIGKILL) } }
@@ -78,8 +82,8 @@ final class Child: @unchecked Sendable {
     if let outcome { return outcome }
     guard ended.wait(timeout: .now() + seconds) == .success else { return nil }
     // Its last words may still be in the pipes; a grandchild that keeps them open is not waited for.
-    output.waitForEnd(until: .now() + 2)
-    errors.waitForEnd(until: .now() + 2)
+    output.waitForEnd(until: .now() + 10)
+    errors.waitForEnd(until: .now() + 10)
     let isSignal = process.terminationReason == .uncaughtSignal
     let made = Outcome(
       status: isSignal ? -process.terminationStatus : process.terminationStatus, output: output.text, errors: errors.text)
