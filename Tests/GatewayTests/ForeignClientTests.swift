@@ -7,7 +7,7 @@ import Gateway
 import Testing
 
 /// Clients that nobody here wrote, against the gateway as it runs.
-extension Hostile {
+extension EndToEnd.HostileWorld {
   static func installed(_ program: String) -> Bool {
     (ProcessInfo.processInfo.environment["PATH"] ?? "").split(separator: ":").contains {
       FileManager.default.isExecutableFile(atPath: $0 + "/" + program)
@@ -59,12 +59,12 @@ extension Hostile {
     """
 
   @Test(.enabled(if: installed("python3"))) func pythonSendsTheRowOfTheSpecification() throws {
-    let gateway = try Hostile.gateway()
+    let gateway = try Self.gateway()
     let enrolled = try gateway.enrol(1)[0]
     let token = enrolled.token.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
     let child = try Child(
       "/usr/bin/env",
-      ["python3", "-c", Hostile.python, "\(gateway.port)", gateway.folder + "/gateway/ca.crt", token])
+      ["python3", "-c", Self.python, "\(gateway.port)", gateway.folder + "/gateway/ca.crt", token])
     let outcome = try #require(child.wait(seconds: 60))
     #expect(outcome.output == "TLSv1.3 True 1001\n", "\(outcome.errors)")
     try gateway.drained()
@@ -83,7 +83,7 @@ extension Hostile {
 
   /// A text behind TLS is a frame that is too long, or not protobuf: it is refused by code, with close_notify.
   @Test(.enabled(if: installed("openssl"))) func sClientIsRefusedByCode() throws {
-    let gateway = try Hostile.gateway()
+    let gateway = try Self.gateway()
     let outcome = try shell(
       gateway,
       "printf 'GET / HTTP/1.1\\r\\nHost: a-name-that-makes-the-request-longer-than-its-first-byte-says.example\\r\\n\\r\\n' | openssl s_client -quiet -connect 127.0.0.1:$1 -CAfile $2 -verify_return_error")
@@ -93,12 +93,12 @@ extension Hostile {
 
   /// TLS 1.2 is refused unless it is allowed; where it is, renegotiation is refused and the gateway goes on.
   @Test(.enabled(if: installed("openssl"))) func sClientMayNotRenegotiate() throws {
-    let strict = try Hostile.gateway()
+    let strict = try Self.gateway()
     let refused = try shell(strict, "openssl s_client -tls1_2 -connect 127.0.0.1:$1 -CAfile $2 < /dev/null")
     #expect(refused.status != 0)
     try strict.quickStatus("refused") { $0.network.closed["handshake_failed"] == 1 }
 
-    let gateway = try Hostile.gateway(["FIXGATE_TLS_ALLOW_TLS12": "true"])
+    let gateway = try Self.gateway(["FIXGATE_TLS_ALLOW_TLS12": "true"])
     let live = try LiveDevice(gateway.enrol(1)[0], gateway.clientContext(), port: gateway.port)
     let outcome = try shell(
       gateway, "printf 'R\\n' | openssl s_client -tls1_2 -connect 127.0.0.1:$1 -CAfile $2")

@@ -8,7 +8,7 @@ import Testing
 
 /// Many at once: silence, trickles, handshakes, and a whole fleet that comes back after a restart. Scaled down in the
 /// ordinary run; FIXGATE_LONG=1 makes them 10,000 connections and 2,000 devices.
-extension Hostile {
+extension EndToEnd.HostileWorld {
   static let crowd = isLong ? 10_000 : 500
   static let fleet = isLong ? 2_000 : 150
   /// What a connection that has proven nothing may cost the gateway: a socket's objects and half a ClientHello. The slack is
@@ -18,33 +18,33 @@ extension Hostile {
 
   /// - Parameter handshakeS: from accept to hello.
   private func crowdGateway(handshakeS: Int) throws -> GatewayProcess {
-    try Hostile.gateway([
-      "FIXGATE_LIMITS_CONNECTIONS_MAX": "\(Hostile.crowd * 2 + 100)", "FIXGATE_LIMITS_HANDSHAKE_TIMEOUT_S": "\(handshakeS)",
+    try Self.gateway([
+      "FIXGATE_LIMITS_CONNECTIONS_MAX": "\(Self.crowd * 2 + 100)", "FIXGATE_LIMITS_HANDSHAKE_TIMEOUT_S": "\(handshakeS)",
       "FIXGATE_LIMITS_SOURCE_CONNECTIONS_MAX": "1000000", "FIXGATE_LIMITS_SOURCE_CONNECTIONS_BURST": "1000000",
     ])
   }
 
   @Test func thoseThatNeverSpeakAreClosed() throws {
-    let gateway = try crowdGateway(handshakeS: Hostile.isLong ? 20 : 2)
+    let gateway = try crowdGateway(handshakeS: Self.isLong ? 20 : 2)
     let live = try LiveDevice(gateway.enrol(1)[0], gateway.clientContext(), port: gateway.port)
     try live.send()
     let before = try gateway.residentBytes()
     var crowd: [RawClient] = []
-    for number in 0..<Hostile.crowd {
+    for number in 0..<Self.crowd {
       crowd.append(try RawClient(port: gateway.port))
       if number % 50 == 0 { try live.send() }
     }
     let most = try gateway.residentBytes()
     for client in crowd { try client.waitForEnd() }
-    try gateway.quickStatus("all timed out") { $0.network.closed["timed_out"] == UInt64(Hostile.crowd) }
+    try gateway.quickStatus("all timed out") { $0.network.closed["timed_out"] == UInt64(Self.crowd) }
     try live.send()
-    #expect(most - before < Hostile.crowd * Hostile.strangerBytesMax + Hostile.slackBytes)
-    print("\(Hostile.crowd) silent connections: \((most - before) >> 10) KB more, live acked \(live.acked)")
+    #expect(most - before < Self.crowd * Self.strangerBytesMax + Self.slackBytes)
+    print("\(Self.crowd) silent connections: \((most - before) >> 10) KB more, live acked \(live.acked)")
   }
 
   /// A ClientHello byte by byte: one byte each in turn, until the gateway has had enough of all.
   @Test func thoseThatTrickleAreClosed() throws {
-    let gateway = try crowdGateway(handshakeS: Hostile.isLong ? 20 : 2)
+    let gateway = try crowdGateway(handshakeS: Self.isLong ? 20 : 2)
     let context = try gateway.clientContext()
     let live = try LiveDevice(gateway.enrol(1)[0], context, port: gateway.port)
     try live.send()
@@ -53,7 +53,7 @@ extension Hostile {
     engine.drainOutput(into: &hello)
     let before = try gateway.residentBytes()
     var crowd: [RawClient] = []
-    for _ in 0..<Hostile.crowd { crowd.append(try RawClient(port: gateway.port)) }
+    for _ in 0..<Self.crowd { crowd.append(try RawClient(port: gateway.port)) }
     var most = 0
     var at = 0
     while !crowd.isEmpty {
@@ -66,16 +66,16 @@ extension Hostile {
         readable: true, writable: false, until: SystemClock.now().advanced(byNs: 100_000_000))
       crowd.removeAll { $0.isClosed }
     }
-    try gateway.quickStatus("all timed out") { $0.network.closed["timed_out"] == UInt64(Hostile.crowd) }
+    try gateway.quickStatus("all timed out") { $0.network.closed["timed_out"] == UInt64(Self.crowd) }
     #expect(at > 3)
-    #expect(most - before < Hostile.crowd * Hostile.strangerBytesMax + Hostile.slackBytes)
-    print("\(Hostile.crowd) trickling connections: \((most - before) >> 10) KB more, \(at) bytes each, live acked \(live.acked)")
+    #expect(most - before < Self.crowd * Self.strangerBytesMax + Self.slackBytes)
+    print("\(Self.crowd) trickling connections: \((most - before) >> 10) KB more, \(at) bytes each, live acked \(live.acked)")
   }
 
   /// ClientHellos without end from one source, never followed by a Finished: the source runs out of handshakes, what is
   /// half-open stays bound, and a device from elsewhere gets in all the same.
   @Test func aHandshakeFloodIsBound() throws {
-    let gateway = try Hostile.gateway([
+    let gateway = try Self.gateway([
       "FIXGATE_LIMITS_SOURCE_HANDSHAKES_PER_SECOND": "1", "FIXGATE_LIMITS_SOURCE_HANDSHAKES_BURST": "200",
       "FIXGATE_LIMITS_HANDSHAKES_HALF_OPEN": "64", "FIXGATE_LIMITS_HANDSHAKE_TIMEOUT_S": "10",
       "FIXGATE_LIMITS_CONNECTIONS_MAX": "2000",
@@ -109,7 +109,7 @@ extension Hostile {
   }
 
   @Test func aSourceThatFailsTooOftenIsNotLetIn() throws {
-    let gateway = try Hostile.gateway([
+    let gateway = try Self.gateway([
       "FIXGATE_LIMITS_SOURCE_FAILURES_PER_SECOND": "1", "FIXGATE_LIMITS_SOURCE_FAILURES_BURST": "20",
     ])
     let context = try gateway.clientContext()
@@ -130,7 +130,7 @@ extension Hostile {
 
   /// A device that comes back over and over, without a word of farewell: its old connections end, on whatever worker.
   @Test func aDeviceKeepsItsNewestConnection() throws {
-    let gateway = try Hostile.gateway(["FIXGATE_WORKERS": "3"])
+    let gateway = try Self.gateway(["FIXGATE_WORKERS": "3"])
     let context = try gateway.clientContext()
     let enrolled = try gateway.enrol(1)[0]
     var abandoned: [HostileDevice] = []
@@ -159,14 +159,14 @@ extension Hostile {
 
   /// emqx #14145: the gateway restarts, and all devices come back in the same moment, each with a backlog.
   @Test func aFleetComesBackAtOnce() throws {
-    let gateway = try Hostile.gateway([
-      "FIXGATE_LIMITS_CONNECTIONS_MAX": "\(Hostile.fleet * 2 + 100)", "FIXGATE_LIMITS_HANDSHAKE_TIMEOUT_S": "60",
+    let gateway = try Self.gateway([
+      "FIXGATE_LIMITS_CONNECTIONS_MAX": "\(Self.fleet * 2 + 100)", "FIXGATE_LIMITS_HANDSHAKE_TIMEOUT_S": "60",
     ])
     let context = try gateway.clientContext()
-    let enrolled = try gateway.enrol(Hostile.fleet + 1)
+    let enrolled = try gateway.enrol(Self.fleet + 1)
     var tickets: [[UInt8]] = []
     let handshakesBegan = SystemClock.now()
-    for number in 0..<Hostile.fleet {
+    for number in 0..<Self.fleet {
       let device = try HostileDevice(context, port: gateway.port)
       try device.frame(Uplink.hello(enrolled[number].token, stream: 3))
       try device.wait { $0.downlinks.first?.welcome != nil }
@@ -179,15 +179,15 @@ extension Hostile {
 
     // A quarter of the fleet has lost its tickets.
     let began = SystemClock.now()
-    let live = try LiveDevice(enrolled[Hostile.fleet], context, port: gateway.port)
+    let live = try LiveDevice(enrolled[Self.fleet], context, port: gateway.port)
     try live.send()
     var devices: [HostileDevice] = []
-    for number in 0..<Hostile.fleet {
+    for number in 0..<Self.fleet {
       devices.append(
         try HostileDevice(context, port: gateway.port, ticket: number % 4 == 0 ? nil : tickets[number]))
     }
-    var isSaid = [Bool](repeating: false, count: Hostile.fleet)
-    var left = Hostile.fleet
+    var isSaid = [Bool](repeating: false, count: Self.fleet)
+    var left = Self.fleet
     var round = 0
     while left > 0 {
       left = 0
@@ -210,11 +210,11 @@ extension Hostile {
     }
     let tookNs = SystemClock.now().since(began)
     let status = try gateway.drained()
-    #expect(status.fixes.stored == UInt64(Hostile.fleet) * 241 + live.acked)
-    #expect(status.network.resumptions == UInt64(Hostile.fleet - (Hostile.fleet + 3) / 4))
+    #expect(status.fixes.stored == UInt64(Self.fleet) * 241 + live.acked)
+    #expect(status.network.resumptions == UInt64(Self.fleet - (Self.fleet + 3) / 4))
     #expect(status.network.closed == [:])
     print(
-      "\(Hostile.fleet) devices with 241 fixes each came back in \(tookNs / 1_000_000) ms; their full handshakes, one after "
+      "\(Self.fleet) devices with 241 fixes each came back in \(tookNs / 1_000_000) ms; their full handshakes, one after "
         + "the other: \(handshakesNs / 1_000_000) ms; live acked \(live.acked)")
   }
 }
