@@ -43,6 +43,7 @@ extension World {
       {
         continue
       }
+      tell("\(key) is forgotten; acked: \(acked.keys.sorted())")
       violation = .ackedAndForgotten(device: key.device, sequence: key.sequence)
       return
     }

@@ -19,6 +19,7 @@ final class SimGateway {
   let recoveredDevices: DeviceTable
   let corrupt: [JournalDamage]
   let tornCount: Int
+  let rewritten: Int
 
   /// Recovers what the disk holds.
   init(
@@ -38,11 +39,12 @@ final class SimGateway {
     self.workers = (0..<workers).map { _ in SimWorker(configuration: configuration, limiters: limiters) }
     corrupt = recovery.report.corrupt
     tornCount = recovery.report.torn.count
+    rewritten = recovery.report.rewritten
     checkpointLSN = recovery.checkpointLSN
     recoveredDevices = recovery.devices
     loop = CommitLoop(
       settings: Sequencer.Settings(configuration), workers: workers, journal: recovery.takeJournal(),
-      devices: recovery.devices, recovered: recovery.recovered, checkpointLSN: recovery.checkpointLSN,
+      devices: recovery.devices, recovered: recovery.recovered,
       random: SeededRandom(seed: seed &+ 3), at: now, log: { _, _ in })
     durableLSN = loop.durableLSN
     drain = SinkDrain(batchRows: 64, sink: sink, reader: reader)

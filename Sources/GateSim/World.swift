@@ -151,6 +151,13 @@ package struct World: ~Copyable {
     return outcome
   }
 
+  /// With it set, what happens is told line by line: to find out why a seed fails.
+  package var tells = false
+
+  func tell(_ text: @autoclosure () -> String) {
+    if tells { print("\(now.ns / 1_000) us: \(text())") }
+  }
+
   // MARK: - Time and chance
 
   var wallMs: Int64 { World.wallStartMs + Int64(now.ns / 1_000_000) + wallOffsetMs }
@@ -223,6 +230,7 @@ package struct World: ~Copyable {
       note(4)
       checkpointerWake = nil
       gateway.checkpointStep()
+      tell("checkpoint \(gateway.checkpointLSN)")
       afterGatewayStep()
     case .up(let link): arriveUp(link)
     case .down(let link): arriveDown(link)
@@ -235,6 +243,7 @@ package struct World: ~Copyable {
     case .fault(let kind):
       if !isQuiet {
         note(6 &+ UInt64(kind.rawValue) << 8)
+        tell("fault: \(kind)")
         strike(kind)
       }
     case .quiet: becomeQuiet()
@@ -270,6 +279,7 @@ package struct World: ~Copyable {
       checkpointerWake = nil
       sinkSyncAt = now
       note(started.durableLSN)
+      tell("start \(tally.starts): durable \(started.durableLSN), sink \(table.cursor), torn \(started.tornCount), checkpoint \(started.checkpointLSN), rewritten \(started.rewritten)")
       checkRecovery(started)
       wakeSequencer(at: now)
       wakeSink(at: now)
@@ -277,6 +287,7 @@ package struct World: ~Copyable {
       violation = .doesNotStart("\(error)")
     } catch {
       tally.failedStarts += 1
+      tell("start failed: \(error)")
       note(7)
       if disk.isDown { powerWasCut = cutsPowerInCall }
       push(.boot, after: 1_000_000_000 + upTo(1_000_000_000))
@@ -302,6 +313,7 @@ package struct World: ~Copyable {
   private mutating func die(powerCut: Bool) {
     guard let gateway else { return }
     tally.crashes += 1
+    tell("crash, power cut: \(powerCut), durable \(gateway.durableLSN)")
     tally.duplicates += gateway.snapshot.duplicate
     tally.refused += gateway.snapshot.refused
     disk.stop()
@@ -330,6 +342,7 @@ package struct World: ~Copyable {
     }
     if gateway.durableLSN != durable {
       note(gateway.durableLSN)
+      tell("durable \(gateway.durableLSN)")
       wakeSink(at: now.advanced(byNs: upTo(plan.slowSink ? 8_000_000_000 : 100_000_000)))
     }
     for index in gateway.workers.indices where gateway.workers[index].hasWork { wakeWorker(index) }
@@ -506,6 +519,7 @@ package struct World: ~Copyable {
     let clock = World.wallStartMs + Int64(now.ns / 1_000_000) + devices[index].clockOffsetMs
     let fixes = devices[index].fixes
     while devices[index].session.nextFrame(into: &frame, at: now, clockMs: clock, from: fixes) {
+      tell("device \(index) sends \(frame.count) bytes, stream \(devices[index].session.log.stream)")
       for piece in pieces(of: frame) { queueUp(link, .bytes(piece)) }
       frame.removeAll(keepingCapacity: true)
     }
@@ -554,6 +568,7 @@ package struct World: ~Copyable {
       return
     }
     for event in events {
+      tell("device \(index) hears \(event)")
       if case .renumbered = event {
         tally.renumbered += 1
         devices[index].save()
@@ -588,7 +603,7 @@ package struct World: ~Copyable {
     case .powerCut: die(powerCut: true)
     case .killInCall, .powerCutInCall:
       cutsPowerInCall = kind == .powerCutInCall
-      disk.crash(inCalls: 1 + upTo(40))
+      disk.crash(inCalls: 1 + upTo(12))
     case .diskFull: disk.set(full: true)
     case .diskBroken: disk.set(broken: true)
     case .diskHealed: disk.set(full: false, broken: false)

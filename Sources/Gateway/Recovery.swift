@@ -1,5 +1,6 @@
 package import GateCore
 package import GateStore
+package import GateTLS
 
 /// What a start finds in the data directory, made into the state to go on from.
 package struct Recovery: ~Copyable {
@@ -87,6 +88,8 @@ package enum GatewayError: Error, Equatable, Sendable {
   case newerCheckpoint(version: UInt32)
   case dedupeLost(checkpointLSN: UInt64, journalLSN: UInt64)
   case badTicketKeys(path: String)
+  /// A file that `tls.certificate` or `tls.key` names.
+  case unreadable(path: String, TLSError)
   case noAddress(String)
   case thread(String)
 }
@@ -100,6 +103,7 @@ extension GatewayError: CustomStringConvertible {
       "the marks that tell new fixes from duplicates are lost: the checkpoint covers records below \(checkpointLSN), "
         + "the journal begins at \(journalLSN). Restore the data directory as a whole"
     case .badTicketKeys(let path): "\(path) must hold exactly 80 random bytes; make it anew: head -c 80 /dev/urandom"
+    case .unreadable(let path, let error): "\(path): \(error)"
     case .noAddress(let text): "listen.tls: '\(text)' is no address of this machine"
     case .thread(let what): "a thread ended: \(what)"
     }

@@ -27,7 +27,9 @@ if let seed = Seeds.fromEnvironment {
 var sum = Tally()
 var events = 0
 for seed in from..<from + count {
-  let outcome = World(seed: seed).run()
+  var world = World(seed: seed)
+  world.tells = count == 1
+  let outcome = world.run()
   if let violation = outcome.violation {
     print("FIXGATE_SEED=\(seed) \(violation)")
     exit(1)

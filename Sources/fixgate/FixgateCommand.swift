@@ -10,7 +10,7 @@ struct FixgateCommand: ParsableCommand {
     version: fixgateVersion,
     subcommands: [
       InitCommand.self, ServeCommand.self, DeviceCommand.self, SendCommand.self, HistoryCommand.self,
-      StatusCommand.self, DemoCommand.self,
+      StatusCommand.self, QuarantineCommand.self, GapsCommand.self, DemoCommand.self,
     ])
 }
 

@@ -79,11 +79,14 @@ struct PathCommand: ParsableCommand {
       "\n\(scenario.connections) connections, \(scenario.batch) fixes a message, \(scenario.workers) workers: \(counted.fixes) fixes, \(counted.messages) messages, \(counted.commits) commits; a fix, and calls a message:"
     )
     for (name, counts) in [("worker", counted.worker), ("sequencer", counted.sequencer), ("sink", counted.sink)] {
-      let rows = shown.filter { counts[$0, default: 0] > 0 }.map { "\($0) \(number(Double(counts[$0]!) / fixes, 6))" }
-      let calls = Scenario.Counted.calls(counts).map {
-        "\($0.name) \(number(Double($0.count) / Double(counted.messages), 6))"
+      let rows = shown.compactMap { counter in
+        counts[counter].flatMap { $0 > 0 ? "\(counter) \(number(Double($0) / fixes, 4))" : nil }
       }
-      print("  \(name): \(rows.joined(separator: ", ")) | \(calls.joined(separator: ", "))")
+      let calls = Scenario.Counted.calls(counts).map {
+        "\($0.name) \(number(Double($0.count) / Double(counted.messages), 4))"
+      }
+      let (allocations, locks) = (counts["malloc_ours", default: 0], counts["lock_ours", default: 0])
+      print("  \(name): \(rows.joined(separator: ", ")) | \(calls.joined(separator: ", ")) | ours in all: \(allocations) allocations, \(locks) locks")
     }
   }
 
@@ -93,7 +96,7 @@ struct PathCommand: ParsableCommand {
     let threads = middle.cpuNs.filter { $0.value > 1_000_000 }.sorted { $0.value > $1.value }
     let spread = timed.map { number(Double($0.totalCPUNs) / 1e3 / Double($0.fixes), 5) }
     print(
-      "  CPU s a million acked fixes: \(perMillion(middle.totalCPUNs)) (runs: \(spread.joined(separator: " "))); \(number(Double(middle.fixes) / middle.seconds, 7)) fixes/s, \(number(Double(middle.fixes) / Double(max(1, middle.commits)), 5)) fixes a commit"
+      "  CPU s a million acked fixes: \(perMillion(middle.totalCPUNs)) (runs: \(spread.joined(separator: " "))); \(Int(Double(middle.fixes) / middle.seconds)) fixes/s, \(middle.fixes / max(1, middle.commits)) fixes a commit; the sink stored \(middle.stored) of \(middle.fixes) meanwhile"
     )
     print("  by thread: " + threads.map { "\($0.key) \(perMillion($0.value))" }.joined(separator: ", "))
   }

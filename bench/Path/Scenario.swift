@@ -42,6 +42,8 @@ package struct Scenario {
     package var fixes: UInt64
     package var seconds: Double
     package var commits: UInt64
+    /// Fixes that the sink stored meanwhile: it may lag, and then its time is for fewer of them.
+    package var stored: UInt64
     /// CPU time by thread, in ns.
     package var cpuNs: [String: UInt64]
     package var totalCPUNs: UInt64 { cpuNs.values.reduce(0, +) }
@@ -68,7 +70,7 @@ package struct Scenario {
     let gateway = try GatewayProcess(in: folder, devices: connections, workers: workers, counting: false)
     var fleet = try Fleet(gateway: gateway, batch: batch, fixes: track)
     try fleet.run(fixes: warmUp)
-    let commits = try gateway.status().journal.commits
+    let status = try gateway.status()
     let before = ProcessThreads.cpuNs(of: gateway.id)
     let acked = fleet.acked
     let start = ContinuousClock.now
@@ -76,10 +78,11 @@ package struct Scenario {
     let elapsed = ContinuousClock.now - start
     var cpuNs = ProcessThreads.cpuNs(of: gateway.id)
     for (name, ns) in before { cpuNs[name, default: ns] -= ns }
+    let end = try gateway.status()
     let timed = Timed(
       fixes: fleet.acked - acked,
       seconds: Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) / 1e18,
-      commits: try gateway.status().journal.commits - commits, cpuNs: cpuNs)
+      commits: end.journal.commits - status.journal.commits, stored: end.fixes.stored - status.fixes.stored, cpuNs: cpuNs)
     try finish(&fleet, gateway)
     return timed
   }

@@ -54,6 +54,8 @@ package struct Session: Sendable {
   /// `Work` of hello as encoded fields (30), for fixes that carry none.
   package var work: [UInt8] = []
   package var policyVersion: UInt32 = 0
+  /// Gateway's clock less the device's when hello came; `nil` where the device did not say its time.
+  package var clockErrorMs: Int64?
 
   package init(id: SessionID) { self.id = id }
 

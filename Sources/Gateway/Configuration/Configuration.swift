@@ -82,10 +82,6 @@ package struct Configuration: Equatable, Sendable {
     package var checkpointIntervalS = 30
   }
 
-  package struct Normalising: Equatable, Sendable {
-    package var futureToleranceS = 120
-  }
-
   package struct SQLite: Equatable, Sendable {
     package var file = "fixes.db"
     /// Rows in one transaction at most.
@@ -103,7 +99,7 @@ package struct Configuration: Equatable, Sendable {
   package var data = Data()
   package var limits = Limiting()
   package var journal = Journal()
-  package var normalising = Normalising()
+  package var normalising = NormalisingRules()
   package var sqlite = SQLite()
   package var logLevel = "info"
 

@@ -21,7 +21,6 @@ package struct CommitLoop: ~Copyable {
   private var nextProbe: Instant
   private var nextChore: Instant
   private var nextCheckpoint: Instant
-  private var checkpointed: UInt64
 
   private static let retryAfterMs: UInt32 = 1_000
   private static let probeNs: UInt64 = 500_000_000
@@ -32,19 +31,19 @@ package struct CommitLoop: ~Copyable {
   ///   - recovered: fixes in the journal that the first sink has not stored.
   package init(
     settings: Sequencer.Settings, workers: Int, journal: consuming JournalFile, devices: DeviceTable,
-    recovered: UInt64, checkpointLSN: UInt64, random: any RandomNumberGenerator & Sendable, at now: Instant,
+    recovered: UInt64, random: any RandomNumberGenerator & Sendable, at now: Instant,
     log: @escaping Log
   ) {
     self.settings = settings
     self.log = log
     self.recovered = recovered
     let capacity = 2 * Limits.messageBytesMax
-    core = SequencerCore(devices: devices, workers: workers, batchCapacity: capacity, random: random)
+    core = SequencerCore(
+      devices: devices, workers: workers, batchCapacity: capacity, judge: Judge(settings.rules), random: random)
     former = CommitFormer(intervalNs: settings.commitIntervalNs, bytesMax: capacity - Limits.messageBytesMax)
     nextProbe = now
     nextChore = now
     nextCheckpoint = now.advanced(byNs: settings.checkpointIntervalNs)
-    checkpointed = checkpointLSN
     self.journal = journal
   }
 
@@ -150,7 +149,7 @@ package struct CommitLoop: ~Copyable {
     var checkpoint: (lsn: UInt64, bytes: [UInt8])?
     if now >= nextCheckpoint {
       nextCheckpoint = now.advanced(byNs: settings.checkpointIntervalNs)
-      checkpoint = makeCheckpoint()
+      checkpoint = makeCheckpoint(beyond: checkpointLSN)
     }
     do throws(JournalError) {
       try journal.trim(below: min(sinkLSN, checkpointLSN))
@@ -166,11 +165,12 @@ package struct CommitLoop: ~Copyable {
     return checkpoint
   }
 
-  /// The dedupe marks as of the journal's end; `nil` while a commit is in hand, or if nothing is new.
-  package mutating func makeCheckpoint() -> (lsn: UInt64, bytes: [UInt8])? {
-    guard core.batchBytes == 0, journal.endLSN > checkpointed else { return nil }
-    checkpointed = journal.endLSN
-    return (checkpointed, Checkpoint(lsn: journal.endLSN, devices: core.devices).encoded())
+  /// The dedupe marks as of the journal's end; `nil` while a commit is in hand, or if the disk has them already. One that
+  /// could not be written is made again: the journal is not trimmed before.
+  /// - Parameter onDisk: LSN of the checkpoint on disk.
+  package func makeCheckpoint(beyond onDisk: UInt64) -> (lsn: UInt64, bytes: [UInt8])? {
+    guard core.batchBytes == 0, journal.endLSN > onDisk else { return nil }
+    return (journal.endLSN, Checkpoint(lsn: journal.endLSN, devices: core.devices).encoded())
   }
 
   /// - Parameter received: fixes that the workers have published. Read it before `sink`.

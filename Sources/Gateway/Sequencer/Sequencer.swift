@@ -11,12 +11,14 @@ package final class Sequencer {
     package var commitIntervalNs: UInt64
     package var checkpointIntervalNs: UInt64
     package var journalBytesMax: Int
+    package var rules: NormalisingRules
     package var backlogWindow: Int
 
     package init(_ configuration: Configuration) {
       commitIntervalNs = UInt64(configuration.journal.commitIntervalUs) * 1_000
       checkpointIntervalNs = UInt64(configuration.journal.checkpointIntervalS) * 1_000_000_000
       journalBytesMax = configuration.journal.bytesMax
+      rules = configuration.normalising
       backlogWindow = configuration.limits.backlogWindow
     }
   }
@@ -40,7 +42,7 @@ package final class Sequencer {
     link.checkpointLSN.store(checkpointLSN, ordering: .releasing)
     loop = CommitLoop(
       settings: settings, workers: workers.count, journal: journal, devices: devices, recovered: recovered,
-      checkpointLSN: checkpointLSN, random: SystemRandomNumberGenerator(), at: SystemClock.now(), log: log)
+      random: SystemRandomNumberGenerator(), at: SystemClock.now(), log: log)
   }
 
   /// Runs until stopped; then everything taken is durable and a checkpoint of it is on its way.
@@ -53,7 +55,12 @@ package final class Sequencer {
       if committed { publish() }
       deliver()
       if committed { continue }
-      for answer in link.takeSnapshotRequests() { answer(snapshot()) }
+      for request in link.takeRequests() {
+        switch request {
+        case .snapshot(let answer): answer(snapshot())
+        case .marks(let device, let answer): answer(loop.core.marks(of: Int(device)))
+        }
+      }
       if loop.isChoreDue(at: now) {
         let durable = link.sink.withLock { $0.durableCursor }
         let marks = link.checkpointLSN.load(ordering: .acquiring)
@@ -62,7 +69,7 @@ package final class Sequencer {
       }
       if taken { continue }
       if stopping {
-        if let checkpoint = loop.makeCheckpoint() { hand(checkpoint) }
+        if let checkpoint = loop.makeCheckpoint(beyond: link.checkpointLSN.load(ordering: .acquiring)) { hand(checkpoint) }
         return
       }
       try sleep(from: now)
@@ -101,11 +108,13 @@ package final class Sequencer {
 
   /// Gives every answer to its worker and wakes those that wait for one, or for room in their ring.
   private func deliver() {
-    for (worker, reply) in loop.replies {
-      precondition(workers[worker].toWorker.hasRoom(for: reply.encodedBytes), "a worker has more unanswered than it may")
-      workers[worker].toWorker.push(atMost: reply.encodedBytes) { out in
-        reply.write(into: &out)
-        return reply.encodedBytes
+    for i in loop.core.replies.indices {
+      let ring = workers[loop.core.replies[i].worker].toWorker
+      let bytes = loop.core.replies[i].reply.encodedBytes
+      precondition(ring.hasRoom(for: bytes), "a worker has more unanswered than it may")
+      ring.push(atMost: bytes) { out in
+        loop.core.replies[i].reply.write(into: &out)
+        return bytes
       }
     }
     for refund in loop.core.refunds {

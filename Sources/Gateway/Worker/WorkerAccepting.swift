@@ -33,6 +33,8 @@ extension Worker {
       stream: stream, id: SessionID(slot: UInt32(slot), generation: generation), source: source,
       deadline: now.advanced(byNs: timeoutNs))
     if slot == connections.count { connections.append(connection) } else { connections[slot] = connection }
+    // Room for every connection to be dirty at once, so that no fix pays for growth.
+    if dirty.capacity < connections.count { dirty.reserveCapacity(2 * connections.count) }
     open += 1
     link.counters.accepted.wrappingAdd(1, ordering: .relaxed)
     link.counters.connections.store(open, ordering: .relaxed)
