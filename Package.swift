@@ -48,11 +48,11 @@ let package = Package(
     .target(name: "GateNet", dependencies: ["GateCore", "CLinux"], swiftSettings: settings),
     .target(name: "GateStore", dependencies: ["GateCore", "CSQLite", "CLinux"], swiftSettings: settings),
     .target(name: "GateDevice", dependencies: ["GateCore", "GateProto"], swiftSettings: settings),
-    .target(name: "GateTrack", dependencies: ["GateCore", "CZlib"], swiftSettings: settings),
+    .target(name: "GateTrack", dependencies: ["GateCore", "CZlib"], swiftSettings: withFuzz ? fuzzed : settings),
     .target(
       name: "Gateway",
       dependencies: ["GateCore", "GateMemory", "GateProto", "GateTLS", "GateNet", "GateStore"],
-      swiftSettings: settings),
+      swiftSettings: withFuzz ? fuzzed : settings),
 
     // The whole pipeline in one thread, under faults, by seed.
     .target(
@@ -61,14 +61,18 @@ let package = Package(
       swiftSettings: settings),
     .executableTarget(name: "fixgate-sim", dependencies: ["GateSim"], swiftSettings: settings),
 
+    // The configuration file, apart from the executable so that it can be fuzzed.
+    .target(
+      name: "GateConfiguration", dependencies: ["Gateway", "GateCore", .product(name: "Yams", package: "Yams")],
+      swiftSettings: settings),
+
     // The control plane: well-kept packages are at home here.
     .executableTarget(
       name: "fixgate",
       dependencies: [
-        "Gateway", "GateCore", "GateDevice", "GateNet", "GateProto", "GateStore", "GateTLS", "GateTrack",
-        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "Gateway", "GateConfiguration", "GateCore", "GateDevice", "GateNet", "GateProto", "GateStore", "GateTLS",
+        "GateTrack", .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
-        .product(name: "Yams", package: "Yams"),
       ],
       swiftSettings: settings),
 
@@ -94,10 +98,14 @@ let package = Package(
       name: "GatewayTests",
       dependencies: [
         "fixgate", "Gateway", "GateCore", "GateDevice", "GateNet", "GateProto", "GateStore", "GateTLS", "GateTrack",
-        "PowerCutDisk",
+        "PowerCutDisk", "GatewayProperties",
       ],
       swiftSettings: settings),
 
+    .target(
+      name: "GatewayProperties",
+      dependencies: ["Gateway", "GateConfiguration", "GateCore", "GateMemory", "GateProto", "GateTLS", "GateTrack"],
+      path: "Tests/Fuzz/GatewayProperties", swiftSettings: settings),
     .target(
       name: "JournalProperties", dependencies: ["GateCore"], path: "Tests/Fuzz/JournalProperties",
       swiftSettings: settings),
@@ -160,4 +168,13 @@ if withFuzz {
     .executableTarget(
       name: "fuzz-journal", dependencies: ["JournalProperties"], path: "Tests/Fuzz/Journal", swiftSettings: fuzzed,
       linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address", "-use-ld=lld"])]))
+}
+
+if withFuzz {
+  for (target, folder) in [("session", "Session"), ("track", "Track"), ("configuration", "Configuration")] {
+    package.targets.append(
+      .executableTarget(
+        name: "fuzz-\(target)", dependencies: ["GatewayProperties"], path: "Tests/Fuzz/\(folder)", swiftSettings: fuzzed,
+        linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address", "-use-ld=lld"])]))
+  }
 }

@@ -79,6 +79,7 @@ package final class GatewayServer {
     let (listeners, addresses) = try GatewayServer.listen(configuration.listen.tls, workers: workers)
     self.addresses = addresses
 
+    let presence = Presence(devices: configuration.data.devicesMax + 1)
     let limiters = LimiterTable(
       settings: configuration.limits.table, devices: configuration.data.devicesMax, tenants: Limits.tenantsMax)
     let sequencerLink = sequencerLink
@@ -102,7 +103,8 @@ package final class GatewayServer {
       let context = WorkerContext(
         configuration: configuration, tls: tls, registry: registry, limiters: limiters, link: links[index],
         sequencer: sequencerLink, listeners: listeners[index],
-        connectionsMax: (configuration.limits.connectionsMax + workers - 1) / workers, log: log)
+        connectionsMax: (configuration.limits.connectionsMax + workers - 1) / workers, index: index, peers: links,
+        presence: presence, log: log)
       workerThreads.append(
         try ThreadHandle("fixgate-worker\(index)", failed: failed, log: log) { try Worker(context).run() })
     }

@@ -1,6 +1,6 @@
 import ArgumentParser
 import Foundation
-import Glibc
+import GateConfiguration
 import GateCore
 import GateDevice
 import GateNet
@@ -8,6 +8,7 @@ import GateProto
 import GateStore
 import GateTrack
 import Gateway
+import Glibc
 
 struct DemoCommand: ParsableCommand {
   static let configuration = CommandConfiguration(

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import GateConfiguration
 import Gateway
 
 struct FixgateCommand: ParsableCommand {

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import GateConfiguration
 import GateNet
 import GateStore
 import GateTLS

@@ -36,6 +36,21 @@ package struct Configuration: Equatable, Sendable {
     package var connectionsMax = 10_000
     package var handshakeTimeoutS = 30
     package var idleTimeoutS = 1_800
+    /// From the first byte of a frame to its last; 16 KB over a satellite take a minute.
+    package var frameTimeoutS = 180
+    /// How long answers may wait for a device to read them.
+    package var writeTimeoutS = 120
+    /// Networks that the per-source filter does not look at: `10.0.0.0/8`, one address, or `none`.
+    package var trustedSources = ["127.0.0.0/8", "::1"]
+    /// One address (IPv4) or /64 (IPv6) may be a carrier's NAT with a whole fleet behind it.
+    package var sourceConnectionsMax = 5_000
+    package var sourceConnections = Limiter(perSecond: 200, burst: 5_000)
+    package var sourceHandshakes = Limiter(perSecond: 100, burst: 5_000)
+    package var sourceFailures = Limiter(perSecond: 5, burst: 500)
+    /// Full handshakes of the whole gateway; those by a ticket are not metered.
+    package var handshakes = Limiter(perSecond: 1_000, burst: 1_000)
+    package var handshakesHalfOpen = 1_024
+    package var handshakesWaiting = 8_192
     /// Charged before a frame is decoded, per connection.
     package var frames = Limiter(perSecond: 50_000, burst: 100_000)
     package var live = Limiter(perSecond: 50, burst: 2_000)

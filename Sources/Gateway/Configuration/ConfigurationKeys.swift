@@ -1,4 +1,5 @@
 import GateCore
+import GateNet
 
 /// One setting as it stands in the file: its path, what it means, and how its text becomes a value.
 package struct ConfigurationKey: Sendable {
@@ -76,12 +77,13 @@ extension ConfigurationKey {
   }
 
   private static func list(
-    _ path: String, _ comment: String, _ at: any WritableKeyPath<Configuration, [String]> & Sendable, expects: String
+    _ path: String, _ comment: String, _ at: any WritableKeyPath<Configuration, [String]> & Sendable, expects: String,
+    check: @escaping @Sendable (String) -> Bool = { _ in true }
   ) -> ConfigurationKey {
     ConfigurationKey(
       path: path, comment: comment, expects: expects, isList: true,
       set: { configuration, values in
-        guard !values.isEmpty, !values.contains("") else { return false }
+        guard !values.isEmpty, !values.contains(""), values.allSatisfy(check) else { return false }
         configuration[keyPath: at] = values
         return true
       },
@@ -103,7 +105,7 @@ extension ConfigurationKey {
       "tls.ticket_keys", "80 random bytes: with them devices reconnect cheaply after a restart too.", \.tls.ticketKeys),
     flag("tls.allow_tls12", "Accept TLS 1.2 from old modems.", \.tls.allowTLS12),
     text("data.directory", "Journal, registry, store, control socket. One gateway at a time.", \.data.directory),
-    number("data.devices_max", "Devices that may ever be enrolled; 24 bytes each.", \.data.devicesMax, 1...10_000_000),
+    number("data.devices_max", "Devices that may ever be enrolled; 32 bytes each.", \.data.devicesMax, 1...10_000_000),
     number("workers", "Threads that serve connections; 0 = one a core.", \.workers, 0...256),
     number(
       "limits.connections_max", "Connections at a time; one more is closed at once.", \.limits.connectionsMax,
@@ -112,6 +114,50 @@ extension ConfigurationKey {
       "limits.handshake_timeout_s", "From accept to hello. Satellite modems need 24.", \.limits.handshakeTimeoutS,
       1...600),
     number("limits.idle_timeout_s", "Without a byte from the device.", \.limits.idleTimeoutS, 1...86_400),
+    number(
+      "limits.frame_timeout_s", "From the first byte of a frame to its last. 16 KB over a satellite take a minute.",
+      \.limits.frameTimeoutS, 1...3_600),
+    number(
+      "limits.write_timeout_s", "How long answers may wait for a device to read them.", \.limits.writeTimeoutS, 1...3_600),
+    list(
+      "limits.trusted_sources",
+      "Networks that the source_ limits do not apply to: your own NAT, a load balancer. [none] for no exception.",
+      \.limits.trustedSources, expects: "networks such as 10.0.0.0/8 or 2001:db8::/32, or none",
+      check: { $0 == "none" || NetworkPrefix($0) != nil }),
+    number(
+      "limits.source_connections_max",
+      "Connections of one address (IPv6: one /64) at a time. A carrier's NAT may hold a whole fleet.",
+      \.limits.sourceConnectionsMax, 1...1_000_000),
+    number(
+      "limits.source_connections_per_second", "New connections of one address.",
+      \.limits.sourceConnections.perSecond, 1...1_000_000),
+    number(
+      "limits.source_connections_burst", "New connections of one address that may come at once.",
+      \.limits.sourceConnections.burst, 1...1_000_000),
+    number(
+      "limits.source_handshakes_per_second", "Full handshakes of one address; those by a ticket are free.",
+      \.limits.sourceHandshakes.perSecond, 1...1_000_000),
+    number(
+      "limits.source_handshakes_burst", "Full handshakes of one address that may come at once.",
+      \.limits.sourceHandshakes.burst, 1...1_000_000),
+    number(
+      "limits.source_failures_per_second",
+      "Connections of one address that come to nothing (no TLS, silence, unknown or revoked credential).",
+      \.limits.sourceFailures.perSecond, 1...1_000_000),
+    number(
+      "limits.source_failures_burst", "So many at once; then the address is not let in until they have decayed.",
+      \.limits.sourceFailures.burst, 1...1_000_000),
+    number(
+      "limits.handshakes_per_second", "Full handshakes of all; those by a ticket go first and are free.",
+      \.limits.handshakes.perSecond, 1...1_000_000),
+    number(
+      "limits.handshakes_burst", "Full handshakes that may come at once.", \.limits.handshakes.burst, 1...1_000_000),
+    number(
+      "limits.handshakes_half_open", "Handshakes under way at a time; about 40 KB each.", \.limits.handshakesHalfOpen,
+      1...1_000_000),
+    number(
+      "limits.handshakes_waiting", "ClientHellos that wait for their turn, at most.", \.limits.handshakesWaiting,
+      1...1_000_000),
     number("limits.frames_per_second", "Frames a connection, before decoding.", \.limits.frames.perSecond, 1...1_000_000),
     number("limits.frames_burst", "Frames that may come at once.", \.limits.frames.burst, 1...1_000_000),
     number("limits.live_per_second", "Live fixes a device.", \.limits.live.perSecond, 1...1_000_000),
