@@ -39,6 +39,8 @@ package struct Recovery: ~Copyable {
     sinkCursor: UInt64, salts: any RandomNumberGenerator & Sendable, log: Log
   ) throws -> Recovery {
     var checkpoint = Checkpoint(lsn: 0, devices: DeviceTable())
+    // A run before this one may have renamed the checkpoint and not lived to sync its name: the journal is trimmed by it.
+    try data.sync()
     switch try CheckpointFile.read(in: data) {
     case .none: break
     case .checkpoint(let found): checkpoint = found
