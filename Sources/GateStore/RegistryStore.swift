@@ -31,7 +31,7 @@ package struct RegistryStore: ~Copyable {
     return connection
   }
 
-  private static let migrations = [
+  static let migrations = [
     """
     CREATE TABLE tenant(
       idx INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, created_ms INTEGER NOT NULL) STRICT;
@@ -49,7 +49,18 @@ package struct RegistryStore: ~Copyable {
       since_ms INTEGER NOT NULL, until_ms INTEGER, PRIMARY KEY (device, since_ms)) STRICT;
     CREATE TABLE generation(id INTEGER PRIMARY KEY CHECK (id = 1), value INTEGER NOT NULL) STRICT;
     INSERT INTO generation VALUES (1, 1);
+    """,
+    // Tokens become one kind of credential, each with an end. `sealed`: the encrypted key of kind 3, else NULL.
     """
+    CREATE TABLE credential(
+      selector BLOB PRIMARY KEY CHECK (length(selector) = 8), kind INTEGER NOT NULL CHECK (kind BETWEEN 1 AND 3),
+      secret_hash BLOB NOT NULL CHECK (length(secret_hash) = 32), sealed BLOB, device INTEGER NOT NULL REFERENCES device,
+      created_ms INTEGER NOT NULL, expires_ms INTEGER, revoked_ms INTEGER, CHECK ((sealed IS NOT NULL) = (kind = 3))) STRICT;
+    CREATE INDEX credential_device ON credential(device);
+    INSERT INTO credential(selector, kind, secret_hash, device, created_ms, revoked_ms)
+      SELECT selector, 1, secret_hash, device, created_ms, revoked_ms FROM token;
+    DROP TABLE token;
+    """,
   ]
 
   /// Counts changes. A snapshot whose `generation` differs is out of date.
@@ -94,13 +105,33 @@ package struct RegistryStore: ~Copyable {
     }
   }
 
-  /// Revokes a device and with it all its tokens, for good. Doing so twice changes nothing.
+  /// Gives a device a new token; those that it has end after the overlap, or earlier where that was settled already.
+  /// - Parameter overlapMs: 0 ends them at once.
+  package func rotateToken(
+    tenant: String, id: String, tokenSelector: UInt64, tokenHash: SecretHash, overlapMs: Int64, nowMs: Int64
+  ) throws(RegistryError) {
+    try change { () throws(RegistryError) in
+      let device = try knownDevice(tenant, id)
+      if try find("SELECT idx FROM device WHERE id = ?1 AND idx = ?2 AND revoked_ms IS NOT NULL", id, Int64(device)) != nil {
+        throw .deviceRevoked(tenant: tenant, id: id)
+      }
+      let (end, overflow) = nowMs.addingReportingOverflow(max(overlapMs, 0))
+      try run(
+        """
+        UPDATE credential SET expires_ms = ?1
+        WHERE device = ?2 AND kind = 1 AND revoked_ms IS NULL AND (expires_ms IS NULL OR expires_ms > ?1)
+        """, overflow ? .max : end, Int64(device))
+      try insertToken(tokenSelector, tokenHash, device, nowMs)
+    }
+  }
+
+  /// Revokes a device and with it all its credentials, for good. Doing so twice changes nothing.
   /// - Returns: the device's dense index.
   package func revokeDevice(tenant: String, id: String, nowMs: Int64) throws(RegistryError) -> UInt32 {
     try change { () throws(RegistryError) in
       let device = try knownDevice(tenant, id)
       try run("UPDATE device SET revoked_ms = ?1 WHERE idx = ?2 AND revoked_ms IS NULL", nowMs, Int64(device))
-      try run("UPDATE token SET revoked_ms = ?1 WHERE device = ?2 AND revoked_ms IS NULL", nowMs, Int64(device))
+      try run("UPDATE credential SET revoked_ms = ?1 WHERE device = ?2 AND revoked_ms IS NULL", nowMs, Int64(device))
       return device
     }
   }
@@ -126,6 +157,30 @@ package struct RegistryStore: ~Copyable {
   }
 
   // MARK: Reading
+
+  /// One row of `listTenants`.
+  package struct TenantEntry: Equatable, Sendable {
+    package var name: String
+    package var createdMs: Int64
+    /// Devices that are not revoked.
+    package var activeDevices: Int
+  }
+
+  package func listTenants() throws(StoreError) -> [TenantEntry] {
+    let statement = try SQLiteStatement(
+      connection,
+      """
+      SELECT name, created_ms, (SELECT count(*) FROM device WHERE tenant = t.idx AND revoked_ms IS NULL)
+      FROM tenant t ORDER BY name
+      """)
+    var entries: [TenantEntry] = []
+    while try statement.step() {
+      entries.append(
+        TenantEntry(
+          name: statement.text(0), createdMs: statement.int64(1), activeDevices: Int(clamping: statement.int64(2))))
+    }
+    return entries
+  }
 
   /// - Parameter tenant: `nil` = of all tenants.
   package func listDevices(tenant: String?) throws(RegistryError) -> [DeviceEntry] {
@@ -173,12 +228,17 @@ package struct RegistryStore: ~Copyable {
         UInt32(clamping: devices.int64(0)), tenant: UInt32(clamping: devices.int64(1)),
         subject: UInt32(clamping: devices.int64(4)), externalID: devices.text(2), revoked: devices.int64(3) != 0)
     }
-    let tokens = try SQLiteStatement(connection, "SELECT selector, secret_hash, device, revoked_ms IS NOT NULL FROM token")
-    while try tokens.step() {
-      let selector = tokens.withBytes(0) { $0.load64(at: 0) }
-      let hash = tokens.withBytes(1) { SecretHash($0) }
-      builder.addToken(
-        selector: selector, hash: hash, device: UInt32(clamping: tokens.int64(2)), revoked: tokens.int64(3) != 0)
+    let credentials = try SQLiteStatement(
+      connection, "SELECT selector, secret_hash, device, revoked_ms IS NOT NULL, kind, expires_ms FROM credential")
+    while try credentials.step() {
+      let selector = credentials.withBytes(0) { $0.load64(at: 0) }
+      let hash = credentials.withBytes(1) { SecretHash($0) }
+      guard let kind = CredentialKind(rawValue: UInt8(clamping: credentials.int64(4))) else { continue }
+      builder.addCredential(
+        selector: selector,
+        RegistrySnapshot.Candidate(
+          device: UInt32(clamping: credentials.int64(2)), kind: kind, secretHash: hash,
+          revoked: credentials.int64(3) != 0, expiresMs: credentials.optional(5) ?? .max))
     }
     return RegistrySnapshot(builder, generation: try generation())
   }
@@ -240,7 +300,7 @@ package struct RegistryStore: ~Copyable {
   ) throws(RegistryError) {
     do throws(StoreError) {
       let statement = try SQLiteStatement(
-        connection, "INSERT OR IGNORE INTO token(selector, secret_hash, device, created_ms) VALUES (?1, ?2, ?3, ?4)")
+        connection, "INSERT OR IGNORE INTO credential(selector, kind, secret_hash, device, created_ms) VALUES (?1, 1, ?2, ?3, ?4)")
       let bytes = InlineArray<8, UInt8> { UInt8(truncatingIfNeeded: selector &>> (8 &* UInt64($0))) }
       statement.bind(bytes.span, at: 1)
       statement.bind(hash.bytes.span, at: 2)

@@ -1,13 +1,14 @@
 import ArgumentParser
 import Foundation
+import GateCore
 import GateDevice
 import GateStore
 import Gateway
 
 struct DeviceCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "device", abstract: "Enrol, list and revoke devices.",
-    subcommands: [Add.self, List.self, Revoke.self])
+    commandName: "device", abstract: "Enrol, list and revoke devices, and give them new tokens.",
+    subcommands: [Add.self, List.self, Rotate.self, Revoke.self])
 
   struct Add: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -29,9 +30,7 @@ struct DeviceCommand: ParsableCommand {
 
     func run() throws {
       let setup = try config.load()
-      guard !FileManager.default.fileExists(atPath: out) else {
-        throw Complaint("\(out) exists: choose another name, so that no device loses its token")
-      }
+      try Enrolment.refuseToOverwrite(out)
       try Enrolment.add(id: id, tenant: tenant, out: out, gateways: gateway, setup: setup)
       let running = try Enrolment.tellGateway(setup)
       print("\(tenant)/\(id) is enrolled; its bundle is \(out)" + (running == nil ? "" : "; the running gateway knows it"))
@@ -53,6 +52,47 @@ struct DeviceCommand: ParsableCommand {
         let created = Date(timeIntervalSince1970: Double(device.createdMs) / 1_000).ISO8601Format()
         print("\(device.tenant)\t\(device.id)\t\(device.revokedMs == nil ? "active" : "revoked")\t\(created)")
       }
+    }
+  }
+
+  struct Rotate: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Give a device a new token, in a new bundle; its old ones go on working for an overlap, then end.")
+
+    @Argument(help: "The device's id.")
+    var id: String
+
+    @Option(help: "Tenant that the device belongs to.")
+    var tenant: String
+
+    @Option(help: "Where to write the new bundle. It holds the device's secret.")
+    var out: String
+
+    @Option(help: "How long the old tokens go on working: 90s, 30m, 12h, 7d; 0 ends them at once.")
+    var overlap = "7d"
+
+    @Option(help: "Gateway to name in the bundle, host:port. May be repeated. Default: listen.public_tls.")
+    var gateway: [String] = []
+
+    @OptionGroup var config: ConfigurationOption
+
+    func run() throws {
+      guard let overlapS = Duration.seconds(parsing: overlap) else {
+        throw Complaint("--overlap must be a number of s, m, h or d, such as 7d, not '\(overlap)'")
+      }
+      let setup = try config.load()
+      try Enrolment.refuseToOverwrite(out)
+      let nowMs = Clock.nowMs
+      try Enrolment.issue(id: id, tenant: tenant, out: out, gateways: gateway, setup: setup) { registry, secret in
+        try registry.rotateToken(
+          tenant: tenant, id: id, tokenSelector: secret.selector, tokenHash: secret.hash, overlapMs: overlapS * 1_000,
+          nowMs: nowMs)
+      }
+      let running = try Enrolment.tellGateway(setup)
+      let end = Date(timeIntervalSince1970: Double(nowMs) / 1_000 + Double(overlapS)).ISO8601Format()
+      print(
+        "\(tenant)/\(id) has a new token, in \(out); its old ones end \(overlapS == 0 ? "now" : "at \(end)")"
+          + (running == nil ? "" : "; the running gateway knows it"))
     }
   }
 
@@ -83,7 +123,24 @@ struct DeviceCommand: ParsableCommand {
 
 /// The command line writes the registry itself, in a short transaction, and then tells the gateway that runs on it, if any.
 enum Enrolment {
+  static func refuseToOverwrite(_ path: String) throws {
+    guard !FileManager.default.fileExists(atPath: path) else {
+      throw Complaint("\(path) exists: choose another name, so that no device loses its secret")
+    }
+  }
+
   static func add(id: String, tenant: String, out: String, gateways: [String], setup: Setup) throws {
+    try issue(id: id, tenant: tenant, out: out, gateways: gateways, setup: setup) { registry, secret in
+      _ = try registry.addDevice(
+        tenant: tenant, id: id, tokenSelector: secret.selector, tokenHash: secret.hash, nowMs: Clock.nowMs)
+    }
+  }
+
+  /// Makes a token, writes its bundle, and has `enter` put the token into the registry; if that fails no bundle is left.
+  static func issue(
+    id: String, tenant: String, out: String, gateways: [String], setup: Setup,
+    enter: (borrowing RegistryStore, (token: [UInt8], selector: UInt64, hash: SecretHash)) throws -> Void
+  ) throws {
     let texts = gateways.isEmpty ? setup.configuration.listen.publicTLS : gateways
     var endpoints: [GateDevice.Bundle.Endpoint] = []
     for text in texts {
@@ -105,8 +162,7 @@ enum Enrolment {
     // The bundle first: without it an enrolled device could not be used, while a bundle without a device is refused.
     try Installation.write(Array(bundle.text.utf8), to: out, mode: 0o600)
     do {
-      _ = try registry.addDevice(
-        tenant: tenant, id: id, tokenSelector: secret.selector, tokenHash: secret.hash, nowMs: Clock.nowMs)
+      try enter(registry, secret)
     } catch {
       try? FileManager.default.removeItem(atPath: out)
       throw error

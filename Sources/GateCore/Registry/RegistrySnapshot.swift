@@ -1,4 +1,4 @@
-/// SHA-256 of a token's secret part.
+/// SHA-256 of a token, of a certificate (its fingerprint), or of a pre-shared key.
 package struct SecretHash: Sendable, BitwiseCopyable {
   private let words: InlineArray<4, UInt64>
 
@@ -24,22 +24,29 @@ package struct SecretHash: Sendable, BitwiseCopyable {
 
 extension SecretHash: Equatable {}
 
-/// Tenants, subjects, devices and tokens as they were at one moment. Never changes; readers of any thread share it.
+/// Tenants, subjects, devices and credentials as they were at one moment. Never changes; readers of any thread share it.
 ///
-/// Indexes are dense, start at 1 and are never given twice; 0 is nobody. Revoked devices and tokens stay, so that their
+/// Indexes are dense, start at 1 and are never given twice; 0 is nobody. Revoked devices and credentials stay, so that their
 /// owners hear "revoked" and not "unknown".
 package final class RegistrySnapshot: Sendable {
-  /// What a token's selector leads to. It is not proof: the secret's hash must match.
+  /// What a credential's selector leads to. It is not proof: the secret's hash must match.
   package struct Candidate: Sendable, BitwiseCopyable, Equatable {
     package let device: UInt32
+    package let kind: CredentialKind
     package let secretHash: SecretHash
-    /// The token or its device is revoked.
+    /// The credential or its device is revoked.
     package let revoked: Bool
+    /// From this moment on it is refused, ms since 1970-01-01 UTC; `.max` = never.
+    package let expiresMs: Int64
 
-    package init(device: UInt32, secretHash: SecretHash, revoked: Bool) {
+    package init(
+      device: UInt32, kind: CredentialKind = .token, secretHash: SecretHash, revoked: Bool, expiresMs: Int64 = .max
+    ) {
       self.device = device
+      self.kind = kind
       self.secretHash = secretHash
       self.revoked = revoked
+      self.expiresMs = expiresMs
     }
   }
 
@@ -70,7 +77,9 @@ package final class RegistrySnapshot: Sendable {
     var selector: UInt64
     /// 0 = an empty slot.
     var device: UInt32
+    var kind: CredentialKind
     var revoked: Bool
+    var expiresMs: Int64
     var hash: SecretHash
   }
 
@@ -106,8 +115,15 @@ package final class RegistrySnapshot: Sendable {
     }
 
     package mutating func addToken(selector: UInt64, hash: SecretHash, device: UInt32, revoked: Bool) {
-      precondition(device > 0)
-      tokens.append(Token(selector: selector, device: device, revoked: revoked, hash: hash))
+      addCredential(selector: selector, Candidate(device: device, secretHash: hash, revoked: revoked))
+    }
+
+    package mutating func addCredential(selector: UInt64, _ candidate: Candidate) {
+      precondition(candidate.device > 0)
+      tokens.append(
+        Token(
+          selector: selector, device: candidate.device, kind: candidate.kind, revoked: candidate.revoked,
+          expiresMs: candidate.expiresMs, hash: candidate.secretHash))
     }
 
     private static func grow<T>(_ array: inout [T], to index: UInt32, with empty: T) {
@@ -126,7 +142,9 @@ package final class RegistrySnapshot: Sendable {
     var capacity = 8
     while capacity < 2 * builder.tokens.count { capacity *= 2 }
     let mask = capacity - 1
-    let none = Token(selector: 0, device: 0, revoked: false, hash: SecretHash(InlineArray<32, UInt8>(repeating: 0)))
+    let none = Token(
+      selector: 0, device: 0, kind: .token, revoked: false, expiresMs: .max,
+      hash: SecretHash(InlineArray<32, UInt8>(repeating: 0)))
     var slots = [Token](repeating: none, count: capacity)
     for token in builder.tokens {
       var at = RegistrySnapshot.slot(token.selector) & mask
@@ -146,12 +164,14 @@ package final class RegistrySnapshot: Sendable {
     Int(truncatingIfNeeded: (selector &* 0x9e37_79b9_7f4a_7c15) &>> 32)
   }
 
-  /// Finds a token by its selector (8 bytes, little endian). Allocates nothing.
+  /// Finds a credential by its selector (8 bytes, little endian). Allocates nothing.
   package func lookup(selector: UInt64) -> Candidate? {
     var at = RegistrySnapshot.slot(selector) & slotMask
     while slots[at].device != 0 {
       if slots[at].selector == selector {
-        return Candidate(device: slots[at].device, secretHash: slots[at].hash, revoked: slots[at].revoked)
+        let slot = slots[at]
+        return Candidate(
+          device: slot.device, kind: slot.kind, secretHash: slot.hash, revoked: slot.revoked, expiresMs: slot.expiresMs)
       }
       at = (at &+ 1) & slotMask
     }

@@ -116,7 +116,7 @@ package struct Intake: ~Copyable {
     unknownFields &+= UInt64(scanner.unknownFields)
 
     if let hello {
-      if let code = greet(bytes, hello, &session, registry: registry) { return close(code, &session, into: &out) }
+      if let code = greet(bytes, hello, &session, registry: registry, wallMs: wallMs) { return close(code, &session, into: &out) }
       unanswered += 1
     }
     guard count > 0 || gaps > 0 || low > 0 else { return .taken(unanswered: unanswered) }
@@ -202,7 +202,7 @@ package struct Intake: ~Copyable {
 
   /// - Returns: why the hello is refused, or `nil`.
   private func greet(
-    _ bytes: Span<UInt8>, _ range: Range<Int>, _ session: inout Session, registry: RegistrySnapshot
+    _ bytes: Span<UInt8>, _ range: Range<Int>, _ session: inout Session, registry: RegistrySnapshot, wallMs: Int64
   ) -> RefusalCode? {
     guard let hello = try? Hello.decode(bytes, range) else { return .malformed }
     let greeting = Session.Greeting(
@@ -210,7 +210,8 @@ package struct Intake: ~Copyable {
       oldestHeld: hello.oldestHeld ?? 0)
     let identity: DeviceIdentity
     do throws(Session.HelloRefusal) {
-      identity = try session.hello(greeting, proof: Credentials.prove(token: hello.token, registry: registry))
+      let proof = Credentials.prove(token: hello.token, registry: registry, wallMs: wallMs)
+      identity = try session.hello(greeting, proof: proof)
     } catch {
       return RefusalCode(rawValue: error.rawValue) ?? .malformed
     }

@@ -489,6 +489,9 @@ final class Worker {
   private func sweep() {
     nextSweep = now.advanced(byNs: Worker.sweepNs)
     resumeListeners()
+    for case let connection? in connections where connection.session.validUntilMs <= wallMs && !connection.isClosing {
+      dismiss(connection, .credentialExpired)
+    }
     for case let connection? in connections where connection.deadline <= now {
       if connection.isClosing || connection.tls == nil || !connection.isEstablished {
         end(connection, connection.isClosing ? nil : "timed_out")
@@ -521,19 +524,24 @@ final class Worker {
     registry = context.registry.snapshot
     var closed = 0
     for case let connection? in connections {
-      guard case .open(let identity, _) = connection.session.state, registry.isRevoked(device: identity.device) else {
-        continue
-      }
-      var refusal = Refusal(code: .revoked, retry: false)
-      refusal.closing = true
-      var downlink = Downlink()
-      downlink.refusals = [refusal]
-      link.counters.refuse(RefusalCode.revoked.rawValue)
-      send(downlink, to: connection)
-      close(connection)
+      guard case .open = connection.session.state,
+        let code = Credentials.dismissal(of: &connection.session, registry: registry, wallMs: wallMs)
+      else { continue }
+      dismiss(connection, code)
       closed += 1
     }
     return closed
+  }
+
+  /// Tells a device that its credential is good no more, and ends its connection.
+  private func dismiss(_ connection: Connection, _ code: RefusalCode) {
+    var refusal = Refusal(code: code, retry: false)
+    refusal.closing = true
+    var downlink = Downlink()
+    downlink.refusals = [refusal]
+    link.counters.refuse(code.rawValue)
+    send(downlink, to: connection)
+    close(connection)
   }
 
   /// Takes no more connections and no more frames; what was taken is answered before the connections end.
