@@ -60,6 +60,9 @@ package final class RegistrySnapshot: Sendable {
   private let subjectNames: [String]
   private let devices: [Device]
   private let externalIDs: [String]
+  /// Device indexes ordered by tenant, then external id.
+  private let byName: [UInt32]
+  private let sealedKeys: [UInt64: [UInt8]]
 
   // Open addressing over a power of two of slots, at most half of them taken. Selectors are random numbers of our own
   // choosing, so chains stay short whatever a peer asks for.
@@ -91,6 +94,7 @@ package final class RegistrySnapshot: Sendable {
     fileprivate var externalIDs = [""]
     fileprivate var deviceCount = 0
     fileprivate var tokens: [Token] = []
+    fileprivate var sealedKeys: [UInt64: [UInt8]] = [:]
 
     package init() {}
 
@@ -126,6 +130,9 @@ package final class RegistrySnapshot: Sendable {
           expiresMs: candidate.expiresMs, hash: candidate.secretHash))
     }
 
+    /// The secret of a key as it is stored: encrypted.
+    package mutating func addSealedKey(selector: UInt64, _ sealed: [UInt8]) { sealedKeys[selector] = sealed }
+
     private static func grow<T>(_ array: inout [T], to index: UInt32, with empty: T) {
       while array.count <= Int(index) { array.append(empty) }
     }
@@ -139,6 +146,11 @@ package final class RegistrySnapshot: Sendable {
     subjectNames = builder.subjectNames
     devices = builder.devices
     externalIDs = builder.externalIDs
+    sealedKeys = builder.sealedKeys
+    let (known, ids) = (builder.devices, builder.externalIDs)
+    byName = (1..<UInt32(max(known.count, 1))).filter { known[Int($0)].tenant != 0 }.sorted {
+      (known[Int($0)].tenant, ids[Int($0)]) < (known[Int($1)].tenant, ids[Int($1)])
+    }
     var capacity = 8
     while capacity < 2 * builder.tokens.count { capacity *= 2 }
     let mask = capacity - 1
@@ -174,6 +186,23 @@ package final class RegistrySnapshot: Sendable {
           device: slot.device, kind: slot.kind, secretHash: slot.hash, revoked: slot.revoked, expiresMs: slot.expiresMs)
       }
       at = (at &+ 1) & slotMask
+    }
+    return nil
+  }
+
+  /// The encrypted secret of an external key.
+  package func sealedKey(selector: UInt64) -> [UInt8]? { sealedKeys[selector] }
+
+  /// Finds a device by its names. Takes the time of a binary search.
+  package func device(tenant name: String, id: String) -> UInt32? {
+    guard !name.isEmpty, let tenant = tenantNames.firstIndex(of: name).map({ UInt32($0) }) else { return nil }
+    var range = byName.startIndex..<byName.endIndex
+    while !range.isEmpty {
+      let middle = range.lowerBound + range.count / 2
+      let index = Int(byName[middle])
+      let here = (devices[index].tenant, externalIDs[index])
+      if here == (tenant, id) { return byName[middle] }
+      range = here < (tenant, id) ? middle + 1..<range.upperBound : range.lowerBound..<middle
     }
     return nil
   }

@@ -57,6 +57,8 @@ package struct Session: Sendable {
   /// `Work` of hello as encoded fields (30), for fixes that carry none.
   package var work: [UInt8] = []
   package var policyVersion: UInt32 = 0
+  /// What the transport has shown; the worker sets it when the handshake is done.
+  package var channel = ChannelProof.none
   /// What the session was opened with; `nil` before hello.
   package private(set) var credential: CredentialReference?
   /// The session ends then, because its credential does: ms since 1970-01-01 UTC; `.max` = never.

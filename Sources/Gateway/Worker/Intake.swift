@@ -210,7 +210,8 @@ package struct Intake: ~Copyable {
       oldestHeld: hello.oldestHeld ?? 0)
     let identity: DeviceIdentity
     do throws(Session.HelloRefusal) {
-      let proof = Credentials.prove(token: hello.token, registry: registry, wallMs: wallMs)
+      let proof = Credentials.prove(
+        token: hello.token, channel: session.channel, registry: registry, wallMs: wallMs)
       identity = try session.hello(greeting, proof: proof)
     } catch {
       return RefusalCode(rawValue: error.rawValue) ?? .malformed

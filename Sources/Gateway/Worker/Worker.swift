@@ -2,7 +2,7 @@ import GateCore
 package import GateMemory
 package import GateNet
 import GateProto
-package import GateTLS
+import GateTLS
 import Synchronization
 
 /// A listener that a worker's thread takes over.
@@ -15,7 +15,7 @@ package final class Listener: Sendable {
 /// What a worker shares with the rest of the gateway.
 package struct WorkerContext: Sendable {
   package var configuration: Configuration
-  package var tls: TLSServerContext
+  package var tls: TLSHolder
   package var registry: RegistryHolder
   package var words: AtomicWords
   package var link: WorkerLink
@@ -234,7 +234,7 @@ final class Worker {
       end(connection, "not_tls")
     case .clientHello:
       do throws(TLSError) {
-        connection.tls = try TLSSession(context.tls)
+        connection.tls = try TLSSession(context.tls.current)
       } catch {
         context.log(.error, "TLS: \(error)")
         end(connection, "tls_failed")
@@ -301,6 +301,7 @@ final class Worker {
 
   private func established(_ connection: Connection, _ tls: TLSSession) {
     connection.isEstablished = true
+    connection.session.channel = Credentials.channel(tls.engine, context.tls.current.authorities)
     link.counters.handshakes.wrappingAdd(1, ordering: .relaxed)
     if tls.engine.isResumed { link.counters.resumptions.wrappingAdd(1, ordering: .relaxed) }
   }
@@ -523,7 +524,11 @@ final class Worker {
     registryVersion = context.registry.version
     registry = context.registry.snapshot
     var closed = 0
+    let authorities = context.tls.current.authorities
     for case let connection? in connections {
+      if let tls = connection.tls, case .certificate = connection.session.channel {
+        connection.session.channel = Credentials.channel(tls.engine, authorities)
+      }
       guard case .open = connection.session.state,
         let code = Credentials.dismissal(of: &connection.session, registry: registry, wallMs: wallMs)
       else { continue }
