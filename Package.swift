@@ -54,6 +54,13 @@ let package = Package(
       dependencies: ["GateCore", "GateMemory", "GateProto", "GateTLS", "GateNet", "GateStore"],
       swiftSettings: settings),
 
+    // The whole pipeline in one thread, under faults, by seed.
+    .target(
+      name: "GateSim",
+      dependencies: ["GateCore", "GateMemory", "GateProto", "GateTLS", "GateStore", "GateDevice", "Gateway"],
+      swiftSettings: settings),
+    .executableTarget(name: "fixgate-sim", dependencies: ["GateSim"], swiftSettings: settings),
+
     // The control plane: well-kept packages are at home here.
     .executableTarget(
       name: "fixgate",
@@ -83,7 +90,16 @@ let package = Package(
     .testTarget(
       name: "CredentialTests",
       dependencies: ["Gateway", "GateCore", "GateNet", "GateProto", "GateStore", "GateTLS"], swiftSettings: settings),
+    .testTarget(name: "SimulationTests", dependencies: ["GateSim", "GateStore", "GateCore", "Gateway"], swiftSettings: settings),
     .testTarget(name: "GateStoreTests", dependencies: ["GateStore", "GateCore"], swiftSettings: settings),
+    // The real executable as a child process.
+    .testTarget(
+      name: "GatewayTests",
+      dependencies: [
+        "fixgate", "Gateway", "GateCore", "GateDevice", "GateNet", "GateProto", "GateStore", "GateTLS", "GateTrack",
+        "PowerCutDisk",
+      ],
+      swiftSettings: settings),
 
     .target(
       name: "JournalProperties", dependencies: ["GateCore"], path: "Tests/Fuzz/JournalProperties",
@@ -106,16 +122,28 @@ let package = Package(
 
 if withBench {
   package.dependencies.append(.package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"))
+  package.products.append(.library(name: "pathhook", type: .dynamic, targets: ["CPathHook"]))
   package.targets += [
     .target(name: "CAllocations", path: "bench/CAllocations"),
     .target(
       name: "BenchProto", dependencies: [.product(name: "SwiftProtobuf", package: "swift-protobuf")],
       path: "bench/Proto", exclude: ["README.md"]),
     .target(name: "BenchHarness", dependencies: ["CAllocations"], path: "bench/Harness", swiftSettings: settings),
+    // Preloaded into a gateway, never linked.
+    .target(name: "CPathHook", path: "bench/CPathHook"),
+    .executableTarget(
+      name: "path-bite", dependencies: ["GateNet", "GateStore", "GateTLS"], path: "bench/Bite", swiftSettings: settings),
+    .target(
+      name: "BenchPath",
+      dependencies: [
+        "BenchHarness", "CAllocations", "GateCore", "GateDevice", "GateMemory", "GateNet", "GateProto", "GateStore", "GateTLS",
+        "Gateway",
+      ],
+      path: "bench/Path", swiftSettings: settings),
     .executableTarget(
       name: "fixgate-bench",
       dependencies: [
-        "GateCore", "CFixProto", "BenchHarness", "BenchProto",
+        "GateCore", "CFixProto", "BenchHarness", "BenchPath", "BenchProto",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),
       ],

@@ -14,6 +14,8 @@ package enum Limits {
   package static let sequenceMax: UInt64 = 1 << 62
   /// Ranges above the contiguous mark that one stream may have; a fix that would need one more is refused.
   package static let rangesPerStreamMax = 64
+  /// Tenants that may ever be created on one gateway.
+  package static let tenantsMax = 65_535
   /// Streams that one device may ever use.
   package static let streamsPerDeviceMax = 256
   /// Ranges told in one ack; the device learns of the rest later.

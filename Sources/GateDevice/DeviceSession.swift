@@ -1,6 +1,14 @@
 package import GateCore
 package import GateProto
 
+/// Which lane fixes travel in.
+package enum LanePolicy: Equatable, Sendable {
+  /// All in one, in the order in which they were recorded: the simplest tracker.
+  case single(Lane)
+  /// Panic at once, whatever else waits; then what is recorded now, the newest batch first; then the backlog.
+  case liveFirst
+}
+
 /// How a device behaves; what `Settings` from the gateway may change is noted.
 package struct DeviceOptions: Sendable {
   /// Most fixes in a frame. Settings change it.
@@ -11,7 +19,7 @@ package struct DeviceOptions: Sendable {
   package var firstWindow: UInt64 = 120
   /// Window when the gateway tells 0 or none, and the most that is taken from a gateway.
   package var windowMax: UInt64 = 65_536
-  package var lane = Lane.live
+  package var lanes = LanePolicy.single(.live)
   package var device: DeviceInfo?
   package var work: Work?
   /// A ping goes out after so long without a frame, also while acks are awaited.
@@ -58,6 +66,11 @@ package struct DeviceSession: Sendable {
   /// When the oldest fix of the batch that is not full yet was recorded.
   private var gatheringSince: Instant?
   private var stash: [UInt8] = []
+  /// With `.liveFirst`: places up to here are backlog, those above are live.
+  private var backlogEnd: UInt64 = 0
+  private var panicPlaces = RangeSet64()
+  /// By lane: over its limit, nothing more goes out in it before.
+  private var lanePausedUntil = InlineArray<3, Instant>(repeating: Instant(ns: 0))
   private var scratch: [Fix] = []
 
   /// Most answers to the gateway's requests that wait to be sent.
@@ -85,7 +98,9 @@ package struct DeviceSession: Sendable {
   package var released = UInt64.max
 
   /// Fixes have been recorded behind those there are. They may wait for others: see `DeviceOptions.batchWaitNs`.
-  package mutating func record(_ count: UInt64, at now: Instant) {
+  /// - Parameter panic: they wait for nothing, and go out in the panic lane.
+  package mutating func record(_ count: UInt64, at now: Instant, panic: Bool = false) {
+    if panic, count > 0 { panicPlaces.insert(log.recorded + 1...log.recorded + count) }
     log.record(count)
     if gatheringSince == nil { gatheringSince = now }
   }
@@ -103,6 +118,8 @@ package struct DeviceSession: Sendable {
     inFlight.removeAll()
     gapsToSay.removeAll()
     stash.removeAll(keepingCapacity: true)
+    // What could not be sent while there was no connection is backlog, but for the newest fix.
+    backlogEnd = max(min(log.recorded, released), 1) - 1
     lastSent = now
     owedSince = nil
   }
@@ -122,7 +139,9 @@ package struct DeviceSession: Sendable {
     into out: inout [UInt8], at now: Instant, clockMs: Int64? = nil,
     from source: (ClosedRange<UInt64>, inout [Fix]) -> Void
   ) -> Bool {
-    guard isConnected, !isClosing, fatal == nil, now >= pausedUntil else { return false }
+    guard isConnected, !isClosing, fatal == nil else { return false }
+    let next = nextPlaces(at: now)
+    guard now >= pausedUntil || next?.lane == .panic else { return false }
     let start = out.count
     if needsHello {
       hello(clockMs: clockMs).append(into: &out)
@@ -134,7 +153,7 @@ package struct DeviceSession: Sendable {
     }
     for gap in gapsToSay { gap.append(into: &out) }
     gapsToSay.removeAll()
-    if let places = nextPlaces(at: now) { appendBatch(places, frameStart: start, into: &out, clockMs: clockMs, source) }
+    if let next { appendBatch(next.places, next.lane, frameStart: start, into: &out, clockMs: clockMs, source) }
     if out.count == start, now.since(lastSent) >= options.pingAfterNs {
       pingId &+= 1
       Ping(id: pingId).append(into: &out)
@@ -184,6 +203,7 @@ package struct DeviceSession: Sendable {
     var next = lastSent.advanced(byNs: options.pingAfterNs)
     if let owedSince { next = min(next, owedSince.advanced(byNs: options.silenceNs)) }
     for each in delayed { next = min(next, each.until) }
+    for i in lanePausedUntil.indices where lanePausedUntil[i] > lastSent { next = min(next, lanePausedUntil[i]) }
     if let gatheringSince, options.batchWaitNs > 0 {
       next = min(next, gatheringSince.advanced(byNs: options.batchWaitNs))
     }
@@ -208,16 +228,47 @@ extension DeviceSession {
     return hello
   }
 
-  /// The lowest run of sendable places, cut to batch and window.
-  private mutating func nextPlaces(at now: Instant) -> ClosedRange<UInt64>? {
+  /// What goes out next: a run of sendable places, cut to batch and window, and its lane.
+  private mutating func nextPlaces(at now: Instant) -> (places: ClosedRange<UInt64>, lane: Lane)? {
     // What has run out goes, sent or not, so that `deadline` never stays in the past.
     delayed.removeAll { $0.until <= now }
+    for i in lanePausedUntil.indices where lanePausedUntil[i] <= now { lanePausedUntil[i] = Instant(ns: 0) }
     if let since = gatheringSince, now.since(since) >= options.batchWaitNs { gatheringSince = nil }
     guard !isStopped else { return nil }
-    let used = inFlight.count
-    guard used < window else { return nil }
-    var place: UInt64 = 1
-    search: while let first = log.firstUnsettled(from: place) {
+    let newest = min(log.recorded, released)
+    let batch = UInt64(options.batchFixes.clamped(to: 1...Limits.fixesPerFrameMax))
+    switch options.lanes {
+    case .single(let lane):
+      let used = inFlight.count
+      guard used < window, isOpen(lane) else { return nil }
+      let room = min(batch, window - used)
+      return run(in: 1, through: newest, most: room, gathering: lane == .panic ? nil : batch).map { ($0, lane) }
+    case .liveFirst:
+      for panic in panicPlaces.ranges {
+        if let places = run(in: panic.lowerBound, through: min(panic.upperBound, newest), most: batch) {
+          return (places, .panic)
+        }
+      }
+      // Live is what fits one batch; what is older than that has become backlog.
+      if newest > batch { backlogEnd = max(backlogEnd, newest - batch) }
+      if isOpen(.live), let places = run(in: backlogEnd + 1, through: newest, most: batch, gathering: batch) {
+        return (places, .live)
+      }
+      let used = inFlight.count(through: backlogEnd)
+      guard used < window, isOpen(.backlog) else { return nil }
+      return run(in: 1, through: backlogEnd, most: min(batch, window - used)).map { ($0, .backlog) }
+    }
+  }
+
+  private func isOpen(_ lane: Lane) -> Bool { lanePausedUntil[Int(lane.rawValue)].ns == 0 }
+
+  /// The lowest run of sendable places from `start` through `end`.
+  /// - Parameter gathering: if the run ends with the newest fix and is shorter, it may wait for more.
+  private func run(
+    in start: UInt64, through end: UInt64, most: UInt64, gathering: UInt64? = nil
+  ) -> ClosedRange<UInt64>? {
+    var place = start
+    search: while place <= end, let first = log.firstUnsettled(from: place), first <= end {
       if let range = inFlight.range(atOrAfter: first), range.contains(first) {
         place = range.upperBound + 1
         continue
@@ -226,23 +277,21 @@ extension DeviceSession {
         place = each.places.upperBound + 1
         continue search
       }
-      guard first <= released else { return nil }
-      var last = min(log.runEnd(from: first), released)
+      var last = min(log.runEnd(from: first), end)
       if let next = inFlight.range(atOrAfter: first) { last = min(last, next.lowerBound - 1) }
       for each in delayed where each.places.lowerBound > first { last = min(last, each.places.lowerBound - 1) }
-      let batch = UInt64(options.batchFixes.clamped(to: 1...Limits.fixesPerFrameMax))
-      if last == log.recorded, last - first + 1 < batch, gatheringSince != nil, options.lane != .panic { return nil }
-      return first...min(last, first + min(batch, window - used) - 1)
+      if let gathering, last == log.recorded, last - first + 1 < gathering, gatheringSince != nil { return nil }
+      return first...min(last, first + most - 1)
     }
     return nil
   }
 
   /// Appends lane, oldest_held, send time and as many of `places` as fit into a frame.
   private mutating func appendBatch(
-    _ places: ClosedRange<UInt64>, frameStart: Int, into out: inout [UInt8], clockMs: Int64?,
+    _ places: ClosedRange<UInt64>, _ lane: Lane, frameStart: Int, into out: inout [UInt8], clockMs: Int64?,
     _ source: (ClosedRange<UInt64>, inout [Fix]) -> Void
   ) {
-    UplinkScalars(lane: options.lane, oldestHeld: log.oldestHeld, sendTimeMs: clockMs).append(into: &out)
+    UplinkScalars(lane: lane == .live ? nil : lane, oldestHeld: log.oldestHeld, sendTimeMs: clockMs).append(into: &out)
     guard let firstSequence = log.sequence(of: places.lowerBound) else { return }
     scratch.removeAll(keepingCapacity: true)
     source(places, &scratch)
@@ -303,6 +352,7 @@ extension DeviceSession {
     for places in log.places(of: range) {
       log.acknowledge(places)
       inFlight.remove(places)
+      panicPlaces.remove(places)
     }
   }
 
@@ -333,8 +383,11 @@ extension DeviceSession {
         if refusal.retry { pausedUntil = max(pausedUntil, until) } else { fatal = refusal.code }
         return
       }
-      // Over the limit, more of the same would only be refused too.
-      if refusal.code == .rateLimited { pausedUntil = max(pausedUntil, until) }
+      // Over the limit, more of the same lane would only be refused too.
+      if refusal.code == .rateLimited, let first = refusal.ranges.first.flatMap({ log.places(of: $0).first }) {
+        let lane = lane(of: first.lowerBound)
+        lanePausedUntil[Int(lane.rawValue)] = max(lanePausedUntil[Int(lane.rawValue)], until)
+      }
       for range in refusal.ranges {
         for places in log.places(of: range) {
           inFlight.remove(places)
@@ -347,6 +400,13 @@ extension DeviceSession {
           }
         }
       }
+    }
+  }
+
+  private func lane(of place: UInt64) -> Lane {
+    switch options.lanes {
+    case .single(let lane): lane
+    case .liveFirst: panicPlaces.contains(place) ? .panic : place > backlogEnd ? .live : .backlog
     }
   }
 

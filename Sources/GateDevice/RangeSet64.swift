@@ -8,6 +8,13 @@ package struct RangeSet64: Equatable, Sendable {
   /// How many numbers.
   package var count: UInt64 { ranges.reduce(0) { $0 + ($1.upperBound - $1.lowerBound) + 1 } }
 
+  /// Members up to and including `limit`.
+  package func count(through limit: UInt64) -> UInt64 {
+    ranges.reduce(0) { sum, range in
+      range.lowerBound > limit ? sum : sum + min(range.upperBound, limit) - range.lowerBound + 1
+    }
+  }
+
   package func contains(_ value: UInt64) -> Bool {
     let i = position(endingAtOrAfter: value)
     return i < ranges.count && ranges[i].lowerBound <= value

@@ -60,6 +60,12 @@ package struct TCPStream: ~Copyable, Sendable {
   /// See `FileDescriptor.send`.
   package borrowing func write(_ bytes: Span<UInt8>) throws(NetError) -> WriteResult { try descriptor.send(bytes) }
 
+  /// Lets the socket be writable only while fewer bytes than this wait unsent in the kernel (TCP_NOTSENT_LOWAT), so that
+  /// what is urgent does not stand behind megabytes on a slow network.
+  package borrowing func limitUnsent(to bytes: Int32) throws(NetError) {
+    try descriptor.setOption(Int32(IPPROTO_TCP), TCP_NOTSENT_LOWAT, bytes)
+  }
+
   /// No more bytes will go out; reading goes on.
   package borrowing func shutdownWrite() {
     if Glibc.shutdown(descriptor.raw, Int32(SHUT_WR)) != 0 { trapIfOurs(errno) }

@@ -76,20 +76,21 @@ package final class GatewayServer {
     var links: [WorkerLink] = []
     for _ in 0..<workers { links.append(try WorkerLink()) }
     self.links = links
-    sequencerLink = try SequencerLink()
+    sequencerLink = try SequencerLink(backlogWindow: configuration.limits.backlogWindow)
     failed = try EventFD()
     controlStop = try EventFD()
 
     let (listeners, addresses) = try GatewayServer.listen(configuration.listen.tls, workers: workers)
     self.addresses = addresses
 
-    let words = AtomicWords(count: (configuration.data.devicesMax + 1) * 3)
+    let limiters = LimiterTable(
+      settings: configuration.limits.table, devices: configuration.data.devicesMax, tenants: Limits.tenantsMax)
     let sequencerLink = sequencerLink
     let registry = registry
     let failed = failed
 
     let sequencer = Sequencer(
-      settings: Sequencer.Settings(configuration), link: sequencerLink, workers: links,
+      settings: Sequencer.Settings(configuration), link: sequencerLink, workers: links, limiters: limiters,
       journal: recovery.takeJournal(), devices: recovery.devices, recovered: recovery.recovered,
       checkpointLSN: recovery.checkpointLSN, log: log)
     let feeder = SinkFeeder(
@@ -103,8 +104,8 @@ package final class GatewayServer {
     sequencerThread = try ThreadHandle("fixgate-seq", failed: failed, log: log) { try sequencer.run() }
     for index in 0..<workers {
       let context = WorkerContext(
-        configuration: configuration, tls: tls, registry: registry, words: words, link: links[index],
-        sequencer: sequencerLink.sleeper, listeners: listeners[index],
+        configuration: configuration, tls: tls, registry: registry, limiters: limiters, link: links[index],
+        sequencer: sequencerLink, listeners: listeners[index],
         connectionsMax: (configuration.limits.connectionsMax + workers - 1) / workers, log: log)
       workerThreads.append(
         try ThreadHandle("fixgate-worker\(index)", failed: failed, log: log) { try Worker(context).run() })

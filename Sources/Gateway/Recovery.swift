@@ -25,15 +25,27 @@ package struct Recovery: ~Copyable {
   package static func run(
     directory path: String, journalPath: String, segmentBytes: Int, sinkCursor: UInt64, log: Log
   ) throws -> Recovery {
+    try Directory.make(journalPath)
+    return try run(
+      data: try Directory(path), journal: { () throws(JournalError) in try Directory(journalPath) },
+      segmentBytes: segmentBytes, sinkCursor: sinkCursor, salts: SystemRandomNumberGenerator(), log: log)
+  }
+
+  /// As above, in directories that are there.
+  /// - Parameter journal: opens the journal's directory, once for its writer and once for a reader.
+  package static func run(
+    data: borrowing Directory, journal openJournal: () throws(JournalError) -> Directory, segmentBytes: Int,
+    sinkCursor: UInt64, salts: any RandomNumberGenerator & Sendable, log: Log
+  ) throws -> Recovery {
     var checkpoint = Checkpoint(lsn: 0, devices: DeviceTable())
-    switch try CheckpointFile.read(in: try Directory(path)) {
+    switch try CheckpointFile.read(in: data) {
     case .none: break
     case .checkpoint(let found): checkpoint = found
     case .damaged: log(.warning, "\(CheckpointFile.name) is damaged; the dedupe marks are read from the journal instead")
     case .newer(let version): throw GatewayError.newerCheckpoint(version: version)
     }
     let journal = try JournalFile.open(
-      directory: journalPath, segmentBytes: segmentBytes, durableFloor: max(checkpoint.lsn, sinkCursor))
+      in: try openJournal(), segmentBytes: segmentBytes, durableFloor: max(checkpoint.lsn, sinkCursor), salts: salts)
     let report = journal.recovery
     guard journal.firstLSN <= checkpoint.lsn || journal.firstLSN == 0 else {
       throw GatewayError.dedupeLost(checkpointLSN: checkpoint.lsn, journalLSN: journal.firstLSN)
@@ -50,7 +62,7 @@ package struct Recovery: ~Copyable {
     var recovered: UInt64 = 0
     let from = max(min(checkpoint.lsn, sinkCursor), journal.firstLSN)
     if from < journal.endLSN {
-      var reader = try JournalReader.open(directory: journalPath, from: from)
+      var reader = try JournalReader.open(in: try openJournal(), from: from)
       var buffer: [UInt8] = []
       while let batch = try reader.next(upTo: journal.endLSN, into: &buffer) {
         var at = batch.records.lowerBound

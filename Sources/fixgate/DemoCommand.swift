@@ -53,7 +53,7 @@ struct DemoCommand: ParsableCommand {
     let bundle = try SendCommand.readBundle(bundlePath)
     var options = DeviceOptions()
     options.batchFixes = 10
-    options.lane = .live
+    options.lanes = .liveFirst
     var uploader = try Uploader(
       settings: Uploader.Settings(
         gateways: bundle.gateways.map { HostPort(host: $0.host, port: $0.port) }, serverName: bundle.serverName,

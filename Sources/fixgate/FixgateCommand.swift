@@ -9,7 +9,7 @@ struct FixgateCommand: ParsableCommand {
     version: fixgateVersion,
     subcommands: [
       InitCommand.self, ServeCommand.self, TenantCommand.self, DeviceCommand.self, SendCommand.self, HistoryCommand.self,
-      StatusCommand.self, DemoCommand.self,
+      StatusCommand.self, QuarantineCommand.self, DemoCommand.self,
     ])
 }
 

@@ -75,7 +75,7 @@ struct SendCommand: ParsableCommand {
 
     var options = DeviceOptions()
     options.batchFixes = batch
-    options.lane = pace.isLive ? .live : .backlog
+    options.lanes = .liveFirst
     options.device = DeviceInfo(app: "fixgate send \(fixgateVersion)")
     let gateways = try to.map { [try HostPort($0)] } ?? bundle.gateways.map { HostPort(host: $0.host, port: $0.port) }
     var settings = Uploader.Settings(
@@ -151,8 +151,6 @@ struct Pace {
       factor = value
     }
   }
-
-  var isLive: Bool { factor != nil }
 
   /// Places that are due by now.
   func released(_ fixes: [Fix], since start: Instant, now: Instant) -> UInt64 {

@@ -12,6 +12,8 @@ struct Uploader {
     var gateways: [HostPort]
     var serverName: String
     var authorityPEM: [UInt8]
+    /// Bytes that may wait to be sent: a live fix recorded now stands behind no more than these.
+    var unsentBytesMax = 8_192
     /// Without an ack for so long, it gives up.
     var patienceNs: UInt64 = 120_000_000_000
   }
@@ -52,8 +54,6 @@ struct Uploader {
   private static let backOffMinNs: UInt64 = 50_000_000
   private static let backOffMaxNs: UInt64 = 3_000_000_000
   private static let turnNs: UInt64 = 100_000_000
-  /// Ciphertext that may wait for the socket before more is made.
-  private static let outputMax = 32_768
 
   init(settings: Settings, fixes: [Fix], session: DeviceSession) throws {
     self.settings = settings
@@ -114,6 +114,7 @@ struct Uploader {
   /// One connection, from handshake to end.
   private mutating func converse(_ turn: (inout DeviceSession, Instant) throws -> Instant) throws {
     let stream = try connect()
+    try stream.limitUnsent(to: Int32(settings.unsentBytesMax))
     connections += 1
     var engine = try TLSEngine(client: context, serverName: settings.serverName, ticket: ticket)
     ticket = nil
@@ -162,7 +163,7 @@ struct Uploader {
 
   /// Encrypts frames while there are some and the socket keeps up.
   private mutating func fill(_ engine: inout TLSEngine, at now: Instant) throws(TLSError) {
-    while engine.outputCount < Uploader.outputMax {
+    while engine.outputCount < settings.unsentBytesMax {
       frames.removeAll(keepingCapacity: true)
       guard session.nextFrame(into: &frames, at: now, clockMs: SystemClock.wallMs(), from: fixes) else { return }
       try engine.write(frames.span)

@@ -37,7 +37,7 @@ struct ReadFrame {
           let count = try FixDecoder.batch(bytes.span, range, into: &span, at: 0)
           frame.sequences += fixes[0..<count].map(\.sequence)
           frame.latitudes += fixes[0..<count].map(\.latitudeE7)
-        case .fix, .sendTimeMs: break
+        case .fix, .sendTimeMs, .sendMonotonicMs: break
         }
       }
       frames.append(frame)
@@ -144,7 +144,7 @@ struct Device {
     _ = try device.send()
     try device.take {
       $0.refusals = [
-        Refusal(code: .rateLimited, retry: true, retryAfterMs: 500, ranges: [SequenceRange(first: 5, count: 10)])
+        Refusal(code: .tooManyGaps, retry: true, retryAfterMs: 500, ranges: [SequenceRange(first: 5, count: 10)])
       ]
     }
     #expect(try device.send().map(\.sequences) == [Array(21...30)])

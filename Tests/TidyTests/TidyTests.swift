@@ -28,7 +28,7 @@ private let allowed: [String: Set<String>] = [
     "GateCore", "GateMemory", "GateProto", "GateTLS", "GateNet", "GateStore", "Foundation", "Synchronization",
   ],
   "GateSim": [
-    "GateCore", "GateMemory", "GateProto", "GateDevice", "GateStore", "GateTLS", "Gateway", "Foundation",
+    "GateCore", "GateMemory", "GateProto", "GateDevice", "GateStore", "GateTLS", "Gateway", "Foundation", "Glibc",
     "Synchronization",
   ],
 ]

@@ -35,4 +35,10 @@ package struct GCRA: Equatable, Sendable {
     if ahead <= burstNs { return .granted(word: next) }
     return .limited(retryAfterNs: ahead &- burstNs)
   }
+
+  /// Takes back a charge of `units`.
+  package func refund(_ word: UInt64, units: UInt64) -> UInt64 {
+    let (cost, overflow) = intervalNs.multipliedReportingOverflow(by: units)
+    return overflow || cost > word ? 0 : word - cost
+  }
 }

@@ -29,6 +29,9 @@ package struct SequencerCore: ~Copyable {
   /// For the caller to deliver and then `clearReplies`.
   package private(set) var replies: [(worker: Int, reply: SequencerReply)] = []
 
+  /// Duplicates that were charged to a lane as if they were new; to be given back, then `clearReplies`.
+  package private(set) var refunds: [(device: UInt32, lane: UInt8, count: Int)] = []
+
   /// The records to commit next: `batchBytes` bytes of `batch`.
   package private(set) var batch: [UInt8]
   package private(set) var batchBytes = 0
@@ -64,8 +67,11 @@ package struct SequencerCore: ~Copyable {
     var device: Int
     var stream: Int
     var latest: LatestPosition?
+    /// As it was before; `nil` = not touched.
+    var travel: Travel?
   }
 
+  private let judge: Judge
   private var sessions: [[Session?]]
   private var waiters: [Waiter] = []
   private var touched: [Touched] = []
@@ -77,14 +83,17 @@ package struct SequencerCore: ~Copyable {
   ///   - devices: as recovered.
   ///   - workers: number of workers.
   ///   - batchCapacity: bytes of one commit; at least one message's.
+  ///   - judge: the stateful rules.
   ///   - random: picks fresh stream numbers.
   package init(
-    devices: DeviceTable, workers: Int, batchCapacity: Int, random: any RandomNumberGenerator & Sendable
+    devices: DeviceTable, workers: Int, batchCapacity: Int, judge: Judge = Judge(NormalisingRules()),
+    random: any RandomNumberGenerator & Sendable
   ) {
     precondition(batchCapacity >= Limits.messageBytesMax)
     self.devices = devices
     sessions = Array(repeating: [], count: workers)
     batch = Array(repeating: 0, count: batchCapacity)
+    self.judge = judge
     self.random = random
   }
 
@@ -94,7 +103,10 @@ package struct SequencerCore: ~Copyable {
   /// Whether anybody waits for the commit in hand, even if it has no bytes: a frame of duplicates is acked too.
   package var hasWaiters: Bool { !waiters.isEmpty }
 
-  package mutating func clearReplies() { replies.removeAll(keepingCapacity: true) }
+  package mutating func clearReplies() {
+    replies.removeAll(keepingCapacity: true)
+    refunds.removeAll(keepingCapacity: true)
+  }
 
   /// Takes one message of a worker.
   package mutating func take(_ bytes: Span<UInt8>, from worker: Int, receiveTimeMs: Int64) {
@@ -116,10 +128,12 @@ package struct SequencerCore: ~Copyable {
       devices[change.device, change.stream].durable = devices[change.device, change.stream].received
       if let latest = change.latest { devices.moveLatest(of: change.device, to: latest) }
     }
-    for var waiter in waiters {
-      sessions[waiter.worker][Int(waiter.reply.session.slot)]?.waiter = -1
-      describe(devices[waiter.device, waiter.stream].durable, in: &waiter.reply)
-      replies.append((waiter.worker, waiter.reply))
+    // By index: a reply is 700 bytes, and a copy of it for every message is what a sequencer spends its time on.
+    for i in waiters.indices {
+      let worker = waiters[i].worker
+      sessions[worker][Int(waiters[i].reply.session.slot)]?.waiter = -1
+      waiters[i].reply.describe(devices[waiters[i].device, waiters[i].stream].durable)
+      replies.append((worker, waiters[i].reply))
     }
     finishRound()
   }
@@ -127,8 +141,9 @@ package struct SequencerCore: ~Copyable {
   /// The commit in hand was not written and will not be: its fixes were never received, and are refused.
   package mutating func commitFailed(retryAfterMs: UInt32) {
     counts.refusedStorage += UInt64(batchFixes)
-    for change in touched {
+    for change in touched.reversed() {
       devices[change.device, change.stream].received = devices[change.device, change.stream].durable
+      if let travel = change.travel { devices[travelOf: change.device] = travel }
     }
     for waiter in waiters {
       sessions[waiter.worker][Int(waiter.reply.session.slot)]?.waiter = -1
@@ -169,7 +184,7 @@ extension SequencerCore {
     open(message.session, of: worker, .open(device: message.device, stream: UInt32(stream)))
     close(below: message.low, device: device, stream: stream, receiveTimeMs: receiveTimeMs)
     var reply = SequencerReply(kind: .welcome, session: message.session, answers: 1)
-    describe(devices[device, stream].durable, in: &reply)
+    reply.describe(devices[device, stream].durable)
     replies.append((worker, reply))
   }
 
@@ -231,7 +246,9 @@ extension SequencerCore {
     let waiter = waiterIndex(for: message.session, of: worker, device: device, stream: stream)
     close(below: message.low, device: device, stream: stream, receiveTimeMs: receiveTimeMs)
 
-    var change = Touched(device: device, stream: stream, latest: nil)
+    var change = Touched(device: device, stream: stream, latest: nil, travel: devices[travelOf: device])
+    var duplicates = 0
+    var lane: UInt8 = 0
     var refusal = SequencerReply(kind: .refusal, session: message.session, answers: 0)
     refusal.refusal = .tooManyGaps
     var at = WorkerMessage.headerBytes
@@ -246,13 +263,21 @@ extension SequencerCore {
         : devices[device, stream].received.insert(sequence)
       switch insertion {
       case .new:
+        let copy = batchBytes
         append(bytes, at..<at + length)
         batchRecords += 1
-        if !isGap { batchFixes += 1 }
-        judge(bytes, at: at, sequence: sequence, waiter: waiter)
-        note(bytes, at: at, in: &change)
+        if !isGap {
+          batchFixes += 1
+          judgeRecord(at: copy, device: device)
+          tell(at: copy, sequence: sequence, waiter: waiter)
+          note(at: copy, in: &change)
+        }
       case .duplicate:
-        if !isGap { counts.duplicate += 1 }
+        if !isGap {
+          counts.duplicate += 1
+          duplicates += 1
+          lane = min(bytes[at + 68], 2)
+        }
       case .tooManyRanges:
         if !isGap { counts.refusedGaps += 1 }
         refusal.name(sequence)
@@ -260,6 +285,7 @@ extension SequencerCore {
       at += length
     }
     touched.append(change)
+    if duplicates > 0 { refunds.append((message.device, lane, duplicates)) }
     if refusal.rangeCount > 0 { replies.append((worker, refusal)) }
   }
 
@@ -294,10 +320,21 @@ extension SequencerCore {
     return waiters.count - 1
   }
 
+  /// Runs the stateful rules over a record of the batch, and writes what they find into it.
+  private mutating func judgeRecord(at: Int, device: Int) {
+    var travel = devices[travelOf: device]
+    let finding = judge.judge(batch.span, at: at, in: &travel)
+    devices[travelOf: device] = travel
+    guard let verdict = finding else { return }
+    var out = batch.mutableSpan
+    out.store(verdict.rawValue, at: at + 6)
+    if verdict.outcome == .held { out[at + 4] = RecordKind.held.rawValue }
+  }
+
   /// Keeps the verdict of a record that was not simply accepted for the ack.
-  private mutating func judge(_ bytes: Span<UInt8>, at: Int, sequence: UInt64, waiter: Int) {
-    let code = bytes.load16(at: at + 6)
-    guard code != 0, bytes[at + 4] != RecordKind.gap.rawValue else { return }
+  private mutating func tell(at: Int, sequence: UInt64, waiter: Int) {
+    let code = batch.span.load16(at: at + 6)
+    guard code != 0 else { return }
     batchVerdicts[code, default: 0] += 1
     let count = waiters[waiter].reply.judgementCount
     if count > 0 {
@@ -312,15 +349,10 @@ extension SequencerCore {
     waiters[waiter].reply.judgementCount += 1
   }
 
-  private func note(_ bytes: Span<UInt8>, at: Int, in change: inout Touched) {
-    let present = FixFields(rawValue: bytes.load32(at: at + 56))
-    guard bytes[at + 4] == RecordKind.fix.rawValue, present.contains([.position, .time]) else { return }
-    let fixTimeMs = Int64(bitPattern: bytes.load64(at: at + 40))
-    if let known = change.latest, known.fixTimeMs > fixTimeMs { return }
-    change.latest = LatestPosition(
-      fixTimeMs: fixTimeMs, receiveTimeMs: Int64(bitPattern: bytes.load64(at: at + 32)),
-      latitudeE7: Int32(bitPattern: bytes.load32(at: at + 48)),
-      longitudeE7: Int32(bitPattern: bytes.load32(at: at + 52)))
+  private func note(at: Int, in change: inout Touched) {
+    guard let position = LatestPosition(batch.span, at: at) else { return }
+    if let known = change.latest, !position.isNewer(than: known) { return }
+    change.latest = position
   }
 
   /// Closes what the device no longer holds, and writes one gap record a hole so that the closing is durable and explained.
@@ -343,15 +375,16 @@ extension SequencerCore {
     devices[device, stream].received.close(below: low)
     touched.append(Touched(device: device, stream: stream, latest: nil))
   }
-
-  private func describe(_ ranges: borrowing SequenceRanges, in reply: inout SequencerReply) {
-    reply.through = ranges.through
-    reply.rangeCount = min(ranges.above.count, Limits.rangesPerAckMax)
-    for i in 0..<reply.rangeCount { reply.ranges[i] = ranges.above[i] }
-  }
 }
 
 extension SequencerReply {
+  /// Says what is in `ranges`, as far as there is room.
+  fileprivate mutating func describe(_ ranges: borrowing SequenceRanges) {
+    through = ranges.through
+    rangeCount = min(ranges.above.count, Limits.rangesPerAckMax)
+    for i in 0..<rangeCount { self.ranges[i] = ranges.above[i] }
+  }
+
   /// Adds a refused sequence. Beyond the bound the last range grows over what lies between: the device sends those again
   /// too, and they are duplicates.
   fileprivate mutating func name(_ sequence: UInt64) {

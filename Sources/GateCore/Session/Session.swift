@@ -63,6 +63,8 @@ package struct Session: Sendable {
   package private(set) var credential: CredentialReference?
   /// The session ends then, because its credential does: ms since 1970-01-01 UTC; `.max` = never.
   package private(set) var validUntilMs = Int64.max
+  /// Gateway's clock less the device's when hello came; `nil` where the device did not say its time.
+  package var clockErrorMs: Int64?
 
   package init(id: SessionID) { self.id = id }
 

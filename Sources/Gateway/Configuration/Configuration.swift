@@ -1,4 +1,5 @@
 package import GateCore
+package import GateMemory
 
 /// All that an operator can set. Paths are absolute or relative to the configuration file's folder.
 package struct Configuration: Equatable, Sendable {
@@ -40,13 +41,26 @@ package struct Configuration: Equatable, Sendable {
     package var handshakeTimeoutS = 30
     package var idleTimeoutS = 1_800
     /// Charged before a frame is decoded, per connection.
-    package var frames = Limiter(perSecond: 1_000, burst: 4_000)
+    package var frames = Limiter(perSecond: 50_000, burst: 100_000)
     package var live = Limiter(perSecond: 50, burst: 2_000)
     /// The window bounds a backlog; this is against a device that lies about it.
     package var backlog = Limiter(perSecond: 250_000, burst: 250_000)
     package var panic = Limiter(perSecond: 1, burst: 100)
     /// Fixes of backlog that a device may have unacked.
     package var backlogWindow = 6_000
+    /// Fixes a second, all lanes but panic; 0 = no ceiling. A second's worth may come at once, two frames at least.
+    package var tenantPerSecond: UInt64 = 0
+    package var gatewayPerSecond: UInt64 = 0
+
+    package var table: LimiterTable.Settings {
+      func ceiling(_ perSecond: UInt64) -> GCRA? {
+        guard perSecond > 0 else { return nil }
+        return GCRA(perSecond: perSecond, burst: max(perSecond, 2 * UInt64(Limits.fixesPerFrameMax)))
+      }
+      return LimiterTable.Settings(
+        lanes: [live.gcra, backlog.gcra, panic.gcra], tenant: ceiling(tenantPerSecond),
+        gateway: ceiling(gatewayPerSecond))
+    }
   }
 
   package struct Journal: Equatable, Sendable {
@@ -55,10 +69,6 @@ package struct Configuration: Equatable, Sendable {
     package var bytesMax = 8 << 30
     package var commitIntervalUs = 2_000
     package var checkpointIntervalS = 30
-  }
-
-  package struct Normalising: Equatable, Sendable {
-    package var futureToleranceS = 120
   }
 
   package struct SQLite: Equatable, Sendable {
@@ -78,7 +88,7 @@ package struct Configuration: Equatable, Sendable {
   package var data = Data()
   package var limits = Limiting()
   package var journal = Journal()
-  package var normalising = Normalising()
+  package var normalising = NormalisingRules()
   package var sqlite = SQLite()
   package var logLevel = "info"
 

@@ -1,3 +1,5 @@
+import GateCore
+
 /// One setting as it stands in the file: its path, what it means, and how its text becomes a value.
 package struct ConfigurationKey: Sendable {
   /// `section.name`, as nested in the file. The environment overrides it as `FIXGATE_SECTION_NAME`.
@@ -56,6 +58,21 @@ extension ConfigurationKey {
         return true
       },
       get: { ["\($0[keyPath: at])"] })
+  }
+
+  /// One of the raw values of `T`.
+  private static func choice<T: RawRepresentable<String> & CaseIterable & Sendable>(
+    _ path: String, _ comment: String, _ at: any WritableKeyPath<Configuration, T> & Sendable
+  ) -> ConfigurationKey {
+    ConfigurationKey(
+      path: path, comment: comment, expects: "one of " + T.allCases.map(\.rawValue).joined(separator: ", "),
+      isList: false,
+      set: { configuration, values in
+        guard values.count == 1, let value = T(rawValue: values[0]) else { return false }
+        configuration[keyPath: at] = value
+        return true
+      },
+      get: { [$0[keyPath: at].rawValue] })
   }
 
   private static func list(
@@ -121,6 +138,12 @@ extension ConfigurationKey {
     number(
       "limits.backlog_window", "Backlog fixes that a device may have unacked.", \.limits.backlogWindow, 60...1_000_000),
     number(
+      "limits.tenant_per_second", "Fixes of a tenant, all lanes but panic; 0 = no ceiling.", \.limits.tenantPerSecond,
+      0...100_000_000),
+    number(
+      "limits.gateway_per_second", "Fixes of all tenants, all lanes but panic; 0 = no ceiling.",
+      \.limits.gatewayPerSecond, 0...100_000_000),
+    number(
       "journal.segment_bytes", "Size of a journal file.", \.journal.segmentBytes, (1 << 22)...(1 << 32)),
     number(
       "journal.bytes_max", "Above this nothing is taken until the store has caught up.", \.journal.bytesMax,
@@ -135,6 +158,35 @@ extension ConfigurationKey {
     number(
       "normalise.future_tolerance_s", "A fix further ahead of the gateway's clock is held.",
       \.normalising.futureToleranceS, 0...86_400),
+    choice(
+      "normalise.week_rollover",
+      "Times n x 1024 weeks too old: off, proven (moved where the device's clock proves it, else flagged), always (moved).",
+      \.normalising.weekRollover),
+    number(
+      "normalise.week_rollover_days", "How old a fix may be whose time was moved so.", \.normalising.weekRolloverDays,
+      1...3_650),
+    flag(
+      "normalise.clock_repair", "Move times that came from a device clock which is provably off.",
+      \.normalising.clockRepair),
+    number(
+      "normalise.clock_tolerance_s", "A device clock that is off by less is left alone.", \.normalising.clockToleranceS,
+      60...86_400),
+    choice("normalise.null_island", "Position 0, 0: off, flag (stored) or hold.", \.normalising.nullIsland),
+    choice("normalise.approximate", "Positions from cells or wifi: off, flag or hold.", \.normalising.approximate),
+    choice("normalise.simulated", "Mock locations: off, flag or hold.", \.normalising.simulated),
+    choice(
+      "normalise.receiver_invalid", "A position though the receiver says it has none: off, flag or hold.",
+      \.normalising.receiverInvalid),
+    choice(
+      "normalise.frozen", "The same coordinates to the last digit while moving: off, flag or hold.", \.normalising.frozen),
+    number(
+      "normalise.frozen_repeats", "Repeats before they count as frozen.", \.normalising.frozenRepeats, 1...1_000),
+    choice(
+      "normalise.teleport", "Further from the fixes around it than its class travels: off, flag or hold.",
+      \.normalising.teleport),
+    choice(
+      "normalise.speed_class", "The fastest that carries a device: walker, cycle, car or plane.",
+      \.normalising.speedClass),
     text("sqlite.file", "The store, in data.directory unless it is an absolute path.", \.sqlite.file),
     number("sqlite.batch_rows", "Rows in one transaction at most.", \.sqlite.batchRows, 100...1_000_000),
     number(

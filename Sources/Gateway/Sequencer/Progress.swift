@@ -31,6 +31,8 @@ package final class SequencerLink: Sendable {
   package let durableLSN = Atomic<UInt64>(0)
   /// LSN below which everything is in the dedupe checkpoint on disk.
   package let checkpointLSN = Atomic<UInt64>(0)
+  /// Fixes of backlog that a device may have unacked; shrinks as the journal fills.
+  package let backlogWindow: Atomic<UInt32>
   package let sink = Mutex(SinkProgress())
   package let sinkSleeper: Sleeper
   package let checkpointSleeper: Sleeper
@@ -41,7 +43,8 @@ package final class SequencerLink: Sendable {
   private let stopping = Atomic(false)
   private let sinkStopping = Atomic(false)
 
-  package init() throws(NetError) {
+  package init(backlogWindow: Int) throws(NetError) {
+    self.backlogWindow = Atomic(UInt32(clamping: backlogWindow))
     sleeper = try Sleeper()
     sinkSleeper = try Sleeper()
     checkpointSleeper = try Sleeper()

@@ -18,6 +18,8 @@ final class Connection {
   var isEstablished = false
   /// The poller watches for room to write; reading waits.
   var isBlocked = false
+  /// The backlog window that the device knows.
+  var toldWindow: UInt32 = 0
   /// Close once the output is sent.
   var isClosing = false
   /// In the worker's list of connections with output.

@@ -10,13 +10,10 @@ package struct Intake: ~Copyable {
   package struct Settings: Sendable {
     package var normaliser: Normaliser
     package var frames: GCRA
-    /// By lane: live, backlog, panic.
-    package var lanes: InlineArray<3, GCRA>
 
     package init(_ configuration: Configuration) {
-      normaliser = Normaliser(futureToleranceMs: Int64(configuration.normalising.futureToleranceS) * 1_000)
+      normaliser = Normaliser(configuration.normalising)
       frames = configuration.limits.frames.gcra
-      lanes = [configuration.limits.live.gcra, configuration.limits.backlog.gcra, configuration.limits.panic.gcra]
     }
   }
 
@@ -31,16 +28,15 @@ package struct Intake: ~Copyable {
 
   private let settings: Settings
   private let ring: ByteRing
-  /// The limiter's words: three a device, by lane.
-  private let words: AtomicWords
+  private let limiters: LimiterTable
   private var fixes = [Fix](repeating: Fix(), count: Limits.fixesPerFrameMax)
   private var record = Record()
   package private(set) var unknownFields: UInt64 = 0
 
-  package init(settings: Settings, ring: ByteRing, words: AtomicWords) {
+  package init(settings: Settings, ring: ByteRing, limiters: LimiterTable) {
     self.settings = settings
     self.ring = ring
-    self.words = words
+    self.limiters = limiters
   }
 
   /// Whether any frame's records fit the ring now. Otherwise the worker must not read.
@@ -88,6 +84,8 @@ package struct Intake: ~Copyable {
     var lane = 0
     var low: UInt64 = 0
     var hello: Range<Int>?
+    var sendTimeMs: Int64?
+    var sendMonotonicMs: UInt64?
     var scanner = UplinkScanner(frame)
     while let part = try scanner.next(in: bytes) {
       switch part {
@@ -110,17 +108,13 @@ package struct Intake: ~Copyable {
         var pong = Downlink()
         pong.pong = ping.id
         append(pong, to: &out)
-      case .applied, .sendTimeMs: break
+      case .sendTimeMs(let time): sendTimeMs = time
+      case .sendMonotonicMs(let time): sendMonotonicMs = time
+      case .applied: break
       }
     }
     unknownFields &+= UInt64(scanner.unknownFields)
 
-    if let hello {
-      if let code = greet(bytes, hello, &session, registry: registry, wallMs: wallMs) { return close(code, &session, into: &out) }
-      unanswered += 1
-    }
-    guard count > 0 || gaps > 0 || low > 0 else { return .taken(unanswered: unanswered) }
-    guard case .open(let identity, let stream) = session.state else { return close(.needHello, &session, into: &out) }
     guard low <= Limits.sequenceMax, gaps <= Limits.gapsPerFrameMax else {
       return close(.malformed, &session, into: &out)
     }
@@ -129,23 +123,39 @@ package struct Intake: ~Copyable {
       guard fixes[i].sequence >= 1, fixes[i].sequence <= Limits.sequenceMax else {
         return close(.badSequence, &session, into: &out)
       }
-      regionBytes += Int(fixes[i].attributes.length) + max(Int(fixes[i].work.length), session.work.count)
+      regionBytes += Int(fixes[i].attributes.length) + Int(fixes[i].work.length)
     }
-    if let retryAfterMs = charge(identity.device, lane: lane, units: count, at: now) {
+    // From here on the sequencer owes answers: nothing below may close.
+    if let hello {
+      if let code = greet(bytes, hello, &session, registry: registry, wallMs: wallMs) {
+        return close(code, &session, into: &out)
+      }
+      unanswered += 1
+    }
+    guard count > 0 || gaps > 0 || low > 0 else { return .taken(unanswered: unanswered) }
+    guard case .open(let identity, let stream) = session.state else { return close(.needHello, &session, into: &out) }
+    regionBytes += count * session.work.count
+    if count > 0,
+      case .limited(let retryAfterNs) = limiters.charge(
+        device: identity.device, tenant: identity.tenant, lane: lane, units: count, at: now)
+    {
+      let retryAfterMs = milliseconds(retryAfterNs)
       limited(count, session.id, identity, stream: stream)
       refuse(.rateLimited, retryAfterMs: retryAfterMs, ranges: sequences(of: count), into: &out)
       return unanswered > 0 ? .taken(unanswered: unanswered) : .refused(.rateLimited)
     }
     publish(
       bytes, frame: frame, count: count, gaps: gaps, low: low, lane: UInt8(lane), regionBytes: regionBytes,
-      session: session, identity, stream: stream, wallMs: wallMs)
+      session: session, identity, stream: stream, wallMs: wallMs,
+      clock: DeviceClock(
+        sendTimeMs: sendTimeMs, sendMonotonicMs: sendMonotonicMs, helloErrorMs: session.clockErrorMs))
     return .taken(unanswered: unanswered + 1)
   }
 
   /// Normalises and encodes the decoded fixes straight into the ring.
   private mutating func publish(
     _ bytes: Span<UInt8>, frame: Range<Int>, count: Int, gaps: Int, low: UInt64, lane: UInt8, regionBytes: Int,
-    session: borrowing Session, _ identity: DeviceIdentity, stream: UInt32, wallMs: Int64
+    session: borrowing Session, _ identity: DeviceIdentity, stream: UInt32, wallMs: Int64, clock: DeviceClock
   ) {
     var message = WorkerMessage(kind: .records, session: session.id, device: identity.device, stream: stream)
     message.count = UInt32(count)
@@ -168,7 +178,7 @@ package struct Intake: ~Copyable {
         record.fix = fixes[i]
         if record.fix.work.isEmpty { record.fix.work = defaultWork }
         record.originalCount = 0
-        settings.normaliser.normalise(&record, at: wallMs)
+        settings.normaliser.normalise(&record, at: wallMs, clock: clock)
         at = record.write(into: &out, at: at, from: bytes)
       }
       return at
@@ -217,7 +227,8 @@ package struct Intake: ~Copyable {
       return RefusalCode(rawValue: error.rawValue) ?? .malformed
     }
     // A device beyond the limiter's table can be enrolled, but not served: the operator has to raise devices_max.
-    guard (Int(identity.device) + 1) * 3 <= words.count else { return .unknownCredential }
+    guard limiters.covers(device: identity.device, tenant: identity.tenant) else { return .unknownCredential }
+    session.clockErrorMs = hello.sendTimeMs.flatMap { DeviceClock.errorMs(sendTimeMs: $0, at: wallMs) }
     if let work = hello.work {
       session.policyVersion = work.policyVersion ?? 0
       session.work = Intake.encodedField(work)
@@ -242,22 +253,6 @@ package struct Intake: ~Copyable {
   }
 
   // MARK: - Limiting
-
-  /// - Returns: `nil` if granted, otherwise when to come back, in ms.
-  private func charge(_ device: UInt32, lane: Int, units: Int, at now: Instant) -> UInt32? {
-    if units == 0 { return nil }
-    let limiter = settings.lanes[lane]
-    let index = Int(device) * 3 + lane
-    var word = words.load(index)
-    while true {
-      switch limiter.charge(word, units: UInt64(units), at: now) {
-      case .limited(let retryAfterNs): return milliseconds(retryAfterNs)
-      case .granted(let next):
-        guard let other = words.exchange(index, expected: word, new: next) else { return nil }
-        word = other
-      }
-    }
-  }
 
   /// Fixes that were decoded and not taken belong to the equation too.
   private func limited(_ count: Int, _ session: SessionID, _ identity: DeviceIdentity, stream: UInt32) {

@@ -17,9 +17,9 @@ package struct WorkerContext: Sendable {
   package var configuration: Configuration
   package var tls: TLSHolder
   package var registry: RegistryHolder
-  package var words: AtomicWords
+  package var limiters: LimiterTable
   package var link: WorkerLink
-  package var sequencer: Sleeper
+  package var sequencer: SequencerLink
   package var listeners: [Listener]
   package var connectionsMax: Int
   package var log: Log
@@ -70,7 +70,7 @@ final class Worker {
     link = context.link
     poller = try Poller(capacity: 512)
     intake = Intake(
-      settings: Intake.Settings(context.configuration), ring: context.link.toSequencer, words: context.words)
+      settings: Intake.Settings(context.configuration), ring: context.link.toSequencer, limiters: context.limiters)
     registryVersion = context.registry.version
     registry = context.registry.snapshot
     now = SystemClock.now()
@@ -95,7 +95,7 @@ final class Worker {
       flush()
       if handedOver {
         handedOver = false
-        context.sequencer.wake()
+        context.sequencer.sleeper.wake()
       }
       if now >= nextSweep { sweep() }
     }
@@ -161,6 +161,8 @@ final class Worker {
       stream: stream, id: SessionID(slot: UInt32(slot), generation: generation),
       deadline: now.advanced(byNs: timeoutNs))
     if slot == connections.count { connections.append(connection) } else { connections[slot] = connection }
+    // Room for every connection to be dirty at once, so that no fix pays for growth.
+    if dirty.capacity < connections.count { dirty.reserveCapacity(2 * connections.count) }
     open += 1
     link.counters.accepted.wrappingAdd(1, ordering: .relaxed)
     link.counters.connections.store(open, ordering: .relaxed)
@@ -345,13 +347,14 @@ final class Worker {
   }
 
   private func refuseBusy(_ connection: Connection) {
-    var downlink = Downlink()
-    downlink.refusals = [Refusal(code: .busy, retry: true, retryAfterMs: 200)]
     link.counters.refuse(RefusalCode.busy.rawValue)
-    send(downlink, to: connection)
+    refuse(.busy, retryAfterMs: 200, closing: false, connection)
   }
 
   // MARK: - Answers
+
+  /// Fixes of backlog that a device may have unacked now.
+  private var backlogWindow: UInt32 { context.sequencer.backlogWindow.load(ordering: .relaxed) }
 
   private func takeReplies() {
     while link.toWorker.pop({ bytes in deliver(SequencerReply(reading: bytes)) }) {}
@@ -363,39 +366,19 @@ final class Worker {
     guard slot < connections.count, let connection = connections[slot], connection.session.id == reply.session,
       !connection.isClosing
     else { return }
-    switch reply.kind {
-    case .ack where reply.judgementCount == 0:
-      var ranges = InlineArray<16, GateProto.SequenceRange>(repeating: SequenceRange(first: 0, count: 0))
-      for i in 0..<reply.rangeCount {
-        ranges[i] = SequenceRange(first: reply.ranges[i].first, count: reply.ranges[i].count)
-      }
-      AckEncoder.append(through: reply.through, above: ranges.span.extracting(..<reply.rangeCount), into: &answer)
-      Frame.close(from: 0, in: &answer)
-      sendAnswer(connection)
-    case .ack: send(Downlink(ack: reply), to: connection)
-    case .welcome:
-      if !connection.isWelcome {
-        connection.isWelcome = true
-        connection.deadline = now.advanced(byNs: idleNs)
-        link.counters.sessions.wrappingAdd(1, ordering: .relaxed)
-      }
-      // The ack beside it spares a device that comes back from sending again what is durable already.
-      var downlink = Downlink(ack: reply)
-      downlink.welcome = Welcome(
-        through: reply.through, backlogWindow: UInt32(context.configuration.limits.backlogWindow),
-        frameBytesMax: UInt32(Limits.frameBytesMax))
-      downlink.serverTimeMs = wallMs
-      send(downlink, to: connection)
-    case .refusal:
-      link.counters.refuse(UInt16(reply.refusal.rawValue))
-      send(Downlink(refusal: reply), to: connection)
-    case .silent: break
+    if reply.kind == .refusal { link.counters.refuse(UInt16(reply.refusal.rawValue)) }
+    if reply.kind == .welcome, !connection.isWelcome {
+      connection.isWelcome = true
+      connection.deadline = now.advanced(byNs: idleNs)
+      link.counters.sessions.wrappingAdd(1, ordering: .relaxed)
     }
+    ReplyFrames.append(
+      reply, window: backlogWindow, told: &connection.toldWindow, wallMs: wallMs, to: &answer)
+    sendAnswer(connection)
   }
 
-  private func send(_ downlink: Downlink, to connection: Connection) {
-    downlink.encode(into: &answer)
-    Frame.close(from: 0, in: &answer)
+  private func refuse(_ code: RefusalCode, retryAfterMs: UInt32?, closing: Bool, _ connection: Connection) {
+    ReplyFrames.append(code, retryAfterMs: retryAfterMs, closing: closing, to: &answer)
     sendAnswer(connection)
   }
 
@@ -540,12 +523,8 @@ final class Worker {
 
   /// Tells a device that its credential is good no more, and ends its connection.
   private func dismiss(_ connection: Connection, _ code: RefusalCode) {
-    var refusal = Refusal(code: code, retry: false)
-    refusal.closing = true
-    var downlink = Downlink()
-    downlink.refusals = [refusal]
     link.counters.refuse(code.rawValue)
-    send(downlink, to: connection)
+    refuse(code, retryAfterMs: nil, closing: true, connection)
     close(connection)
   }
 
@@ -563,39 +542,7 @@ final class Worker {
   }
 
   private func sayShuttingDown(_ connection: Connection) {
-    var refusal = Refusal(code: .shuttingDown, retry: true, retryAfterMs: 1_000)
-    refusal.closing = true
-    var downlink = Downlink()
-    downlink.refusals = [refusal]
-    send(downlink, to: connection)
+    refuse(.shuttingDown, retryAfterMs: 1_000, closing: true, connection)
     close(connection)
-  }
-}
-
-extension Downlink {
-  fileprivate init(ack reply: SequencerReply) {
-    self.init()
-    var ack = Ack(through: reply.through)
-    for i in 0..<reply.rangeCount {
-      ack.above.append(SequenceRange(first: reply.ranges[i].first, count: reply.ranges[i].count))
-    }
-    for i in 0..<reply.judgementCount {
-      let run = reply.judgements[i]
-      ack.judgements.append(
-        Judgement(code: UInt32(run.code), range: SequenceRange(first: run.first, count: run.count)))
-    }
-    self.ack = ack
-  }
-
-  fileprivate init(refusal reply: SequencerReply) {
-    self.init()
-    let code = RefusalCode(rawValue: UInt16(reply.refusal.rawValue)) ?? .unspecified
-    var refusal = Refusal(code: code, retry: reply.refusal != .tooManyStreams)
-    if reply.retryAfterMs > 0 { refusal.retryAfterMs = reply.retryAfterMs }
-    if reply.refusal == .streamReused { refusal.stream = reply.stream }
-    for i in 0..<reply.rangeCount {
-      refusal.ranges.append(SequenceRange(first: reply.ranges[i].first, count: reply.ranges[i].count))
-    }
-    refusals = [refusal]
   }
 }

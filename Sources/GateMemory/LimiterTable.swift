@@ -1,0 +1,88 @@
+package import GateCore
+
+/// The limiters of all devices, tenants and the gateway itself: one word each, shared by the workers, changed by compare and
+/// swap. Three words a device: one a lane.
+package final class LimiterTable: Sendable {
+  package struct Settings: Sendable {
+    /// By lane: live, backlog, panic.
+    package var lanes: InlineArray<3, GCRA>
+    /// Ceilings over all lanes but panic; `nil` = none.
+    package var tenant: GCRA?
+    package var gateway: GCRA?
+
+    package init(lanes: InlineArray<3, GCRA>, tenant: GCRA? = nil, gateway: GCRA? = nil) {
+      self.lanes = lanes
+      self.tenant = tenant
+      self.gateway = gateway
+    }
+  }
+
+  package enum Decision: Equatable, Sendable {
+    case granted
+    /// `nil`: the charge is larger than a burst and never will be granted.
+    case limited(retryAfterNs: UInt64?)
+  }
+
+  private let settings: Settings
+  private let devices: AtomicWords
+  private let tenants: AtomicWords
+  private let gateway = AtomicWords(count: 1)
+
+  private static let panicLane = 2
+
+  /// - Parameters:
+  ///   - devices, tenants: highest index of each.
+  package init(settings: Settings, devices: Int, tenants: Int) {
+    self.settings = settings
+    self.devices = AtomicWords(count: (devices + 1) * 3)
+    self.tenants = AtomicWords(count: tenants + 1)
+  }
+
+  /// Whether there are words for this device and tenant.
+  package func covers(device: UInt32, tenant: UInt32) -> Bool {
+    (Int(device) + 1) * 3 <= devices.count && Int(tenant) < tenants.count
+  }
+
+  /// Charges fixes to the device's lane, its tenant and the gateway; all of it or nothing.
+  package func charge(device: UInt32, tenant: UInt32, lane: Int, units: Int, at now: Instant) -> Decision {
+    let index = Int(device) * 3 + lane
+    if case .limited(let retry) = charge(settings.lanes[lane], devices, index, units, now) {
+      return .limited(retryAfterNs: retry)
+    }
+    guard lane != LimiterTable.panicLane else { return .granted }
+    if let ceiling = settings.tenant, case .limited(let retry) = charge(ceiling, tenants, Int(tenant), units, now) {
+      refund(settings.lanes[lane], devices, index, units)
+      return .limited(retryAfterNs: retry)
+    }
+    if let ceiling = settings.gateway, case .limited(let retry) = charge(ceiling, gateway, 0, units, now) {
+      refund(settings.lanes[lane], devices, index, units)
+      if let ceiling = settings.tenant { refund(ceiling, tenants, Int(tenant), units) }
+      return .limited(retryAfterNs: retry)
+    }
+    return .granted
+  }
+
+  /// Gives back what duplicates were charged: a resend costs bytes, not fixes.
+  package func refund(device: UInt32, lane: Int, units: Int) {
+    refund(settings.lanes[lane], devices, Int(device) * 3 + lane, units)
+  }
+
+  private func charge(_ limiter: GCRA, _ words: AtomicWords, _ index: Int, _ units: Int, _ now: Instant) -> Decision {
+    var word = words.load(index)
+    while true {
+      switch limiter.charge(word, units: UInt64(units), at: now) {
+      case .limited(let retry): return .limited(retryAfterNs: retry)
+      case .granted(let next):
+        guard let other = words.exchange(index, expected: word, new: next) else { return .granted }
+        word = other
+      }
+    }
+  }
+
+  private func refund(_ limiter: GCRA, _ words: AtomicWords, _ index: Int, _ units: Int) {
+    var word = words.load(index)
+    while let other = words.exchange(index, expected: word, new: limiter.refund(word, units: UInt64(units))) {
+      word = other
+    }
+  }
+}
