@@ -3,12 +3,13 @@ import Foundation
 import GateCore
 import GateDevice
 import GateStore
+import GateTLS
 import Gateway
 
 struct DeviceCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "device", abstract: "Enrol, list and revoke devices, and give them new tokens.",
-    subcommands: [Add.self, List.self, Rotate.self, Revoke.self])
+    subcommands: [Add.self, List.self, Rotate.self, Certify.self, Revoke.self])
 
   struct Add: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -96,9 +97,44 @@ struct DeviceCommand: ParsableCommand {
     }
   }
 
+  struct Certify: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Enter a client certificate for a device, by its fingerprint, so that it opens sessions without a token.",
+      discussion: "Its authority must stand in tls.client_authority.")
+
+    @Argument(help: "The device's id; it is enrolled if it is new.")
+    var id: String
+
+    @Option(help: "Tenant that the device belongs to.")
+    var tenant: String
+
+    @Option(help: "The certificate, PEM; its private key stays with the device.")
+    var certificate: String
+
+    @OptionGroup var config: ConfigurationOption
+
+    func run() throws {
+      let setup = try config.load()
+      let leaf = try PeerCertificate.leaf(of: PEM.read(certificate, as: .certificate))
+      let credential = NewCredential.certificate(fingerprint: SecretHash(leaf.fingerprint.span))
+      let registry = try RegistryStore(path: setup.registryPath)
+      do throws(RegistryError) {
+        _ = try registry.addDevice(tenant: tenant, id: id, credential: credential, nowMs: Clock.nowMs)
+      } catch {
+        guard case .deviceExists = error else { throw error }
+        try registry.addCredential(tenant: tenant, id: id, credential: credential, nowMs: Clock.nowMs)
+      }
+      let running = try Enrolment.tellGateway(setup)
+      print("\(tenant)/\(id) may come by this certificate" + (running == nil ? "" : "; the running gateway knows it"))
+      if setup.configuration.tls.clientAuthority.isEmpty {
+        print("tls.client_authority is empty: name the certificate's authority there, then reload the gateway")
+      }
+    }
+  }
+
   struct Revoke: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Revoke a device: its connections end at once, it is never let in again.")
+      abstract: "Revoke a device, or one of its certificates: connections end at once, it is never let in again.")
 
     @Argument(help: "The device's id.")
     var id: String
@@ -106,11 +142,22 @@ struct DeviceCommand: ParsableCommand {
     @Option(help: "Tenant that the device belongs to.")
     var tenant: String
 
+    @Option(help: "Only this certificate of the device, PEM.")
+    var certificate: String?
+
     @OptionGroup var config: ConfigurationOption
 
     func run() throws {
       let setup = try config.load()
       let registry = try RegistryStore(path: setup.registryPath)
+      if let certificate {
+        let leaf = try PeerCertificate.leaf(of: PEM.read(certificate, as: .certificate))
+        try registry.revokeCertificate(
+          tenant: tenant, id: id, fingerprint: SecretHash(leaf.fingerprint.span), nowMs: Clock.nowMs)
+        let closed = try Enrolment.tellGateway(setup)
+        print("the certificate of \(tenant)/\(id) is revoked; connections closed: \(closed ?? 0)")
+        return
+      }
       _ = try registry.revokeDevice(tenant: tenant, id: id, nowMs: Clock.nowMs)
       if let closed = try Enrolment.tellGateway(setup) {
         print("\(tenant)/\(id) is revoked; connections closed: \(closed)")

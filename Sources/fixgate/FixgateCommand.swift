@@ -8,8 +8,8 @@ struct FixgateCommand: ParsableCommand {
     abstract: "A compact gateway for location fixes: TLS in, a durable queue, SQLite out. An ack means: on disk here.",
     version: fixgateVersion,
     subcommands: [
-      InitCommand.self, ServeCommand.self, TenantCommand.self, DeviceCommand.self, SendCommand.self, HistoryCommand.self,
-      StatusCommand.self, QuarantineCommand.self, DemoCommand.self,
+      InitCommand.self, ServeCommand.self, ConfigCommand.self, TenantCommand.self, DeviceCommand.self, SendCommand.self,
+      HistoryCommand.self, StatusCommand.self, QuarantineCommand.self, DemoCommand.self,
     ])
 }
 
