@@ -27,12 +27,19 @@ struct DeviceCommand: ParsableCommand {
     @Option(help: "Gateway to name in the bundle, host:port. May be repeated. Default: listen.public_tls.")
     var gateway: [String] = []
 
+    @Flag(help: "Give it a pre-shared key of TLS 1.3 instead of a token; needs tls.registry_key.")
+    var psk = false
+
     @OptionGroup var config: ConfigurationOption
 
     func run() throws {
       let setup = try config.load()
       try Enrolment.refuseToOverwrite(out)
-      try Enrolment.add(id: id, tenant: tenant, out: out, gateways: gateway, setup: setup)
+      if psk {
+        try Enrolment.addKeyed(id: id, tenant: tenant, out: out, gateways: gateway, setup: setup)
+      } else {
+        try Enrolment.add(id: id, tenant: tenant, out: out, gateways: gateway, setup: setup)
+      }
       let running = try Enrolment.tellGateway(setup)
       print("\(tenant)/\(id) is enrolled; its bundle is \(out)" + (running == nil ? "" : "; the running gateway knows it"))
     }
@@ -183,10 +190,35 @@ enum Enrolment {
     }
   }
 
+  /// The same by a pre-shared key, which lies encrypted in the registry.
+  static func addKeyed(id: String, tenant: String, out: String, gateways: [String], setup: Setup) throws {
+    let path = setup.path(setup.configuration.tls.registryKey)
+    guard let sealer = FileManager.default.contents(atPath: path) else {
+      throw Complaint("cannot read \(path): make it with 'head -c 32 /dev/urandom', chmod 600, and reload the gateway")
+    }
+    guard sealer.count == Seal.keyBytes else { throw GatewayError.badRegistryKey(path: path) }
+    let made = try Credentials.makeKey(sealedUnder: Array(sealer))
+    let psk = GateDevice.Bundle.PreSharedKey(
+      identity: String(decoding: made.key.identity, as: UTF8.self), secret: made.key.secret)
+    try write(id: id, tenant: tenant, token: [], psk: psk, out: out, gateways: gateways, setup: setup) { registry in
+      _ = try registry.addDevice(tenant: tenant, id: id, credential: made.credential, nowMs: Clock.nowMs)
+    }
+  }
+
   /// Makes a token, writes its bundle, and has `enter` put the token into the registry; if that fails no bundle is left.
   static func issue(
     id: String, tenant: String, out: String, gateways: [String], setup: Setup,
     enter: (borrowing RegistryStore, (token: [UInt8], selector: UInt64, hash: SecretHash)) throws -> Void
+  ) throws {
+    let secret = try Credentials.make()
+    try write(id: id, tenant: tenant, token: secret.token, psk: nil, out: out, gateways: gateways, setup: setup) {
+      registry in try enter(registry, secret)
+    }
+  }
+
+  private static func write(
+    id: String, tenant: String, token: [UInt8], psk: GateDevice.Bundle.PreSharedKey?, out: String, gateways: [String],
+    setup: Setup, enter: (borrowing RegistryStore) throws -> Void
   ) throws {
     let texts = gateways.isEmpty ? setup.configuration.listen.publicTLS : gateways
     var endpoints: [GateDevice.Bundle.Endpoint] = []
@@ -201,15 +233,14 @@ enum Enrolment {
     guard let authority = FileManager.default.contents(atPath: authorityPath) else {
       throw Complaint("cannot read \(authorityPath): set tls.authority to the certificate that devices must trust")
     }
-    let secret = try Credentials.make()
     let bundle = GateDevice.Bundle(
-      gateways: endpoints, serverName: first.host, tenant: tenant, device: id, token: secret.token,
+      gateways: endpoints, serverName: first.host, tenant: tenant, device: id, token: token, psk: psk,
       certificates: String(decoding: authority, as: UTF8.self))
     let registry = try RegistryStore(path: setup.registryPath)
     // The bundle first: without it an enrolled device could not be used, while a bundle without a device is refused.
     try Installation.write(Array(bundle.text.utf8), to: out, mode: 0o600)
     do {
-      try enter(registry, secret)
+      try enter(registry)
     } catch {
       try? FileManager.default.removeItem(atPath: out)
       throw error

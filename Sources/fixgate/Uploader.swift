@@ -12,6 +12,8 @@ struct Uploader {
     var gateways: [HostPort]
     var serverName: String
     var authorityPEM: [UInt8]
+    /// The external key by which the device proves itself, if not by its token.
+    var key: ExternalKey?
     /// Bytes that may wait to be sent: a live fix recorded now stands behind no more than these.
     var unsentBytesMax = 8_192
     /// Without an ack for so long, it gives up.
@@ -59,7 +61,7 @@ struct Uploader {
     self.settings = settings
     self.fixes = fixes
     self.session = session
-    context = try TLSClientContext(authorityPEM: settings.authorityPEM)
+    context = try TLSClientContext(authorityPEM: settings.authorityPEM, key: settings.key)
     lastAck = SystemClock.now()
   }
 
