@@ -3,8 +3,8 @@ import GateStore
 import Glibc
 import Synchronization
 
-/// A disk under a page cache, both of which can fail. Blocks of 4,096 bytes reach it one by one, in any order, at a sync or
-/// before; names reach it in the order in which they were changed, which is what journalling file systems keep.
+/// A disk under a page cache, both of which can fail. Blocks of 4,096 bytes reach it one by one, in any order, some torn at a
+/// sector, at a sync or before; names reach it in the order in which they were changed, which is what journalling file systems keep.
 ///
 /// After a failed sync the cache holds what was written and calls it clean, so that a later sync that succeeds proves
 /// nothing. A crash in the middle of a call leaves a part of it done; from then on every call fails until `restart`.
@@ -81,7 +81,7 @@ final class SimDisk: Sendable {
     }
   }
 
-  /// Crashes in the middle of the call that is `count` calls away.
+  /// Crashes in the middle of a call that changes something, the `count`th from now.
   func crash(inCalls count: UInt64) { state.withLock { $0.crashAtCall = $0.calls + count } }
   var isDown: Bool { state.withLock { $0.isDown } }
   /// The process has died.
@@ -109,9 +109,15 @@ final class SimDisk: Sendable {
 extension SimDisk.State {
   fileprivate mutating func chance(_ rate: UInt64) -> Bool { rate > 0 && random.next() % 1_024 < rate }
 
-  /// Counts one call. - Returns: whether the crash comes in it.
-  fileprivate mutating func begin() throws(DiskErrno) -> Bool {
+  /// A call that changes nothing.
+  fileprivate func look() throws(DiskErrno) {
     if isDown { throw DiskErrno(EIO) }
+  }
+
+  /// Counts a call that changes something.
+  /// - Returns: whether the crash comes in it.
+  fileprivate mutating func begin() throws(DiskErrno) -> Bool {
+    try look()
     calls += 1
     guard calls == crashAtCall else { return false }
     isDown = true
@@ -154,7 +160,18 @@ extension SimDisk.State {
 
   fileprivate mutating func flushSome(of node: Int) {
     // In a fixed order, or the seed would not decide.
-    for block in nodes[node].dirty.sorted() where Bool.random(using: &random) { flush(block, of: node) }
+    for block in nodes[node].dirty.sorted() {
+      switch random.next() % 4 {
+      case 0: break
+      case 1:
+        // Torn inside the block, at a sector of 512 bytes.
+        let old = block < nodes[node].durableBlocks.count ? nodes[node].durableBlocks[block] : SimDisk.zeros
+        let at = 512 * Int.random(in: 1...7, using: &random)
+        flush(block, of: node)
+        nodes[node].durableBlocks[block] = Array(nodes[node].blocks[block][..<at]) + Array(old[at...])
+      default: flush(block, of: node)
+      }
+    }
     if Bool.random(using: &random) { nodes[node].durableBytes = nodes[node].bytes }
   }
 
@@ -202,10 +219,11 @@ final class SimFolder: DiskModel {
 
   func open(_ name: String, flags: Int32) throws(DiskErrno) -> Int32 {
     try locked { (state) throws(DiskErrno) in
-      let crashes = try state.begin()
+      try state.look()
       let exists = state.folders[index].names[name] != nil
+      guard exists || flags & O_CREAT != 0 else { throw DiskErrno(ENOENT) }
+      let crashes = flags & (O_CREAT | O_TRUNC) != 0 ? try state.begin() : false
       if !exists {
-        guard flags & O_CREAT != 0 else { throw DiskErrno(crashes ? EIO : ENOENT) }
         if state.isBroken { throw DiskErrno(EIO) }
         if state.isFull { throw DiskErrno(ENOSPC) }
         state.nodes.append(SimDisk.Node())
@@ -230,14 +248,14 @@ final class SimFolder: DiskModel {
 
   func size(_ handle: Int32) throws(DiskErrno) -> Int {
     try locked { (state) throws(DiskErrno) in
-      if try state.begin() { throw DiskErrno(EIO) }
+      try state.look()
       return state.nodes[state.node(handle)].bytes
     }
   }
 
   func read(_ handle: Int32, _ count: Int, at offset: Int) throws(DiskErrno) -> [UInt8] {
     try locked { (state) throws(DiskErrno) in
-      if try state.begin() { throw DiskErrno(EIO) }
+      try state.look()
       let node = state.node(handle)
       let size = SimDisk.blockBytes
       let end = min(offset + count, state.nodes[node].bytes)
@@ -302,7 +320,7 @@ final class SimFolder: DiskModel {
 
   func names() throws(DiskErrno) -> [String] {
     try locked { (state) throws(DiskErrno) in
-      if try state.begin() { throw DiskErrno(EIO) }
+      try state.look()
       return state.folders[index].names.keys.sorted()
     }
   }

@@ -603,7 +603,7 @@ package struct World: ~Copyable {
     case .powerCut: die(powerCut: true)
     case .killInCall, .powerCutInCall:
       cutsPowerInCall = kind == .powerCutInCall
-      disk.crash(inCalls: 1 + upTo(40))
+      disk.crash(inCalls: 1 + upTo(12))
     case .diskFull: disk.set(full: true)
     case .diskBroken: disk.set(broken: true)
     case .diskHealed: disk.set(full: false, broken: false)

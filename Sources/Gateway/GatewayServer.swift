@@ -50,7 +50,7 @@ package final class GatewayServer {
         .warning,
         "the system allows \(limit) open files, fewer than limits.connections_max: raise 'ulimit -n' to accept all")
     }
-    Signals.ignorePipe()
+    Signals.ignoreWriteSignals()
 
     let material = try TLSMaterial(configuration, folder: folder, nowS: SystemClock.wallMs() / 1_000)
     material.warn(configuration, log)
@@ -155,6 +155,8 @@ package final class GatewayServer {
         for index in 0..<workers {
           let listener: Listener
           do throws(NetError) {
+            // Workers share the port, other gateways of the same user must not: they would get some of the devices.
+            if index == 0, address.port != 0 { _ = try TCPListener(on: address, sharesPort: false) }
             listener = try Listener(address)
           } catch .addressUnavailable {
             // A machine without IPv6 need not be told not to use it.
@@ -180,13 +182,48 @@ package final class GatewayServer {
         ControlAnswer(status: askStatus(links: links, sequencer: sequencer, started: started))
       case .reload:
         reloader.reloadRegistry()
+      case .marks(let device):
+        askMarks(device, sequencer: sequencer).map { marks in
+          var answer = ControlAnswer()
+          answer.marks = marks
+          return answer
+        } ?? ControlAnswer(problem: "the gateway did not answer in time; it may wait for its disk")
+      case .ask(let device): ask(device, sequencer: sequencer, links: links)
       }
     }
   }
 
+  private static func askMarks(_ device: UInt32, sequencer: SequencerLink) -> [StreamMarks]? {
+    let box = AnswerBox<[StreamMarks]>()
+    sequencer.request(.marks(device: device) { marks in box.put(marks) })
+    return box.wait(until: SystemClock.now().advanced(byNs: 10_000_000_000))
+  }
+
+  /// Asks for holes below what has come: what lies above is on its way or will be.
+  private static func ask(_ device: UInt32, sequencer: SequencerLink, links: [WorkerLink]) -> ControlAnswer {
+    guard let marks = askMarks(device, sequencer: sequencer) else {
+      return ControlAnswer(problem: "the gateway did not answer in time; it may wait for its disk")
+    }
+    var answer = ControlAnswer()
+    answer.asked = 0
+    for stream in marks {
+      let runs = stream.holes.filter { !$0.isTail }.prefix(Limits.rangesPerAckMax).map(\.run)
+      guard !runs.isEmpty else { continue }
+      guard let completion = try? Completion(links.count) else {
+        return ControlAnswer(problem: "the gateway is out of file descriptors")
+      }
+      for link in links { link.send(.ask(device: device, stream: stream.stream, runs, completion)) }
+      guard completion.wait(until: SystemClock.now().advanced(byNs: 10_000_000_000)) else {
+        return ControlAnswer(problem: "not all threads of the gateway have answered yet")
+      }
+      answer.asked? += completion.asked.load(ordering: .relaxed)
+    }
+    return answer
+  }
+
   private static func askStatus(links: [WorkerLink], sequencer: SequencerLink, started: Instant) -> Status? {
-    let box = SnapshotBox()
-    sequencer.requestSnapshot { snapshot in box.put(snapshot) }
+    let box = AnswerBox<Snapshot>()
+    sequencer.request(.snapshot { snapshot in box.put(snapshot) })
     guard let snapshot = box.wait(until: SystemClock.now().advanced(byNs: 10_000_000_000)) else { return nil }
     let uptimeS = Double(SystemClock.now().since(started)) / 1e9
     return Status(snapshot, workers: links, uptimeS: uptimeS) { code in
@@ -196,16 +233,16 @@ package final class GatewayServer {
 }
 
 /// Waits for the sequencer's answer.
-private final class SnapshotBox: Sendable {
-  private let content = Mutex<Snapshot?>(nil)
+private final class AnswerBox<Answer: Sendable>: Sendable {
+  private let content = Mutex<Answer?>(nil)
   private let ready = DispatchSemaphore(value: 0)
 
-  func put(_ snapshot: Snapshot) {
-    content.withLock { $0 = snapshot }
+  func put(_ answer: Answer) {
+    content.withLock { $0 = answer }
     ready.signal()
   }
 
-  func wait(until deadline: Instant) -> Snapshot? {
+  func wait(until deadline: Instant) -> Answer? {
     let ns = Int(deadline.since(SystemClock.now()))
     guard ready.wait(timeout: .now() + .nanoseconds(ns)) == .success else { return nil }
     return content.withLock { $0 }

@@ -1,5 +1,6 @@
 package import GateCore
 package import GateStore
+package import GateTLS
 
 /// What a start finds in the data directory, made into the state to go on from.
 package struct Recovery: ~Copyable {
@@ -91,6 +92,8 @@ package enum GatewayError: Error, Equatable, Sendable {
   case badRegistryKey(path: String)
   /// A reload brought a certificate that has ended: the old one stays.
   case expired(days: Int64)
+  /// A file that `tls.certificate` or `tls.key` names.
+  case unreadable(path: String, TLSError)
   case noAddress(String)
   case thread(String)
 }
@@ -107,6 +110,7 @@ extension GatewayError: CustomStringConvertible {
     case .badRegistryKey(let path):
       "\(path) must hold exactly 32 bytes; bring the one back with which the registry's keys were sealed"
     case .expired(let days): "the certificate expired \(days) days ago"
+    case .unreadable(let path, let error): "\(path): \(error)"
     case .noAddress(let text): "listen.tls: '\(text)' is no address of this machine"
     case .thread(let what): "a thread ended: \(what)"
     }

@@ -80,6 +80,8 @@ package final class WorkerCounters: Sendable {
 package enum WorkerCommand: Sendable {
   /// The registry was swapped: close what is revoked, then report.
   case registryChanged(Completion)
+  /// Ask the device's live sessions of that stream for these sequences, then report.
+  case ask(device: UInt32, stream: UInt32, [StreamMarks.Run], Completion)
   /// Take nothing more, answer what was taken, close and end.
   case drain
 }
@@ -89,6 +91,8 @@ package final class Completion: Sendable {
   private let left: Atomic<Int>
   /// Connections closed on the way.
   package let closed = Atomic<Int>(0)
+  /// Ranges asked for.
+  package let asked = Atomic<Int>(0)
   private let sleeper: EventFD
 
   package init(_ count: Int) throws(NetError) {

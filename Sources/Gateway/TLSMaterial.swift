@@ -30,8 +30,12 @@ package struct TLSMaterial: Sendable {
   /// - Throws: `TLSError`, `GatewayError`: do not start, or go on with what was read before.
   package init(_ configuration: Configuration, folder: String, nowS: Int64) throws {
     func path(_ text: String) -> String { text.hasPrefix("/") ? text : folder + "/" + text }
-    identity = try TLSIdentity(
-      certificateFile: path(configuration.tls.certificate), keyFile: path(configuration.tls.key))
+    let (certificatePath, keyPath) = (path(configuration.tls.certificate), path(configuration.tls.key))
+    do throws(TLSError) {
+      identity = try TLSIdentity(certificateFile: certificatePath, keyFile: keyPath)
+    } catch .file(let input, let code) {
+      throw GatewayError.unreadable(path: input == .key ? keyPath : certificatePath, .file(input, errno: code))
+    }
     daysLeft = try CertificateSummary.leaf(of: identity.certificatePEM).daysLeft(nowS: nowS)
     let ticketPath = path(configuration.tls.ticketKeys)
     let size = TLSServerContext.ticketKeyBytes
@@ -43,7 +47,10 @@ package struct TLSMaterial: Sendable {
     for entry in configuration.tls.clientAuthority {
       let parts = entry.split(separator: "=", maxSplits: 1)
       let file = path(String(parts.last ?? ""))
-      let pem = try PEM.read(file, as: .authority)
+      let pem: [UInt8]
+      do throws(TLSError) { pem = try PEM.read(file, as: .authority) } catch {
+        throw GatewayError.unreadable(path: file, error)
+      }
       named.append((tenant: parts.count == 2 ? String(parts[0]) : nil, pem: pem))
     }
     authorities = named.isEmpty ? nil : try ClientAuthorities(named)

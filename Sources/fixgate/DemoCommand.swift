@@ -26,7 +26,7 @@ struct DemoCommand: ParsableCommand {
 
   func run() throws {
     guard fixes >= 10, speed > 0, speed.isFinite else { throw Complaint("--fixes must be at least 10, --speed above 0") }
-    Signals.ignorePipe()
+    Signals.ignoreWriteSignals()
     let folder = NSTemporaryDirectory() + "fixgate-demo-" + UUID().uuidString.prefix(8)
     defer {
       if keep { print("kept: \(folder)") } else { try? FileManager.default.removeItem(atPath: folder) }

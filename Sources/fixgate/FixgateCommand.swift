@@ -9,7 +9,7 @@ struct FixgateCommand: ParsableCommand {
     version: fixgateVersion,
     subcommands: [
       InitCommand.self, ServeCommand.self, ConfigCommand.self, TenantCommand.self, DeviceCommand.self, SendCommand.self,
-      HistoryCommand.self, StatusCommand.self, QuarantineCommand.self, DemoCommand.self,
+      HistoryCommand.self, StatusCommand.self, QuarantineCommand.self, GapsCommand.self, DemoCommand.self,
     ])
 }
 

@@ -52,7 +52,7 @@ struct SendCommand: ParsableCommand {
     guard (1...Limits.fixesPerFrameMax).contains(batch) else {
       throw Complaint("--batch must be from 1 to \(Limits.fixesPerFrameMax)")
     }
-    Signals.ignorePipe()
+    Signals.ignoreWriteSignals()
     let bundle = try SendCommand.readBundle(self.bundle)
     let pace = try Pace(speed)
     var selection: TrackSelection?

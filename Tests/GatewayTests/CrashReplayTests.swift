@@ -72,7 +72,7 @@ extension EndToEnd {
       var interruptions = 0
       while kills < CrashReplay.kills {
         // Some kills hit the start, the others a gateway that has taken something.
-        let isEarly = random.next() % 7 == 0
+        let isEarly = kills % 5 == 4
         let pause = Double.random(in: 0...0.2, using: &random)
         let uid = random.next() & 1 == 0 ? "001" : "005"
         if !isEarly {

@@ -71,6 +71,17 @@ package struct SequencerCore: ~Copyable {
     var travel: Travel?
   }
 
+  /// What devices told beyond their fixes, by device above stream. One entry a stream that said hello in this run.
+  private var news: [UInt64: News] = [:]
+
+  private struct News: BitwiseCopyable {
+    var next: UInt64
+    /// What the limiter refused last; 0 = nothing.
+    var limitedFirst: UInt64 = 0
+    var limitedLast: UInt64 = 0
+    var limitedMs: Int64 = 0
+  }
+
   private let judge: Judge
   private var sessions: [[Session?]]
   private var waiters: [Waiter] = []
@@ -108,6 +119,20 @@ package struct SequencerCore: ~Copyable {
     refunds.removeAll(keepingCapacity: true)
   }
 
+  /// What is known of a device's sequences, stream by stream, in the order in which they were first used.
+  package func marks(of device: Int) -> [StreamMarks] {
+    devices.marks(of: device).map { marks in
+      var marks = marks
+      guard let news = news[UInt64(device) << 32 | UInt64(marks.stream)] else { return marks }
+      marks.next = news.next
+      if news.limitedFirst > 0 {
+        marks.limited = StreamMarks.Run(first: news.limitedFirst, count: news.limitedLast - news.limitedFirst + 1)
+        marks.limitedMs = news.limitedMs
+      }
+      return marks
+    }
+  }
+
   /// Takes one message of a worker.
   package mutating func take(_ bytes: Span<UInt8>, from worker: Int, receiveTimeMs: Int64) {
     let message = WorkerMessage(reading: bytes)
@@ -117,6 +142,10 @@ package struct SequencerCore: ~Copyable {
     case .limited:
       counts.taken += UInt64(message.count)
       counts.limited += UInt64(message.count)
+      let key = UInt64(message.device) << 32 | UInt64(message.stream)
+      news[key]?.limitedFirst = message.low
+      news[key]?.limitedLast = message.next
+      news[key]?.limitedMs = receiveTimeMs
     }
   }
 
@@ -182,6 +211,7 @@ extension SequencerCore {
       return
     }
     open(message.session, of: worker, .open(device: message.device, stream: UInt32(stream)))
+    news[UInt64(message.device) << 32 | UInt64(message.stream), default: News(next: 0)].next = message.next
     close(below: message.low, device: device, stream: stream, receiveTimeMs: receiveTimeMs)
     var reply = SequencerReply(kind: .welcome, session: message.session, answers: 1)
     reply.describe(devices[device, stream].durable)

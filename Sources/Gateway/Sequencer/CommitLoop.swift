@@ -66,11 +66,6 @@ package struct CommitLoop: ~Copyable {
     return deadline
   }
 
-  /// When the batch in hand is committed; `nil` if there is none, or if it is waited for anything else.
-  package func gathersUntil(at now: Instant) -> Instant? {
-    problem == nil ? former.due(bytes: bytesToCommit, at: now) : nil
-  }
-
   /// A frame of duplicates has no bytes, and is acked too.
   private var bytesToCommit: Int { core.hasWaiters ? max(core.batchBytes, 1) : core.batchBytes }
 

@@ -28,9 +28,6 @@ package final class Sequencer {
   private let limiters: LimiterTable
   private var loop: CommitLoop
 
-  /// Also how late a stop or a snapshot may be heard.
-  private static let undisturbedNsMax: UInt64 = 2_000_000
-
   /// - Parameters:
   ///   - devices: as recovered from checkpoint and journal.
   ///   - recovered: fixes in the journal that the first sink has not stored.
@@ -58,7 +55,12 @@ package final class Sequencer {
       if committed { publish() }
       deliver()
       if committed { continue }
-      for answer in link.takeSnapshotRequests() { answer(snapshot()) }
+      for request in link.takeRequests() {
+        switch request {
+        case .snapshot(let answer): answer(snapshot())
+        case .marks(let device, let answer): answer(loop.core.marks(of: Int(device)))
+        }
+      }
       if loop.isChoreDue(at: now) {
         let durable = link.sink.withLock { $0.durableCursor }
         let marks = link.checkpointLSN.load(ordering: .acquiring)
@@ -75,13 +77,6 @@ package final class Sequencer {
   }
 
   private func sleep(from now: Instant) throws(NetError) {
-    // While a batch gathers, each of its messages would only wake this thread to go back to sleep: so nobody is asked to.
-    // Not for longer at a time than a ring takes to fill; what is left of a millisecond is waited for as usual.
-    if let due = loop.gathersUntil(at: now), due.since(now) >= 1_000_000 {
-      let wholeMs = min(due.since(now), Sequencer.undisturbedNsMax) / 1_000_000
-      try link.sleeper.sleep(until: now.advanced(byNs: wholeMs * 1_000_000))
-      return
-    }
     let deadline = loop.deadline(at: now)
     link.sleeper.prepare()
     if link.isQuiet, workers.allSatisfy({ $0.toSequencer.isEmpty }) {

@@ -258,6 +258,11 @@ package struct Intake: ~Copyable {
   private func limited(_ count: Int, _ session: SessionID, _ identity: DeviceIdentity, stream: UInt32) {
     var message = WorkerMessage(kind: .limited, session: session, device: identity.device, stream: stream)
     message.count = UInt32(count)
+    message.low = .max
+    for i in 0..<count {
+      message.low = min(message.low, fixes[i].sequence)
+      message.next = max(message.next, fixes[i].sequence)
+    }
     ring.push(atMost: WorkerMessage.headerBytes, items: count) { out in
       message.write(into: &out)
       return WorkerMessage.headerBytes

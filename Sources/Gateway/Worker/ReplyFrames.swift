@@ -51,6 +51,15 @@ package enum ReplyFrames {
     downlink.encode(into: &out)
     Frame.close(from: start, in: &out)
   }
+
+  /// Appends a request for sequences that the gateway misses.
+  package static func append(asking runs: [StreamMarks.Run], to out: inout [UInt8]) {
+    var downlink = Downlink()
+    downlink.requests = runs.map { SequenceRange(first: $0.first, count: $0.count) }
+    let start = out.count
+    downlink.encode(into: &out)
+    Frame.close(from: start, in: &out)
+  }
 }
 
 extension Downlink {

@@ -493,12 +493,27 @@ final class Worker {
       case .registryChanged(let completion):
         completion.closed.wrappingAdd(closeRevoked(), ordering: .relaxed)
         completion.done()
+      case .ask(let device, let stream, let runs, let completion):
+        completion.asked.wrappingAdd(ask(device, stream, for: runs), ordering: .relaxed)
+        completion.done()
       case .drain: drain()
       }
     }
     if isDraining, unanswered == 0 {
       for case let connection? in connections where !connection.isClosing { sayShuttingDown(connection) }
     }
+  }
+
+  /// - Returns: number of ranges asked for, over all sessions of the stream.
+  private func ask(_ device: UInt32, _ stream: UInt32, for runs: [StreamMarks.Run]) -> Int {
+    var asked = 0
+    for case let connection? in connections where connection.isWelcome && !connection.isClosing {
+      guard case .open(let identity, stream) = connection.session.state, identity.device == device else { continue }
+      ReplyFrames.append(asking: runs, to: &answer)
+      sendAnswer(connection)
+      asked += runs.count
+    }
+    return asked
   }
 
   /// - Returns: number of connections closed.

@@ -87,17 +87,15 @@ final class GatewayProcess {
   // MARK: serve
 
   /// A `serve` that is not waited for; it may be one that must not start.
-  func spawn(_ added: [String: String] = [:], through shell: String? = nil) throws -> Child {
-    let environment = environment.merging(added) { $1 }
-    let arguments = ["serve", "--config", config]
-    guard let shell else { return try Child(GatewayProcess.executable, arguments, environment: environment) }
-    return try Child(
-      "/bin/sh", ["-c", shell + "; exec \"$@\"", "sh", GatewayProcess.executable] + arguments, environment: environment)
+  /// - Parameter wrapper: a command that runs it, such as env.
+  func spawn(_ added: [String: String] = [:], through wrapper: [String] = []) throws -> Child {
+    let command = wrapper + [GatewayProcess.executable, "serve", "--config", config]
+    return try Child(command[0], Array(command.dropFirst()), environment: environment.merging(added) { $1 })
   }
 
   /// Starts it and waits for its line `ready`.
-  func start(_ added: [String: String] = [:]) throws {
-    let child = try spawn(added)
+  func start(_ added: [String: String] = [:], through wrapper: [String] = []) throws {
+    let child = try spawn(added, through: wrapper)
     guard child.line("ready", seconds: 60) != nil else {
       let outcome = child.kill9()
       throw Failure(description: "fixgate serve is not ready: \(outcome?.errors ?? "")")
