@@ -91,6 +91,9 @@ let package = Package(
     .testTarget(name: "GateTLSTests", dependencies: ["GateCore", "GateTLS"], swiftSettings: settings),
     .testTarget(name: "GateNetTests", dependencies: ["GateCore", "GateNet", "GateTLS"], swiftSettings: settings),
     .testTarget(name: "TidyTests", swiftSettings: settings),
+    .testTarget(
+      name: "CredentialTests",
+      dependencies: ["Gateway", "GateCore", "GateNet", "GateProto", "GateStore", "GateTLS"], swiftSettings: settings),
     .testTarget(name: "SimulationTests", dependencies: ["GateSim", "GateStore", "GateCore", "Gateway"], swiftSettings: settings),
     .testTarget(name: "GateStoreTests", dependencies: ["GateStore", "GateCore"], swiftSettings: settings),
     // The real executable as a child process.

@@ -3479,7 +3479,7 @@ const ProtobufCEnumDescriptor fixgate__v1__verdict_code__descriptor =
   fixgate__v1__verdict_code__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
-static const ProtobufCEnumValue fixgate__v1__refusal_code__enum_values_by_number[15] =
+static const ProtobufCEnumValue fixgate__v1__refusal_code__enum_values_by_number[16] =
 {
   { "REFUSAL_UNSPECIFIED", "FIXGATE__V1__REFUSAL_CODE__REFUSAL_UNSPECIFIED", 0 },
   { "REFUSAL_MALFORMED", "FIXGATE__V1__REFUSAL_CODE__REFUSAL_MALFORMED", 1 },
@@ -3491,6 +3491,7 @@ static const ProtobufCEnumValue fixgate__v1__refusal_code__enum_values_by_number
   { "REFUSAL_STREAM_REUSED", "FIXGATE__V1__REFUSAL_CODE__REFUSAL_STREAM_REUSED", 7 },
   { "REFUSAL_TOO_MANY_STREAMS", "FIXGATE__V1__REFUSAL_CODE__REFUSAL_TOO_MANY_STREAMS", 8 },
   { "REFUSAL_BAD_SEQUENCE", "FIXGATE__V1__REFUSAL_CODE__REFUSAL_BAD_SEQUENCE", 9 },
+  { "REFUSAL_CREDENTIAL_EXPIRED", "FIXGATE__V1__REFUSAL_CODE__REFUSAL_CREDENTIAL_EXPIRED", 10 },
   { "REFUSAL_RATE_LIMITED", "FIXGATE__V1__REFUSAL_CODE__REFUSAL_RATE_LIMITED", 20 },
   { "REFUSAL_TOO_MANY_GAPS", "FIXGATE__V1__REFUSAL_CODE__REFUSAL_TOO_MANY_GAPS", 21 },
   { "REFUSAL_STORAGE_UNAVAILABLE", "FIXGATE__V1__REFUSAL_CODE__REFUSAL_STORAGE_UNAVAILABLE", 22 },
@@ -3498,21 +3499,22 @@ static const ProtobufCEnumValue fixgate__v1__refusal_code__enum_values_by_number
   { "REFUSAL_SHUTTING_DOWN", "FIXGATE__V1__REFUSAL_CODE__REFUSAL_SHUTTING_DOWN", 24 },
 };
 static const ProtobufCIntRange fixgate__v1__refusal_code__value_ranges[] = {
-{0, 0},{20, 10},{0, 15}
+{0, 0},{20, 11},{0, 16}
 };
-static const ProtobufCEnumValueIndex fixgate__v1__refusal_code__enum_values_by_name[15] =
+static const ProtobufCEnumValueIndex fixgate__v1__refusal_code__enum_values_by_name[16] =
 {
   { "REFUSAL_BAD_SEQUENCE", 9 },
-  { "REFUSAL_BUSY", 13 },
+  { "REFUSAL_BUSY", 14 },
+  { "REFUSAL_CREDENTIAL_EXPIRED", 10 },
   { "REFUSAL_MALFORMED", 1 },
   { "REFUSAL_NEED_HELLO", 3 },
-  { "REFUSAL_RATE_LIMITED", 10 },
+  { "REFUSAL_RATE_LIMITED", 11 },
   { "REFUSAL_REVOKED", 6 },
-  { "REFUSAL_SHUTTING_DOWN", 14 },
-  { "REFUSAL_STORAGE_UNAVAILABLE", 12 },
+  { "REFUSAL_SHUTTING_DOWN", 15 },
+  { "REFUSAL_STORAGE_UNAVAILABLE", 13 },
   { "REFUSAL_STREAM_REUSED", 7 },
   { "REFUSAL_TOO_LARGE", 2 },
-  { "REFUSAL_TOO_MANY_GAPS", 11 },
+  { "REFUSAL_TOO_MANY_GAPS", 12 },
   { "REFUSAL_TOO_MANY_STREAMS", 8 },
   { "REFUSAL_UNKNOWN_CREDENTIAL", 5 },
   { "REFUSAL_UNSPECIFIED", 0 },
@@ -3525,9 +3527,9 @@ const ProtobufCEnumDescriptor fixgate__v1__refusal_code__descriptor =
   "RefusalCode",
   "Fixgate__V1__RefusalCode",
   "fixgate.v1",
-  15,
+  16,
   fixgate__v1__refusal_code__enum_values_by_number,
-  15,
+  16,
   fixgate__v1__refusal_code__enum_values_by_name,
   2,
   fixgate__v1__refusal_code__value_ranges,

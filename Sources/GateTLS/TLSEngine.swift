@@ -83,6 +83,9 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
   }
 
   private var ssl: OpaquePointer { unsafe handle.ssl }
+  /// The session's and the certificate's lives are the connection's.
+  var rawSession: OpaquePointer? { unsafe SSL_get_session(ssl) }
+  var rawPeerCertificate: OpaquePointer? { unsafe SSL_get0_peer_certificate(ssl) }
   private var cursor: UnsafeMutablePointer<Cursor> { unsafe handle.cursor }
 
   // MARK: Bytes

@@ -17,6 +17,7 @@ package final class GatewayServer {
 
   private let directory: String
   private let registry: RegistryHolder
+  private let reloader: Reloader
   private let links: [WorkerLink]
   private let sequencerLink: SequencerLink
   private let started: Instant
@@ -51,11 +52,14 @@ package final class GatewayServer {
     }
     Signals.ignoreWriteSignals()
 
-    let tls = try GatewayServer.makeTLS(configuration, folder: folder, path: path, log: log)
+    let material = try TLSMaterial(configuration, folder: folder, nowS: SystemClock.wallMs() / 1_000)
+    material.warn(configuration, log)
     try Directory.make(directory)
     lock = try DirectoryLock.take(directory)
     let store = try RegistryStore(path: directory + "/" + GatewayServer.registryName)
     registry = RegistryHolder(try store.loadSnapshot())
+    let (context, ticketKeys) = try material.makeContext(configuration, registry: registry)
+    let tls = TLSHolder(context)
 
     var options = SQLiteSink.Options()
     options.quarantineMs = Int64(configuration.sqlite.quarantineDays) * 86_400_000
@@ -108,8 +112,12 @@ package final class GatewayServer {
       workerThreads.append(
         try ThreadHandle("fixgate-worker\(index)", failed: failed, log: log) { try Worker(context).run() })
     }
+    let reloader = Reloader(
+      configuration: configuration, folder: folder, directory: directory, tls: tls, ticketKeys: ticketKeys,
+      registry: registry, links: links, log: log)
+    self.reloader = reloader
     let answer = GatewayServer.answering(
-      directory: directory, registry: registry, links: links, sequencer: sequencerLink, started: started)
+      reloader: reloader, links: links, sequencer: sequencerLink, started: started)
     let control = try ControlServer(directory: directory, stop: controlStop, answer: answer)
     let box = ControlBox(control)
     controlThread = try ThreadHandle("fixgate-control", failed: failed, log: log) { try box.run() }
@@ -128,37 +136,16 @@ package final class GatewayServer {
     checkpointThread?.join()
   }
 
+  /// Reads certificate, key, ticket keys, authorities and registry anew. No connection is dropped but those whose credential
+  /// is good no more; what cannot be used leaves the old in force, with a line in the log.
+  package func reload() { reloader.reloadAll() }
+
   /// Counts of one moment.
   package func status() -> Status? {
     GatewayServer.askStatus(links: links, sequencer: sequencerLink, started: started)
   }
 
   // MARK: - Parts
-
-  private static func makeTLS(
-    _ configuration: Configuration, folder: String, path: (String, String) -> String, log: Log
-  ) throws -> TLSServerContext {
-    let certificatePath = path(configuration.tls.certificate, folder)
-    let keyPath = path(configuration.tls.key, folder)
-    let identity: TLSIdentity
-    do throws(TLSError) {
-      identity = try TLSIdentity(certificateFile: certificatePath, keyFile: keyPath)
-    } catch .file(let input, let code) {
-      throw GatewayError.unreadable(path: input == .key ? keyPath : certificatePath, .file(input, errno: code))
-    }
-    let days = try CertificateSummary.leaf(of: identity.certificatePEM).daysLeft(nowS: SystemClock.wallMs() / 1_000)
-    if days < 0 {
-      log(.error, "the certificate expired \(-days) days ago: devices will refuse it; put a new one in \(configuration.tls.certificate)")
-    } else if days < 21 {
-      log(.warning, "the certificate expires in \(days) days")
-    }
-    let ticketPath = path(configuration.tls.ticketKeys, folder)
-    guard let keys = FileManager.default.contents(atPath: ticketPath), keys.count == TLSServerContext.ticketKeyBytes else {
-      throw GatewayError.badTicketKeys(path: ticketPath)
-    }
-    return try TLSServerContext(
-      identity: identity, ticketKeys: Array(keys), allowTLS12: configuration.tls.allowTLS12)
-  }
 
   /// Every worker gets a listener of its own on every address.
   private static func listen(_ texts: [String], workers: Int) throws -> ([[Listener]], [String]) {
@@ -189,14 +176,14 @@ package final class GatewayServer {
   }
 
   private static func answering(
-    directory: String, registry: RegistryHolder, links: [WorkerLink], sequencer: SequencerLink, started: Instant
+    reloader: Reloader, links: [WorkerLink], sequencer: SequencerLink, started: Instant
   ) -> @Sendable (ControlRequest) -> ControlAnswer {
     { request in
       switch request {
       case .status:
         ControlAnswer(status: askStatus(links: links, sequencer: sequencer, started: started))
       case .reload:
-        reload(directory: directory, registry: registry, links: links)
+        reloader.reloadRegistry()
       case .marks(let device):
         askMarks(device, sequencer: sequencer).map { marks in
           var answer = ControlAnswer()
@@ -205,21 +192,6 @@ package final class GatewayServer {
         } ?? ControlAnswer(problem: "the gateway did not answer in time; it may wait for its disk")
       case .ask(let device): ask(device, sequencer: sequencer, links: links)
       }
-    }
-  }
-
-  private static func reload(directory: String, registry: RegistryHolder, links: [WorkerLink]) -> ControlAnswer {
-    do {
-      let store = try RegistryStore(path: directory + "/" + registryName)
-      registry.swap(try store.loadSnapshot())
-      let completion = try Completion(links.count)
-      for link in links { link.send(.registryChanged(completion)) }
-      guard completion.wait(until: SystemClock.now().advanced(byNs: 10_000_000_000)) else {
-        return ControlAnswer(problem: "the gateway took the change, but not all of its threads have answered yet")
-      }
-      return ControlAnswer(closed: completion.closed.load(ordering: .relaxed))
-    } catch {
-      return ControlAnswer(problem: "\(error)")
     }
   }
 

@@ -90,6 +90,10 @@ package enum GatewayError: Error, Equatable, Sendable {
   case newerCheckpoint(version: UInt32)
   case dedupeLost(checkpointLSN: UInt64, journalLSN: UInt64)
   case badTicketKeys(path: String)
+  /// The key of the registry's secrets is not 32 bytes.
+  case badRegistryKey(path: String)
+  /// A reload brought a certificate that has ended: the old one stays.
+  case expired(days: Int64)
   /// A file that `tls.certificate` or `tls.key` names.
   case unreadable(path: String, TLSError)
   case noAddress(String)
@@ -104,7 +108,10 @@ extension GatewayError: CustomStringConvertible {
     case .dedupeLost(let checkpointLSN, let journalLSN):
       "the marks that tell new fixes from duplicates are lost: the checkpoint covers records below \(checkpointLSN), "
         + "the journal begins at \(journalLSN). Restore the data directory as a whole"
-    case .badTicketKeys(let path): "\(path) must hold exactly 80 random bytes; make it anew: head -c 80 /dev/urandom"
+    case .badTicketKeys(let path): "\(path) must hold 80 random bytes, or up to 8 keys of 80; make it anew: head -c 80 /dev/urandom"
+    case .badRegistryKey(let path):
+      "\(path) must hold exactly 32 bytes; bring the one back with which the registry's keys were sealed"
+    case .expired(let days): "the certificate expired \(days) days ago"
     case .unreadable(let path, let error): "\(path): \(error)"
     case .noAddress(let text): "listen.tls: '\(text)' is no address of this machine"
     case .thread(let what): "a thread ended: \(what)"

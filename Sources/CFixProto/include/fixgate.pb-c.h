@@ -156,6 +156,7 @@ typedef enum _Fixgate__V1__RefusalCode {
    * 0, or above 2^62
    */
   FIXGATE__V1__REFUSAL_CODE__REFUSAL_BAD_SEQUENCE = 9,
+  FIXGATE__V1__REFUSAL_CODE__REFUSAL_CREDENTIAL_EXPIRED = 10,
   FIXGATE__V1__REFUSAL_CODE__REFUSAL_RATE_LIMITED = 20,
   /*
    * send lower sequences first

@@ -17,6 +17,10 @@ package struct Configuration: Equatable, Sendable {
     package var authority = "ca.crt"
     /// 80 random bytes; without them a restart makes every device do a full handshake.
     package var ticketKeys = "ticket.keys"
+    /// Who certifies devices: `FILE` for all tenants, `TENANT=FILE` for one.
+    package var clientAuthority: [String] = []
+    /// 32 random bytes that encrypt the external keys in the registry.
+    package var registryKey = "registry.key"
     package var allowTLS12 = false
   }
 

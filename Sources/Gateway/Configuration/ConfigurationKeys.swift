@@ -78,11 +78,16 @@ extension ConfigurationKey {
 
   private static func list(
     _ path: String, _ comment: String, _ at: any WritableKeyPath<Configuration, [String]> & Sendable, expects: String,
-    check: @escaping @Sendable (String) -> Bool = { _ in true }
+    mayBeEmpty: Bool = false, check: @escaping @Sendable (String) -> Bool = { _ in true }
   ) -> ConfigurationKey {
     ConfigurationKey(
       path: path, comment: comment, expects: expects, isList: true,
       set: { configuration, values in
+        // `key:` with nothing behind it is one empty text.
+        if mayBeEmpty, values.isEmpty || values == [""] {
+          configuration[keyPath: at] = []
+          return true
+        }
         guard !values.isEmpty, !values.contains(""), values.allSatisfy(check) else { return false }
         configuration[keyPath: at] = values
         return true
@@ -102,7 +107,16 @@ extension ConfigurationKey {
     text("tls.key", "Its private key, PEM.", \.tls.key),
     text("tls.authority", "Certificates of the authority, PEM; new bundles carry them.", \.tls.authority),
     text(
-      "tls.ticket_keys", "80 random bytes: with them devices reconnect cheaply after a restart too.", \.tls.ticketKeys),
+      "tls.ticket_keys",
+      "80 random bytes: with them devices reconnect cheaply after a restart too. To rotate, put 80 new bytes in front.",
+      \.tls.ticketKeys),
+    list(
+      "tls.client_authority",
+      "Who certifies devices, PEM: FILE for all tenants, or TENANT=FILE for one. Empty: no client certificates.",
+      \.tls.clientAuthority, expects: "a path or TENANT=path", mayBeEmpty: true),
+    text(
+      "tls.registry_key", "32 random bytes that encrypt the pre-shared keys in the registry. Without them none is taken.",
+      \.tls.registryKey),
     flag("tls.allow_tls12", "Accept TLS 1.2 from old modems.", \.tls.allowTLS12),
     text("data.directory", "Journal, registry, store, control socket. One gateway at a time.", \.data.directory),
     number("data.devices_max", "Devices that may ever be enrolled; 32 bytes each.", \.data.devicesMax, 1...10_000_000),

@@ -220,7 +220,9 @@ package struct Intake: ~Copyable {
       oldestHeld: hello.oldestHeld ?? 0)
     let identity: DeviceIdentity
     do throws(Session.HelloRefusal) {
-      identity = try session.hello(greeting, proof: Credentials.prove(token: hello.token, registry: registry))
+      let proof = Credentials.prove(
+        token: hello.token, channel: session.channel, registry: registry, wallMs: wallMs)
+      identity = try session.hello(greeting, proof: proof)
     } catch {
       return RefusalCode(rawValue: error.rawValue) ?? .malformed
     }

@@ -2,7 +2,7 @@ import GateCore
 package import GateMemory
 package import GateNet
 import GateProto
-package import GateTLS
+import GateTLS
 import Synchronization
 
 /// A listener that a worker's thread takes over.
@@ -15,7 +15,7 @@ package final class Listener: Sendable {
 /// What a worker shares with the rest of the gateway.
 package struct WorkerContext: Sendable {
   package var configuration: Configuration
-  package var tls: TLSServerContext
+  package var tls: TLSHolder
   package var registry: RegistryHolder
   package var limiters: LimiterTable
   package var link: WorkerLink
@@ -256,6 +256,7 @@ final class Worker {
   private func established(_ connection: Connection, _ tls: TLSSession) {
     connection.isEstablished = true
     leaveQueue(connection)
+    connection.session.channel = Credentials.channel(tls.engine, context.tls.current.authorities)
     link.counters.handshakes.wrappingAdd(1, ordering: .relaxed)
     if tls.engine.isResumed { link.counters.resumptions.wrappingAdd(1, ordering: .relaxed) }
   }
@@ -435,6 +436,9 @@ final class Worker {
   private func sweep() {
     nextSweep = now.advanced(byNs: Worker.sweepNs)
     resumeListeners()
+    for case let connection? in connections where connection.session.validUntilMs <= wallMs && !connection.isClosing {
+      dismiss(connection, .credentialExpired)
+    }
     for case let connection? in connections {
       if let reason = stalled(connection) {
         end(connection, reason)
@@ -487,16 +491,25 @@ final class Worker {
     registryVersion = context.registry.version
     registry = context.registry.snapshot
     var closed = 0
+    let authorities = context.tls.current.authorities
     for case let connection? in connections {
-      guard case .open(let identity, _) = connection.session.state, registry.isRevoked(device: identity.device) else {
-        continue
+      if let tls = connection.tls, case .certificate = connection.session.channel {
+        connection.session.channel = Credentials.channel(tls.engine, authorities)
       }
-      link.counters.refuse(RefusalCode.revoked.rawValue)
-      refuse(.revoked, retryAfterMs: nil, closing: true, connection)
-      close(connection)
+      guard case .open = connection.session.state,
+        let code = Credentials.dismissal(of: &connection.session, registry: registry, wallMs: wallMs)
+      else { continue }
+      dismiss(connection, code)
       closed += 1
     }
     return closed
+  }
+
+  /// Tells a device that its credential is good no more, and ends its connection.
+  private func dismiss(_ connection: Connection, _ code: RefusalCode) {
+    link.counters.refuse(code.rawValue)
+    refuse(code, retryAfterMs: nil, closing: true, connection)
+    close(connection)
   }
 
   /// Takes no more connections and no more frames; what was taken is answered before the connections end.

@@ -63,7 +63,7 @@ extension Worker {
     connection.handshake = .underWay(resumes: resumes)
     let tls: TLSSession
     do throws(TLSError) {
-      tls = try TLSSession(context.tls)
+      tls = try TLSSession(context.tls.current)
     } catch {
       context.log(.error, "TLS: \(error)")
       end(connection, "tls_failed")
