@@ -21,7 +21,8 @@ import Testing
     #expect(try line.isAlive(1))
     #expect(throws: TLSError.self) { _ = try Line.open(fixture.port, old) }
     var fresh = try Line.open(fixture.port, TLSClientContext(authorityPEM: successor.certificatePEM))
-    try fresh.hello(token: token)
+    // Of another device: a second connection of the same one would take the first one's place.
+    try fresh.hello(token: try fixture.enrol("bike-2"))
     #expect(try fresh.next()?.welcome != nil)
     #expect(try line.isAlive(2))
   }
