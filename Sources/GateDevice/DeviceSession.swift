@@ -72,6 +72,10 @@ package struct DeviceSession: Sendable {
   private var backlogEnd: UInt64 = 0
   private var panicPlaces = RangeSet64()
   /// By lane: over its limit, nothing more goes out in it before.
+  /// Of the backlog, or of the only lane.
+  private var pacing = SendPacing()
+  /// The lane waited for its pacing when it was last asked.
+  private var isPaced = false
   private var lanePausedUntil = InlineArray<3, Instant>(repeating: Instant(ns: 0))
   private var scratch: [Fix] = []
 
@@ -157,6 +161,7 @@ package struct DeviceSession: Sendable {
     }
     for gap in gapsToSay { gap.append(into: &out) }
     gapsToSay.removeAll()
+    if let next, next.lane == .backlog || options.lanes != .liveFirst { pacing.sent(at: now) }
     if let next { appendBatch(next.places, next.lane, frameStart: start, into: &out, clockMs: clockMs, source) }
     if out.count == start, now.since(lastSent) >= options.pingAfterNs {
       pingId &+= 1
@@ -207,6 +212,7 @@ package struct DeviceSession: Sendable {
     var next = lastSent.advanced(byNs: options.pingAfterNs)
     if let owedSince { next = min(next, owedSince.advanced(byNs: options.silenceNs)) }
     for each in delayed { next = min(next, each.until) }
+    if isPaced, let paced = pacing.waits(at: lastSent) { next = min(next, paced) }
     for i in lanePausedUntil.indices where lanePausedUntil[i] > lastSent { next = min(next, lanePausedUntil[i]) }
     if let gatheringSince, options.batchWaitNs > 0 {
       next = min(next, gatheringSince.advanced(byNs: options.batchWaitNs))
@@ -244,7 +250,7 @@ extension DeviceSession {
     switch options.lanes {
     case .single(let lane):
       let used = inFlight.count
-      guard used < window, isOpen(lane) else { return nil }
+      guard used < window, isOpen(lane), !waitsForPacing(at: now) else { return nil }
       let room = min(batch, window - used)
       return run(in: 1, through: newest, most: room, gathering: lane == .panic ? nil : batch).map { ($0, lane) }
     case .liveFirst:
@@ -259,9 +265,14 @@ extension DeviceSession {
         return (places, .live)
       }
       let used = inFlight.count(through: backlogEnd)
-      guard used < window, isOpen(.backlog) else { return nil }
+      guard used < window, isOpen(.backlog), !waitsForPacing(at: now) else { return nil }
       return run(in: 1, through: backlogEnd, most: min(batch, window - used)).map { ($0, .backlog) }
     }
+  }
+
+  private mutating func waitsForPacing(at now: Instant) -> Bool {
+    isPaced = pacing.waits(at: now) != nil
+    return isPaced
   }
 
   private func isOpen(_ lane: Lane) -> Bool { lanePausedUntil[Int(lane.rawValue)].ns == 0 }
@@ -350,7 +361,10 @@ extension DeviceSession {
     if ack.through > 0 { acknowledge(SequenceRange(first: 1, count: ack.through)) }
     for range in ack.above { acknowledge(range) }
     for judgement in ack.judgements { events.append(.judged(judgement)) }
-    if log.ackedCount > before { events.append(.acked(log.ackedCount - before)) }
+    if log.ackedCount > before {
+      pacing.taken()
+      events.append(.acked(log.ackedCount - before))
+    }
   }
 
   private mutating func acknowledge(_ range: SequenceRange) {
@@ -392,6 +406,9 @@ extension DeviceSession {
       // Over the limit, more of the same lane would only be refused too.
       if refusal.code == .rateLimited, let first = refusal.ranges.first.flatMap({ log.places(of: $0).first }) {
         let lane = lane(of: first.lowerBound)
+        if lane != .live || options.lanes != .liveFirst {
+          pacing.limited(isFirst: isOpen(lane), retryAfterNs: until.since(now))
+        }
         lanePausedUntil[Int(lane.rawValue)] = max(lanePausedUntil[Int(lane.rawValue)], until)
       }
       for range in refusal.ranges {
