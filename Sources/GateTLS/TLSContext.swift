@@ -69,11 +69,7 @@ package struct TLSIdentity: Sendable {
   package init(authorityPEM: [UInt8], version: TLSVersion = .tls13) throws(TLSError) {
     let context = try ContextHandle.make(server: false, versions: version...version)
     let raw = unsafe context.raw
-    try PEM.forEachCertificate(in: authorityPEM, as: .authority) { certificate throws(TLSError) in
-      guard unsafe X509_STORE_add_cert(SSL_CTX_get_cert_store(raw), certificate.raw) == 1 else {
-        throw .library(code: ErrorQueue.drain())
-      }
-    }
+    try context.trust(authorityPEM)
     unsafe SSL_CTX_set_verify(raw, SSL_VERIFY_PEER, nil)
     unsafe self.raw = context.take()
   }
@@ -92,6 +88,8 @@ package struct TLSIdentity: Sendable {
     }
     unsafe self.raw = raw
   }
+
+  init(taking raw: OpaquePointer) { unsafe self.raw = raw }
 
   static func make(server: Bool, versions: ClosedRange<TLSVersion>) throws(TLSError) -> ContextHandle {
     let context = try ContextHandle(server: server)
