@@ -28,7 +28,7 @@ package struct CertificateSummary: Equatable, Sendable {
     return left >= 0 ? left / 86_400 : -((-(left + 1)) / 86_400) - 1
   }
 
-  private init(_ certificate: borrowing CertificateHandle) throws(TLSError) {
+  init(_ certificate: borrowing CertificateHandle) throws(TLSError) {
     ErrorQueue.clear()
     guard let from = unsafe CertificateSummary.seconds(X509_get0_notBefore(certificate.raw)),
       let until = unsafe CertificateSummary.seconds(X509_get0_notAfter(certificate.raw))
