@@ -29,16 +29,13 @@ package import GateCore
 
   /// - Parameter key: `keyBytes` random bytes, the same in all workers, since the kernel may spread one client's hellos.
   /// - Throws: `.library`: stop.
-  package init(key: Span<UInt8>) throws(DTLSError) {
+  package init(key: [UInt8]) throws(DTLSError) {
     precondition(key.count == CookieGate.keyBytes)
     ErrorQueue.clear()
     guard let algorithm = unsafe EVP_MAC_fetch(nil, "HMAC", nil) else { throw .library(code: ErrorQueue.drain()) }
     defer { unsafe EVP_MAC_free(algorithm) }
     guard let context = unsafe EVP_MAC_CTX_new(algorithm) else { throw .library(code: ErrorQueue.drain()) }
-    let done = unsafe key.withUnsafeBufferPointer { bytes in
-      unsafe gate_EVP_MAC_init_sha256(context, bytes.baseAddress, bytes.count)
-    }
-    guard done == 1 else {
+    guard unsafe gate_EVP_MAC_init_sha256(context, key, key.count) == 1 else {
       unsafe EVP_MAC_CTX_free(context)
       throw .library(code: ErrorQueue.drain())
     }

@@ -49,6 +49,20 @@ package struct DevelopmentCA: Sendable {
       let entry = checked.extensionEntry
       if !entries.contains(entry) { entries.append(entry) }
     }
+    return try leaf(
+      subject: "fixgate gateway", usage: "serverAuth", alternativeNames: entries.joined(separator: ","), nowS: nowS)
+  }
+
+  /// A device's certificate with a key of its own.
+  /// - Parameter name: its common name, 1 to 64 bytes.
+  /// - Throws: `.malformed(.authority)`, `.malformed(.key)`, `.keyEncrypted`, `.keyMismatch`, `.library`.
+  package func deviceIdentity(name: String, nowS: Int64) throws(TLSError) -> TLSIdentity {
+    try leaf(subject: name, usage: "clientAuth", alternativeNames: nil, nowS: nowS)
+  }
+
+  private func leaf(
+    subject: String, usage: String, alternativeNames: String?, nowS: Int64
+  ) throws(TLSError) -> TLSIdentity {
     let issuer = try CertificateHandle(authorityPEM: certificatePEM)
     let issuerKey = try PrivateKeyHandle(pem: keyPEM)
     ErrorQueue.clear()
@@ -58,14 +72,14 @@ package struct DevelopmentCA: Sendable {
     }
     let key = try PrivateKeyHandle.generateP256()
     let certificate = try CertificateHandle.blank(
-      subject: "fixgate gateway", key: key, nowS: nowS, days: DevelopmentCA.serverDays)
+      subject: subject, key: key, nowS: nowS, days: DevelopmentCA.serverDays)
     try certificate.setIssuer(toSubjectOf: issuer)
     try certificate.add(NID_basic_constraints, "critical,CA:FALSE", issuer: issuer)
     try certificate.add(NID_key_usage, "critical,digitalSignature", issuer: issuer)
-    try certificate.add(NID_ext_key_usage, "serverAuth", issuer: issuer)
+    try certificate.add(NID_ext_key_usage, usage, issuer: issuer)
     try certificate.add(NID_subject_key_identifier, "hash", issuer: issuer)
     try certificate.add(NID_authority_key_identifier, "keyid:always", issuer: issuer)
-    try certificate.add(NID_subject_alt_name, entries.joined(separator: ","), issuer: issuer)
+    if let alternativeNames { try certificate.add(NID_subject_alt_name, alternativeNames, issuer: issuer) }
     try certificate.sign(with: issuerKey)
     return TLSIdentity(certificatePEM: try certificate.pem(), keyPEM: try key.pem())
   }
