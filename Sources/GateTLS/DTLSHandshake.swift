@@ -53,8 +53,8 @@ package struct DTLSEstablished: ~Copyable, Sendable {
   /// A repeated ClientHello is answered once in this time.
   package static let repeatNs: UInt64 = 200_000_000
   /// Records that came before their keys, or data before Finished: kept up to here, further ones are dropped.
-  static let earlyRecordsMax = 4
-  static let earlyBytesMax = 4_096
+  package static let earlyRecordsMax = 4
+  package static let earlyBytesMax = 4_096
 
   private let handle: HandshakeHandle
   private let role: DTLSRole
@@ -64,7 +64,8 @@ package struct DTLSEstablished: ~Copyable, Sendable {
   private var early: [[UInt8]] = []
   private var datagrams: [[UInt8]] = []
   private var inputBytes = 0
-  private var isDone = false
+  /// `finish` may be called.
+  package private(set) var isDone = false
   private var failure: DTLSError? = nil
   /// Random of the hello that this handshake answers; empty for a client.
   private let helloRandom: [UInt8]
@@ -214,6 +215,12 @@ package struct DTLSEstablished: ~Copyable, Sendable {
       let parts = DTLSClientHello(in: hello.extracting(record.fragment))
     else { return false }
     return constantTimeEqual(helloRandom.span, hello.extracting(record.fragment).extracting(parts.random))
+  }
+
+  /// Whether the record is an unfragmented ClientHello.
+  static func isClientHello(_ bytes: Span<UInt8>) -> Bool {
+    guard let record = try? DTLSRecord.next(in: bytes, from: 0), record.type == .handshake else { return false }
+    return DTLSClientHello(in: bytes.extracting(record.fragment)) != nil
   }
 
   /// Datagrams wait to be sent.
