@@ -139,6 +139,7 @@ package struct DTLSCounters: Equatable, Sendable {
       return
     }
     counters.recordsOpened += 1
+    live.heardAt = now
     let moved = noteAddress(address, of: live, isNewest: opened.isNewest, bytes: record.whole.count)
     switch opened.content {
     case .applicationData:
@@ -285,7 +286,8 @@ package struct DTLSCounters: Equatable, Sendable {
     }
     counters.handshakesDone += 1
     let (peer, last, early) = (established.peer, established.lastFlight, established.early)
-    let live = LiveSession(established.takeSession(), id: half.id, address: half.address, lastFlight: last)
+    let live = LiveSession(
+      established.takeSession(), id: half.id, address: half.address, lastFlight: last, heardAt: now)
     sessions[half.id] = live
     if !live.usesConnectionID, let old = classic.updateValue(half.id, forKey: half.address) {
       // A classic session behind the same address is dead: its device has made this one.
@@ -335,6 +337,18 @@ package struct DTLSCounters: Equatable, Sendable {
     guard let live = sessions[session] else { return }
     if live.unprovenCredit == nil { answer(.alert, [1, 0], by: live, to: live.address) }
     remove(session)
+  }
+
+  /// Forgets sessions that have been silent since then, without a word to their devices. Looks at all of them: call it now and
+  /// then. A classic session is worth keeping for minutes, since its address is soon another's; one with a connection ID for
+  /// weeks.
+  /// - Returns: those forgotten.
+  package mutating func forgetSilent(
+    classicSince classicLimit: Instant, withConnectionIDSince limit: Instant
+  ) -> [UInt64] {
+    let silent = sessions.values.filter { $0.heardAt < ($0.usesConnectionID ? limit : classicLimit) }.map(\.id)
+    for session in silent { remove(session) }
+    return silent
   }
 
   private mutating func remove(_ session: UInt64) {
@@ -391,13 +405,18 @@ final class LiveSession {
   /// Bytes that may still be sent to a new address; `nil` once a second record has come from there.
   var unprovenCredit: Int? = nil
   var lastFlight: DTLSLastFlight?
+  /// When its handshake was done, or its last authentic record came.
+  var heardAt: Instant
 
-  init(_ session: consuming DTLSSession, id: UInt64, address: PeerAddress, lastFlight: DTLSLastFlight?) {
+  init(
+    _ session: consuming DTLSSession, id: UInt64, address: PeerAddress, lastFlight: DTLSLastFlight?, heardAt: Instant
+  ) {
     usesConnectionID = !session.readConnectionID.isEmpty
     self.session = session
     self.id = id
     self.address = address
     self.lastFlight = lastFlight
+    self.heardAt = heardAt
   }
 }
 

@@ -20,8 +20,6 @@ package enum DTLSError: Error, Equatable, Sendable {
   case forged
   /// Authentic, but neither a type nor a content that DTLS 1.2 knows. The peer is broken; dropping is enough.
   case unknownContent
-  /// A handshake's record came before its keys and too many wait already. The peer sends it again.
-  case tooEarly
 
   // Sealing.
 

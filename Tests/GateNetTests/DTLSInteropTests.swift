@@ -125,6 +125,23 @@ private struct EchoEndpoint: ~Copyable {
     #expect(output.contains("a line\n"), "\(output)")
   }
 
+  @Test(.enabled(if: installed("gnutls-cli")), arguments: ["AES-128-CCM-8", "AES-128-GCM", "CHACHA20-POLY1305"])
+  func gnutlsWithAPreSharedKey(cipher: String) throws {
+    let directory = try TemporaryDirectory()
+    var server = try EchoEndpoint(Self.identity(in: directory.path))
+    let peer = try Peer(
+      [
+        "gnutls-cli", "--udp", "-p", "\(server.socket.boundPort)", "127.0.0.1", "--pskusername", "device-7", "--pskkey",
+        EchoEndpoint.key.map { String(format: "%02x", $0) }.joined(), "--priority",
+        "NORMAL:-VERS-ALL:+VERS-DTLS1.2:-KX-ALL:+PSK:-CIPHER-ALL:+\(cipher)",
+      ], input: "a line\n", in: directory.path)
+    let deadline = soon()
+    while server.received.isEmpty { try server.turn(closing: true, until: deadline) }
+    let (_, output) = try peer.finish()
+    #expect(server.received == [Array("a line\n".utf8)], "\(output)")
+    #expect(server.peers == [.preSharedKey(identity: Array("device-7".utf8))])
+  }
+
   /// A device with a connection ID: handshake over one socket, then each record from another port.
   @Test(arguments: [SocketAddress.loopback(port: 0), .loopbackIPv6(port: 0)])
   func aNewPortForEveryRecord(address: SocketAddress) throws {

@@ -244,6 +244,20 @@ private struct Device: ~Copyable {
     #expect(gateway.receive(try device.seal([2]), from: address(1)).count == 1)
   }
 
+  @Test func silentSessionsAreForgotten() throws {
+    var gateway = try Gateway()
+    let start = gateway.now
+    let classic = try Device(with: &gateway, at: address(1), usesCID: false).id
+    var device = try Device(with: &gateway, at: address(2))
+    gateway.now = start.advanced(byNs: 60_000_000_000)
+    _ = gateway.receive(try device.seal([1]), from: address(2))
+    let none = gateway.endpoint.forgetSilent(classicSince: start, withConnectionIDSince: gateway.now)
+    #expect(none == [])
+    let one = gateway.endpoint.forgetSilent(classicSince: gateway.now, withConnectionIDSince: gateway.now)
+    #expect(one == [classic] && gateway.endpoint.sessionCount == 1)
+    #expect(gateway.receive(try device.seal([2]), from: address(2)).count == 1)
+  }
+
   @Test func sessionsAreBounded() throws {
     var gateway = try Gateway(sessionsMax: 2)
     _ = try Device(with: &gateway, at: address(1)).id
