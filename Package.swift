@@ -48,20 +48,31 @@ let package = Package(
     .target(name: "GateNet", dependencies: ["GateCore", "CLinux"], swiftSettings: settings),
     .target(name: "GateStore", dependencies: ["GateCore", "CSQLite", "CLinux"], swiftSettings: settings),
     .target(name: "GateDevice", dependencies: ["GateCore", "GateProto"], swiftSettings: settings),
-    .target(name: "GateTrack", dependencies: ["GateCore", "CZlib"], swiftSettings: settings),
+    .target(name: "GateTrack", dependencies: ["GateCore", "CZlib"], swiftSettings: withFuzz ? fuzzed : settings),
     .target(
       name: "Gateway",
       dependencies: ["GateCore", "GateMemory", "GateProto", "GateTLS", "GateNet", "GateStore"],
+      swiftSettings: withFuzz ? fuzzed : settings),
+
+    // The whole pipeline in one thread, under faults, by seed.
+    .target(
+      name: "GateSim",
+      dependencies: ["GateCore", "GateMemory", "GateProto", "GateTLS", "GateStore", "GateDevice", "Gateway"],
+      swiftSettings: settings),
+    .executableTarget(name: "fixgate-sim", dependencies: ["GateSim"], swiftSettings: settings),
+
+    // The configuration file, apart from the executable so that it can be fuzzed.
+    .target(
+      name: "GateConfiguration", dependencies: ["Gateway", "GateCore", .product(name: "Yams", package: "Yams")],
       swiftSettings: settings),
 
     // The control plane: well-kept packages are at home here.
     .executableTarget(
       name: "fixgate",
       dependencies: [
-        "Gateway", "GateCore", "GateDevice", "GateNet", "GateProto", "GateStore", "GateTLS", "GateTrack",
-        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "Gateway", "GateConfiguration", "GateCore", "GateDevice", "GateNet", "GateProto", "GateStore", "GateTLS",
+        "GateTrack", .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
-        .product(name: "Yams", package: "Yams"),
       ],
       swiftSettings: settings),
 
@@ -81,8 +92,24 @@ let package = Package(
       name: "GateTLSTests", dependencies: ["GateCore", "GateTLS", "COpenSSL", "WireVectors"], swiftSettings: settings),
     .testTarget(name: "GateNetTests", dependencies: ["GateCore", "GateNet", "GateTLS"], swiftSettings: settings),
     .testTarget(name: "TidyTests", swiftSettings: settings),
+    .testTarget(
+      name: "CredentialTests",
+      dependencies: ["Gateway", "GateCore", "GateNet", "GateProto", "GateStore", "GateTLS"], swiftSettings: settings),
+    .testTarget(name: "SimulationTests", dependencies: ["GateSim", "GateStore", "GateCore", "Gateway"], swiftSettings: settings),
     .testTarget(name: "GateStoreTests", dependencies: ["GateStore", "GateCore"], swiftSettings: settings),
+    // The real executable as a child process.
+    .testTarget(
+      name: "GatewayTests",
+      dependencies: [
+        "fixgate", "Gateway", "GateCore", "GateDevice", "GateNet", "GateProto", "GateStore", "GateTLS", "GateTrack",
+        "PowerCutDisk", "GatewayProperties",
+      ],
+      swiftSettings: settings),
 
+    .target(
+      name: "GatewayProperties",
+      dependencies: ["Gateway", "GateConfiguration", "GateCore", "GateMemory", "GateProto", "GateTLS", "GateTrack"],
+      path: "Tests/Fuzz/GatewayProperties", swiftSettings: settings),
     .target(
       name: "JournalProperties", dependencies: ["GateCore"], path: "Tests/Fuzz/JournalProperties",
       swiftSettings: settings),
@@ -104,16 +131,28 @@ let package = Package(
 
 if withBench {
   package.dependencies.append(.package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"))
+  package.products.append(.library(name: "pathhook", type: .dynamic, targets: ["CPathHook"]))
   package.targets += [
     .target(name: "CAllocations", path: "bench/CAllocations"),
     .target(
       name: "BenchProto", dependencies: [.product(name: "SwiftProtobuf", package: "swift-protobuf")],
       path: "bench/Proto", exclude: ["README.md"]),
     .target(name: "BenchHarness", dependencies: ["CAllocations"], path: "bench/Harness", swiftSettings: settings),
+    // Preloaded into a gateway, never linked.
+    .target(name: "CPathHook", path: "bench/CPathHook"),
+    .executableTarget(
+      name: "path-bite", dependencies: ["GateNet", "GateStore", "GateTLS"], path: "bench/Bite", swiftSettings: settings),
+    .target(
+      name: "BenchPath",
+      dependencies: [
+        "BenchHarness", "CAllocations", "GateCore", "GateDevice", "GateMemory", "GateNet", "GateProto", "GateStore", "GateTLS",
+        "Gateway",
+      ],
+      path: "bench/Path", swiftSettings: settings),
     .executableTarget(
       name: "fixgate-bench",
       dependencies: [
-        "GateCore", "CFixProto", "BenchHarness", "BenchProto",
+        "GateCore", "CFixProto", "BenchHarness", "BenchPath", "BenchProto",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),
       ],
@@ -133,4 +172,13 @@ if withFuzz {
     .executableTarget(
       name: "fuzz-journal", dependencies: ["JournalProperties"], path: "Tests/Fuzz/Journal", swiftSettings: fuzzed,
       linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address", "-use-ld=lld"])]))
+}
+
+if withFuzz {
+  for (target, folder) in [("session", "Session"), ("track", "Track"), ("configuration", "Configuration")] {
+    package.targets.append(
+      .executableTarget(
+        name: "fuzz-\(target)", dependencies: ["GatewayProperties"], path: "Tests/Fuzz/\(folder)", swiftSettings: fuzzed,
+        linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address", "-use-ld=lld"])]))
+  }
 }

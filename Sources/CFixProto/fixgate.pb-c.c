@@ -952,7 +952,7 @@ void   fixgate__v1__gap_request__free_unpacked
   assert(message->base.descriptor == &fixgate__v1__gap_request__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
-static const ProtobufCFieldDescriptor fixgate__v1__uplink__field_descriptors[9] =
+static const ProtobufCFieldDescriptor fixgate__v1__uplink__field_descriptors[10] =
 {
   {
     "hello",
@@ -1062,6 +1062,18 @@ static const ProtobufCFieldDescriptor fixgate__v1__uplink__field_descriptors[9] 
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "send_monotonic_ms",
+    10,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_UINT64,
+    offsetof(Fixgate__V1__Uplink, has_send_monotonic_ms),
+    offsetof(Fixgate__V1__Uplink, send_monotonic_ms),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned fixgate__v1__uplink__field_indices_by_name[] = {
   5,   /* field[5] = applied */
@@ -1072,12 +1084,13 @@ static const unsigned fixgate__v1__uplink__field_indices_by_name[] = {
   6,   /* field[6] = lane */
   7,   /* field[7] = oldest_held */
   4,   /* field[4] = ping */
+  9,   /* field[9] = send_monotonic_ms */
   8,   /* field[8] = send_time_ms */
 };
 static const ProtobufCIntRange fixgate__v1__uplink__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 9 }
+  { 0, 10 }
 };
 const ProtobufCMessageDescriptor fixgate__v1__uplink__descriptor =
 {
@@ -1087,7 +1100,7 @@ const ProtobufCMessageDescriptor fixgate__v1__uplink__descriptor =
   "Fixgate__V1__Uplink",
   "fixgate.v1",
   sizeof(Fixgate__V1__Uplink),
-  9,
+  10,
   fixgate__v1__uplink__field_descriptors,
   fixgate__v1__uplink__field_indices_by_name,
   1,  fixgate__v1__uplink__number_ranges,
@@ -3392,34 +3405,64 @@ const ProtobufCEnumDescriptor fixgate__v1__gap_reason__descriptor =
   fixgate__v1__gap_reason__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
-static const ProtobufCEnumValue fixgate__v1__verdict_code__enum_values_by_number[10] =
+static const ProtobufCEnumValue fixgate__v1__verdict_code__enum_values_by_number[25] =
 {
   { "VERDICT_ACCEPTED", "FIXGATE__V1__VERDICT_CODE__VERDICT_ACCEPTED", 0 },
   { "VERDICT_LONGITUDE_WRAPPED", "FIXGATE__V1__VERDICT_CODE__VERDICT_LONGITUDE_WRAPPED", 1 },
   { "VERDICT_COURSE_WRAPPED", "FIXGATE__V1__VERDICT_CODE__VERDICT_COURSE_WRAPPED", 2 },
   { "VERDICT_VALUE_DROPPED", "FIXGATE__V1__VERDICT_CODE__VERDICT_VALUE_DROPPED", 3 },
+  { "VERDICT_WEEK_ROLLOVER", "FIXGATE__V1__VERDICT_CODE__VERDICT_WEEK_ROLLOVER", 4 },
+  { "VERDICT_CLOCK_REPAIRED", "FIXGATE__V1__VERDICT_CODE__VERDICT_CLOCK_REPAIRED", 5 },
   { "VERDICT_NULL_ISLAND", "FIXGATE__V1__VERDICT_CODE__VERDICT_NULL_ISLAND", 20 },
+  { "VERDICT_APPROXIMATE", "FIXGATE__V1__VERDICT_CODE__VERDICT_APPROXIMATE", 21 },
+  { "VERDICT_SIMULATED", "FIXGATE__V1__VERDICT_CODE__VERDICT_SIMULATED", 22 },
+  { "VERDICT_RECEIVER_INVALID", "FIXGATE__V1__VERDICT_CODE__VERDICT_RECEIVER_INVALID", 23 },
+  { "VERDICT_ROLLOVER_SUSPECTED", "FIXGATE__V1__VERDICT_CODE__VERDICT_ROLLOVER_SUSPECTED", 24 },
+  { "VERDICT_FROZEN", "FIXGATE__V1__VERDICT_CODE__VERDICT_FROZEN", 25 },
+  { "VERDICT_TELEPORT", "FIXGATE__V1__VERDICT_CODE__VERDICT_TELEPORT", 26 },
   { "VERDICT_LATITUDE_OUT_OF_RANGE", "FIXGATE__V1__VERDICT_CODE__VERDICT_LATITUDE_OUT_OF_RANGE", 40 },
   { "VERDICT_FUTURE", "FIXGATE__V1__VERDICT_CODE__VERDICT_FUTURE", 42 },
   { "VERDICT_ANCIENT", "FIXGATE__V1__VERDICT_CODE__VERDICT_ANCIENT", 43 },
   { "VERDICT_NO_TIME", "FIXGATE__V1__VERDICT_CODE__VERDICT_NO_TIME", 44 },
   { "VERDICT_NO_POSITION", "FIXGATE__V1__VERDICT_CODE__VERDICT_NO_POSITION", 45 },
+  { "VERDICT_HELD_NULL_ISLAND", "FIXGATE__V1__VERDICT_CODE__VERDICT_HELD_NULL_ISLAND", 50 },
+  { "VERDICT_HELD_APPROXIMATE", "FIXGATE__V1__VERDICT_CODE__VERDICT_HELD_APPROXIMATE", 51 },
+  { "VERDICT_HELD_SIMULATED", "FIXGATE__V1__VERDICT_CODE__VERDICT_HELD_SIMULATED", 52 },
+  { "VERDICT_HELD_RECEIVER_INVALID", "FIXGATE__V1__VERDICT_CODE__VERDICT_HELD_RECEIVER_INVALID", 53 },
+  { "VERDICT_HELD_ROLLOVER_SUSPECTED", "FIXGATE__V1__VERDICT_CODE__VERDICT_HELD_ROLLOVER_SUSPECTED", 54 },
+  { "VERDICT_HELD_FROZEN", "FIXGATE__V1__VERDICT_CODE__VERDICT_HELD_FROZEN", 55 },
+  { "VERDICT_HELD_TELEPORT", "FIXGATE__V1__VERDICT_CODE__VERDICT_HELD_TELEPORT", 56 },
 };
 static const ProtobufCIntRange fixgate__v1__verdict_code__value_ranges[] = {
-{0, 0},{20, 4},{40, 5},{42, 6},{0, 10}
+{0, 0},{20, 6},{40, 13},{42, 14},{50, 18},{0, 25}
 };
-static const ProtobufCEnumValueIndex fixgate__v1__verdict_code__enum_values_by_name[10] =
+static const ProtobufCEnumValueIndex fixgate__v1__verdict_code__enum_values_by_name[25] =
 {
   { "VERDICT_ACCEPTED", 0 },
-  { "VERDICT_ANCIENT", 7 },
+  { "VERDICT_ANCIENT", 15 },
+  { "VERDICT_APPROXIMATE", 7 },
+  { "VERDICT_CLOCK_REPAIRED", 5 },
   { "VERDICT_COURSE_WRAPPED", 2 },
-  { "VERDICT_FUTURE", 6 },
-  { "VERDICT_LATITUDE_OUT_OF_RANGE", 5 },
+  { "VERDICT_FROZEN", 11 },
+  { "VERDICT_FUTURE", 14 },
+  { "VERDICT_HELD_APPROXIMATE", 19 },
+  { "VERDICT_HELD_FROZEN", 23 },
+  { "VERDICT_HELD_NULL_ISLAND", 18 },
+  { "VERDICT_HELD_RECEIVER_INVALID", 21 },
+  { "VERDICT_HELD_ROLLOVER_SUSPECTED", 22 },
+  { "VERDICT_HELD_SIMULATED", 20 },
+  { "VERDICT_HELD_TELEPORT", 24 },
+  { "VERDICT_LATITUDE_OUT_OF_RANGE", 13 },
   { "VERDICT_LONGITUDE_WRAPPED", 1 },
-  { "VERDICT_NO_POSITION", 9 },
-  { "VERDICT_NO_TIME", 8 },
-  { "VERDICT_NULL_ISLAND", 4 },
+  { "VERDICT_NO_POSITION", 17 },
+  { "VERDICT_NO_TIME", 16 },
+  { "VERDICT_NULL_ISLAND", 6 },
+  { "VERDICT_RECEIVER_INVALID", 9 },
+  { "VERDICT_ROLLOVER_SUSPECTED", 10 },
+  { "VERDICT_SIMULATED", 8 },
+  { "VERDICT_TELEPORT", 12 },
   { "VERDICT_VALUE_DROPPED", 3 },
+  { "VERDICT_WEEK_ROLLOVER", 4 },
 };
 const ProtobufCEnumDescriptor fixgate__v1__verdict_code__descriptor =
 {
@@ -3428,15 +3471,15 @@ const ProtobufCEnumDescriptor fixgate__v1__verdict_code__descriptor =
   "VerdictCode",
   "Fixgate__V1__VerdictCode",
   "fixgate.v1",
-  10,
+  25,
   fixgate__v1__verdict_code__enum_values_by_number,
-  10,
+  25,
   fixgate__v1__verdict_code__enum_values_by_name,
-  4,
+  5,
   fixgate__v1__verdict_code__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
-static const ProtobufCEnumValue fixgate__v1__refusal_code__enum_values_by_number[15] =
+static const ProtobufCEnumValue fixgate__v1__refusal_code__enum_values_by_number[16] =
 {
   { "REFUSAL_UNSPECIFIED", "FIXGATE__V1__REFUSAL_CODE__REFUSAL_UNSPECIFIED", 0 },
   { "REFUSAL_MALFORMED", "FIXGATE__V1__REFUSAL_CODE__REFUSAL_MALFORMED", 1 },
@@ -3448,6 +3491,7 @@ static const ProtobufCEnumValue fixgate__v1__refusal_code__enum_values_by_number
   { "REFUSAL_STREAM_REUSED", "FIXGATE__V1__REFUSAL_CODE__REFUSAL_STREAM_REUSED", 7 },
   { "REFUSAL_TOO_MANY_STREAMS", "FIXGATE__V1__REFUSAL_CODE__REFUSAL_TOO_MANY_STREAMS", 8 },
   { "REFUSAL_BAD_SEQUENCE", "FIXGATE__V1__REFUSAL_CODE__REFUSAL_BAD_SEQUENCE", 9 },
+  { "REFUSAL_CREDENTIAL_EXPIRED", "FIXGATE__V1__REFUSAL_CODE__REFUSAL_CREDENTIAL_EXPIRED", 10 },
   { "REFUSAL_RATE_LIMITED", "FIXGATE__V1__REFUSAL_CODE__REFUSAL_RATE_LIMITED", 20 },
   { "REFUSAL_TOO_MANY_GAPS", "FIXGATE__V1__REFUSAL_CODE__REFUSAL_TOO_MANY_GAPS", 21 },
   { "REFUSAL_STORAGE_UNAVAILABLE", "FIXGATE__V1__REFUSAL_CODE__REFUSAL_STORAGE_UNAVAILABLE", 22 },
@@ -3455,21 +3499,22 @@ static const ProtobufCEnumValue fixgate__v1__refusal_code__enum_values_by_number
   { "REFUSAL_SHUTTING_DOWN", "FIXGATE__V1__REFUSAL_CODE__REFUSAL_SHUTTING_DOWN", 24 },
 };
 static const ProtobufCIntRange fixgate__v1__refusal_code__value_ranges[] = {
-{0, 0},{20, 10},{0, 15}
+{0, 0},{20, 11},{0, 16}
 };
-static const ProtobufCEnumValueIndex fixgate__v1__refusal_code__enum_values_by_name[15] =
+static const ProtobufCEnumValueIndex fixgate__v1__refusal_code__enum_values_by_name[16] =
 {
   { "REFUSAL_BAD_SEQUENCE", 9 },
-  { "REFUSAL_BUSY", 13 },
+  { "REFUSAL_BUSY", 14 },
+  { "REFUSAL_CREDENTIAL_EXPIRED", 10 },
   { "REFUSAL_MALFORMED", 1 },
   { "REFUSAL_NEED_HELLO", 3 },
-  { "REFUSAL_RATE_LIMITED", 10 },
+  { "REFUSAL_RATE_LIMITED", 11 },
   { "REFUSAL_REVOKED", 6 },
-  { "REFUSAL_SHUTTING_DOWN", 14 },
-  { "REFUSAL_STORAGE_UNAVAILABLE", 12 },
+  { "REFUSAL_SHUTTING_DOWN", 15 },
+  { "REFUSAL_STORAGE_UNAVAILABLE", 13 },
   { "REFUSAL_STREAM_REUSED", 7 },
   { "REFUSAL_TOO_LARGE", 2 },
-  { "REFUSAL_TOO_MANY_GAPS", 11 },
+  { "REFUSAL_TOO_MANY_GAPS", 12 },
   { "REFUSAL_TOO_MANY_STREAMS", 8 },
   { "REFUSAL_UNKNOWN_CREDENTIAL", 5 },
   { "REFUSAL_UNSPECIFIED", 0 },
@@ -3482,9 +3527,9 @@ const ProtobufCEnumDescriptor fixgate__v1__refusal_code__descriptor =
   "RefusalCode",
   "Fixgate__V1__RefusalCode",
   "fixgate.v1",
-  15,
+  16,
   fixgate__v1__refusal_code__enum_values_by_number,
-  15,
+  16,
   fixgate__v1__refusal_code__enum_values_by_name,
   2,
   fixgate__v1__refusal_code__value_ranges,

@@ -1,6 +1,7 @@
 #pragma once
 // One static inline per libssl or libcrypto macro, nothing else.
 #include <openssl/bio.h>
+#include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/ec.h>
 #include <openssl/err.h>
@@ -78,4 +79,24 @@ static inline int gate_EVP_MAC_init_sha256(EVP_MAC_CTX *ctx, const unsigned char
     OSSL_PARAM_construct_end(),
   };
   return EVP_MAC_init(ctx, key, key_bytes, params);
+}
+static inline int gate_SSL_CTX_new_ex_index(CRYPTO_EX_free *release) {
+  return SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release);
+}
+static inline int gate_sk_GENERAL_NAME_num(const GENERAL_NAMES *names) { return sk_GENERAL_NAME_num(names); }
+static inline GENERAL_NAME *gate_sk_GENERAL_NAME_value(const GENERAL_NAMES *names, int i) {
+  return sk_GENERAL_NAME_value(names, i);
+}
+static inline int gate_EVP_CTRL_GCM_get_tag(EVP_CIPHER_CTX *ctx, int count, void *tag) {
+  return EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, count, tag);
+}
+static inline int gate_EVP_CTRL_GCM_set_tag(EVP_CIPHER_CTX *ctx, int count, void *tag) {
+  return EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, count, tag);
+}
+// OSSL_PARAM keeps pointers to its names, which Swift's strings do not outlive a call for.
+static inline int gate_EVP_MAC_CTX_set_sha256_key(EVP_MAC_CTX *ctx, const void *key, size_t count) {
+  OSSL_PARAM params[] = {
+      OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, (void *)key, count),
+      OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char *)"SHA256", 0), OSSL_PARAM_construct_end()};
+  return EVP_MAC_CTX_set_params(ctx, params);
 }

@@ -37,4 +37,15 @@ package enum Limits {
     + gapsPerFrameMax * Record.headerBytes
   /// Journal batches start at multiples of this, so that a torn write never touches a batch that is durable already.
   package static let journalBlockBytes = 4_096
+  /// Slots of a worker's source filter; 40 bytes each.
+  package static let sourceSlots = 16_384
+  /// Bytes of connections that one worker buffers at most: ClientHellos, frames cut off, answers not read. A connection whose
+  /// bytes would pass it is closed. What libssl holds itself comes on top: about 14 KB an open connection, 40 KB a half-open one.
+  package static let bufferedBytesMax = 128 << 20
+  /// Above this a worker lets in nobody new and closes those that hold the most, slow readers first ...
+  package static let bufferedBytesHigh = bufferedBytesMax / 4 * 3
+  /// ... until this is left.
+  package static let bufferedBytesLow = bufferedBytesMax / 2
+  /// Ciphertext that a connection may send without one byte of plaintext in it: two full records, then it is closed.
+  package static let barrenBytesMax = 2 * (frameBytesMax + 256)
 }

@@ -27,11 +27,12 @@ package enum BundleError: Error, Equatable, Sendable {
 /// tenant: demo
 /// device: bike-7
 /// token: 64 hexadecimal digits
+/// psk: fixgate-0123456789abcdef 64 hexadecimal digits
 /// -----BEGIN CERTIFICATE-----
 /// ...
 /// -----END CERTIFICATE-----
 /// ```
-/// Several gateways are tried in turn. The certificates are those of the authority that the gateway's is checked against.
+/// One of token and psk suffices. Several gateways are tried in turn. The certificates are those of the authority that the gateway's is checked against.
 package struct Bundle: Equatable, Sendable {
   package enum Key: String, CaseIterable, Sendable {
     case gateway = "gateway"
@@ -39,7 +40,32 @@ package struct Bundle: Equatable, Sendable {
     case tenant = "tenant"
     case device = "device"
     case token = "token"
+    case psk = "psk"
     case certificate = "certificate"
+  }
+
+  /// An external pre-shared key of TLS 1.3.
+  package struct PreSharedKey: Equatable, Sendable {
+    package static let secretBytes = 32
+    package static let identityBytesMax = 64
+    /// Printable ASCII without spaces, 1 to `identityBytesMax` bytes.
+    package var identity: String
+    /// `secretBytes` long.
+    package var secret: [UInt8]
+
+    package init(identity: String, secret: [UInt8]) {
+      self.identity = identity
+      self.secret = secret
+    }
+
+    fileprivate init?(_ text: Substring) {
+      let parts = text.split(separator: " ")
+      guard parts.count == 2, (1...PreSharedKey.identityBytesMax).contains(parts[0].utf8.count),
+        parts[0].utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f }), let secret = hexBytes(parts[1]),
+        secret.count == PreSharedKey.secretBytes
+      else { return nil }
+      self.init(identity: String(parts[0]), secret: secret)
+    }
   }
 
   package struct Endpoint: Equatable, Sendable {
@@ -76,8 +102,9 @@ package struct Bundle: Equatable, Sendable {
   package var serverName: String
   package var tenant: String
   package var device: String
-  /// `Hello.tokenBytes` long.
+  /// `Hello.tokenBytes` long; empty where `psk` proves the device.
   package var token: [UInt8]
+  package var psk: PreSharedKey?
   /// PEM, one certificate or several, with a line end at the end.
   package var certificates: String
 
@@ -85,24 +112,25 @@ package struct Bundle: Equatable, Sendable {
   package static let bytesMax = 65_536
 
   package init(
-    gateways: [Endpoint], serverName: String, tenant: String, device: String, token: [UInt8], certificates: String
+    gateways: [Endpoint], serverName: String, tenant: String, device: String, token: [UInt8], psk: PreSharedKey? = nil,
+    certificates: String
   ) {
     self.gateways = gateways
     self.serverName = serverName
     self.tenant = tenant
     self.device = device
     self.token = token
+    self.psk = psk
     self.certificates = certificates
   }
 
   package var text: String {
     var out = "fixgate-bundle: 1\n"
     for gateway in gateways { out += "gateway: \(gateway.text)\n" }
-    out += "server-name: \(serverName)\ntenant: \(tenant)\ndevice: \(device)\ntoken: "
-    for byte in token {
-      for nibble in [byte >> 4, byte & 15] { out += String(nibble, radix: 16) }
-    }
-    out += "\n" + certificates
+    out += "server-name: \(serverName)\ntenant: \(tenant)\ndevice: \(device)\n"
+    if !token.isEmpty { out += "token: \(hexText(token))\n" }
+    if let psk { out += "psk: \(psk.identity) \(hexText(psk.secret))\n" }
+    out += certificates
     return certificates.hasSuffix("\n") ? out : out + "\n"
   }
 
@@ -111,6 +139,7 @@ package struct Bundle: Equatable, Sendable {
     var gateways: [Endpoint] = []
     var values: [Key: String] = [:]
     var token: [UInt8] = []
+    var psk: PreSharedKey?
     var certificates = ""
     var inCertificate = false
     var number = 0
@@ -151,6 +180,9 @@ package struct Bundle: Equatable, Sendable {
           throw .badValue(.token, line: number)
         }
         token = bytes
+      } else if key == .psk {
+        guard let key = PreSharedKey(value) else { throw .badValue(.psk, line: number) }
+        psk = key
       }
     }
     guard !isFirst else { throw .notBundle }
@@ -159,10 +191,10 @@ package struct Bundle: Equatable, Sendable {
     guard let serverName = values[.serverName] else { throw .missing(.serverName) }
     guard let tenant = values[.tenant] else { throw .missing(.tenant) }
     guard let device = values[.device] else { throw .missing(.device) }
-    guard !token.isEmpty else { throw .missing(.token) }
+    guard !token.isEmpty || psk != nil else { throw .missing(.token) }
     guard !certificates.isEmpty else { throw .missing(.certificate) }
     self.init(
-      gateways: gateways, serverName: serverName, tenant: tenant, device: device, token: token,
+      gateways: gateways, serverName: serverName, tenant: tenant, device: device, token: token, psk: psk,
       certificates: certificates)
   }
 
@@ -191,6 +223,12 @@ private func trim(_ text: Substring) -> Substring {
   while let last = text.last, last == " " || last == "\t" { text.removeLast() }
   while let first = text.first, first == " " || first == "\t" { text.removeFirst() }
   return text
+}
+
+private func hexText(_ bytes: [UInt8]) -> String {
+  bytes.reduce(into: "") { text, byte in
+    for nibble in [byte >> 4, byte & 15] { text += String(nibble, radix: 16) }
+  }
 }
 
 private func hexBytes(_ text: Substring) -> [UInt8]? {

@@ -53,6 +53,8 @@ package struct DeviceSession: Sendable {
   /// The gateway closes this connection: send nothing more on it.
   package private(set) var isClosing = false
   private var needsHello = false
+  /// Hello was sent and is not answered yet: a refusal may have meant its frame.
+  private var helloIsOpen = false
   private var window: UInt64
   private var inFlight = RangeSet64()
   private var delayed: [(places: ClosedRange<UInt64>, until: Instant)] = []
@@ -126,6 +128,7 @@ package struct DeviceSession: Sendable {
 
   package mutating func disconnected() {
     isConnected = false
+    isClosing = false
     inFlight.removeAll()
     owedSince = nil
   }
@@ -146,6 +149,7 @@ package struct DeviceSession: Sendable {
     if needsHello {
       hello(clockMs: clockMs).append(into: &out)
       needsHello = false
+      helloIsOpen = true
     }
     if let version = appliedToSay {
       SettingsApplied(version: version).append(into: &out)
@@ -318,6 +322,7 @@ extension DeviceSession {
     owedSince = nil
     if let welcome = downlink.welcome {
       self.welcome = welcome
+      helloIsOpen = false
       setWindow(welcome.backlogWindow)
       events.append(.welcome(welcome))
     }
@@ -380,6 +385,7 @@ extension DeviceSession {
       if refusal.ranges.isEmpty {
         // It cannot be known which of the frames under way is meant, so none of them counts as taken.
         inFlight.removeAll()
+        if helloIsOpen { needsHello = true }
         if refusal.retry { pausedUntil = max(pausedUntil, until) } else { fatal = refusal.code }
         return
       }

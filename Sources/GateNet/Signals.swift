@@ -8,7 +8,7 @@ package enum ProcessSignal: Equatable, Sendable {
   case reload
 }
 
-/// Turns signals into something a `Poller` can watch. SIGPIPE is ignored from here on.
+/// Turns signals into something a `Poller` can watch. SIGPIPE and SIGXFSZ are ignored from here on.
 ///
 /// Make it on the main thread before any other thread starts: threads inherit that the signals are blocked. Processes
 /// started later inherit it too, unless their signal mask is set.
@@ -22,14 +22,17 @@ package struct Signals: ~Copyable, Sendable {
     for number in [SIGTERM, SIGINT, SIGHUP] { unsafe sigaddset(&set, number) }
     let code = unsafe pthread_sigmask(SIG_BLOCK, &set, nil)
     guard code == 0 else { throw .system(.signalDescriptor, errno: code) }
-    Signals.ignorePipe()
+    Signals.ignoreWriteSignals()
     let raw = unsafe signalfd(-1, &set, Int32(SFD_CLOEXEC | SFD_NONBLOCK))
     guard raw >= 0 else { throw .system(.signalDescriptor, errno: errno) }
     descriptor = FileDescriptor(taking: raw)
   }
 
-  /// For command-line clients too: a broken connection is a value, never the end of the process.
-  package static func ignorePipe() { _ = signal(SIGPIPE, SIG_IGN) }
+  /// For command-line clients too: a broken connection, or a file at its allowed size (`ulimit -f`), is a value, never the
+  /// end of the process.
+  package static func ignoreWriteSignals() {
+    for number in [SIGPIPE, SIGXFSZ] { _ = signal(number, SIG_IGN) }
+  }
 
   /// The next signal that came in; `nil` when there is none.
   package borrowing func next() throws(NetError) -> ProcessSignal? {

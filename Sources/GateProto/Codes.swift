@@ -31,6 +31,7 @@ package enum RefusalCode: UInt16, CaseIterable, Sendable {
   case streamReused = 7
   case tooManyStreams = 8
   case badSequence = 9
+  case credentialExpired = 10
   case rateLimited = 20
   case tooManyGaps = 21
   case storageUnavailable = 22

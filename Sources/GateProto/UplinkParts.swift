@@ -109,14 +109,19 @@ package struct UplinkScalars: Equatable, Sendable {
   package var oldestHeld: UInt64?
   /// Device clock when the frame is first sent, ms since 1970-01-01 UTC.
   package var sendTimeMs: Int64?
+  /// The device's monotonic time at that moment, ms since it started.
+  package var sendMonotonicMs: UInt64?
 
-  package init(lane: Lane? = nil, oldestHeld: UInt64? = nil, sendTimeMs: Int64? = nil) {
+  package init(
+    lane: Lane? = nil, oldestHeld: UInt64? = nil, sendTimeMs: Int64? = nil, sendMonotonicMs: UInt64? = nil
+  ) {
     self.lane = lane
     self.oldestHeld = oldestHeld
     self.sendTimeMs = sendTimeMs
+    self.sendMonotonicMs = sendMonotonicMs
   }
 
-  /// Appends those that are set as fields 7, 8 and 9 of `Uplink`.
+  /// Appends those that are set as fields 7 to 10 of `Uplink`.
   package func append(into out: inout [UInt8]) {
     unsafe appendUplink(into: &out) { uplink in
       if let lane {
@@ -130,6 +135,10 @@ package struct UplinkScalars: Equatable, Sendable {
       if let sendTimeMs {
         unsafe uplink.has_send_time_ms = 1
         unsafe uplink.send_time_ms = sendTimeMs
+      }
+      if let sendMonotonicMs {
+        unsafe uplink.has_send_monotonic_ms = 1
+        unsafe uplink.send_monotonic_ms = sendMonotonicMs
       }
     }
   }

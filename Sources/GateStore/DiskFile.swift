@@ -28,9 +28,16 @@ package struct InjectedFaults: Equatable, Sendable {
 /// Owns one open file; closed exactly once. Offsets and lengths are in bytes.
 @safe package struct DiskFile: ~Copyable, Sendable {
   fileprivate let descriptor: Int32
+  /// `nil`: the kernel's.
+  private let model: (any DiskModel)?
 
   /// Opens `name` below `directory`, created with mode 0600 where `flags` say so.
   init(_ name: String, in directory: borrowing Directory, flags: Int32) throws(JournalError) {
+    model = directory.model
+    if let model {
+      do { descriptor = try model.open(name, flags: flags) } catch { throw .of(.open, error.code) }
+      return
+    }
     while true {
       let result = unsafe openat(directory.descriptor, name, flags | O_CLOEXEC | O_NOFOLLOW, 0o600)
       let code = errno
@@ -42,9 +49,14 @@ package struct InjectedFaults: Equatable, Sendable {
     }
   }
 
-  deinit { _ = close(descriptor) }
+  deinit {
+    if let model { model.close(descriptor) } else { _ = close(descriptor) }
+  }
 
   func size() throws(JournalError) -> Int {
+    if let model {
+      do { return try model.size(descriptor) } catch { throw .of(.read, error.code) }
+    }
     var status = stat()
     let result = unsafe fstat(descriptor, &status)
     let code = errno
@@ -57,6 +69,20 @@ package struct InjectedFaults: Equatable, Sendable {
   func read(into buffer: inout [UInt8], _ range: Range<Int>, at offset: Int) throws(JournalError) -> Int {
     precondition(range.lowerBound >= 0 && range.upperBound <= buffer.count)
     var done = 0
+    if let model {
+      while done < range.count {
+        let bytes: [UInt8]
+        do { bytes = try model.read(descriptor, range.count - done, at: offset + done) } catch {
+          throw .of(.read, error.code)
+        }
+        if bytes.isEmpty { break }
+        unsafe buffer.withUnsafeMutableBytes { buffer in
+          unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[(range.lowerBound + done)...]).copyBytes(from: bytes)
+        }
+        done += bytes.count
+      }
+      return done
+    }
     while done < range.count {
       let (result, code) = unsafe buffer.withUnsafeMutableBytes { raw in
         let result = unsafe pread(
@@ -76,6 +102,7 @@ package struct InjectedFaults: Equatable, Sendable {
   /// Writes all of `head`, `body` and `padding` zeros, one behind the other, with one system call where the disk lets it.
   func write(_ head: Span<UInt8>, _ body: Span<UInt8>, padding: Int, at offset: Int) throws(JournalError) {
     precondition(padding >= 0 && padding <= Limits.journalBlockBytes)
+    if let model { return try write(head, body, padding: padding, at: offset, to: model) }
     let total = head.count + body.count + padding
     var done = 0
     while done < total {
@@ -111,9 +138,31 @@ package struct InjectedFaults: Equatable, Sendable {
     }
   }
 
+  private func write(
+    _ head: Span<UInt8>, _ body: Span<UInt8>, padding: Int, at offset: Int, to model: any DiskModel
+  ) throws(JournalError) {
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(head.count + body.count + padding)
+    unsafe head.withUnsafeBufferPointer { unsafe bytes.append(contentsOf: $0) }
+    unsafe body.withUnsafeBufferPointer { unsafe bytes.append(contentsOf: $0) }
+    bytes.append(contentsOf: zeros[..<padding])
+    var done = 0
+    while done < bytes.count {
+      let count: Int
+      do { count = try model.write(descriptor, done == 0 ? bytes : Array(bytes[done...]), at: offset + done) } catch {
+        throw .of(.write, error.code)
+      }
+      if count == 0 { throw .of(.write, ENOSPC) }
+      done += count
+    }
+  }
+
   /// Returns when the data, and the length where it changed, would survive a power cut. Never tried twice: a failed sync
   /// may have dropped the pages, and the next one would succeed without them.
   func sync() throws(JournalError) {
+    if let model {
+      do { return try model.sync(descriptor) } catch { throw .of(.sync, error.code) }
+    }
     let result = fdatasync(descriptor)
     let code = errno
     guard result == 0 else { throw .of(.sync, code) }
@@ -134,14 +183,25 @@ private let zeros = [UInt8](repeating: 0, count: Limits.journalBlockBytes)
 /// Owns an open directory; names are relative to it.
 @safe package struct Directory: ~Copyable, Sendable {
   fileprivate let descriptor: Int32
+  /// `nil`: the kernel's.
+  fileprivate let model: (any DiskModel)?
+
+  /// A directory of a disk that is not the kernel's.
+  package init(_ model: any DiskModel) {
+    self.model = model
+    descriptor = -1
+  }
 
   package init(_ path: String) throws(JournalError) {
+    model = nil
     descriptor = unsafe open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     let code = errno
     guard descriptor >= 0 else { throw .of(.open, code) }
   }
 
-  deinit { _ = close(descriptor) }
+  deinit {
+    if model == nil { _ = close(descriptor) }
+  }
 
   /// Makes `path` with mode 0700 if it is not there, durably. Its parent must be there.
   package static func make(_ path: String) throws(JournalError) {
@@ -159,6 +219,9 @@ private let zeros = [UInt8](repeating: 0, count: Limits.journalBlockBytes)
 
   /// The names in the directory, in no order.
   func names() throws(JournalError) -> [String] {
+    if let model {
+      do { return try model.names() } catch { throw .of(.list, error.code) }
+    }
     let copy = unsafe openat(descriptor, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)
     var code = errno
     guard copy >= 0 else { throw .of(.list, code) }
@@ -183,9 +246,15 @@ private let zeros = [UInt8](repeating: 0, count: Limits.journalBlockBytes)
     }
   }
 
-  func contains(_ name: String) -> Bool { unsafe faccessat(descriptor, name, F_OK, 0) == 0 }
+  func contains(_ name: String) -> Bool {
+    if let model { return model.contains(name) }
+    return unsafe faccessat(descriptor, name, F_OK, 0) == 0
+  }
 
   func rename(_ from: String, to: String) throws(JournalError) {
+    if let model {
+      do { return try model.rename(from, to: to) } catch { throw .of(.rename, error.code) }
+    }
     let result = unsafe renameat(descriptor, from, descriptor, to)
     let code = errno
     guard result == 0 else { throw .of(.rename, code) }
@@ -193,6 +262,12 @@ private let zeros = [UInt8](repeating: 0, count: Limits.journalBlockBytes)
 
   /// Removes a file; one that is gone already is no error.
   func remove(_ name: String) throws(JournalError) {
+    if let model {
+      do { return try model.remove(name) } catch {
+        if error.code == ENOENT { return }
+        throw .of(.remove, error.code)
+      }
+    }
     let result = unsafe unlinkat(descriptor, name, 0)
     let code = errno
     guard result == 0 || code == ENOENT else { throw .of(.remove, code) }
@@ -200,6 +275,9 @@ private let zeros = [UInt8](repeating: 0, count: Limits.journalBlockBytes)
 
   /// Returns when all names created, renamed and removed so far would survive a power cut.
   package func sync() throws(JournalError) {
+    if let model {
+      do { return try model.syncNames() } catch { throw .of(.syncDirectory, error.code) }
+    }
     let result = fsync(descriptor)
     let code = errno
     guard result == 0 else { throw .of(.syncDirectory, code) }

@@ -78,7 +78,7 @@ package struct HistoryReader: ~Copyable {
   package func read(
     tenant: String, device: String, range: ClosedRange<Int64> = .min ... .max, _ body: (TrackPoint) -> Bool
   ) throws(HistoryError) {
-    let (tenantIndex, deviceIndex) = try find(tenant, device)
+    let (tenantIndex, deviceIndex) = try connection.locate(tenant: tenant, device: device)
     do throws(StoreError) {
       let statement = try SQLiteStatement(
         connection,
@@ -111,44 +111,5 @@ package struct HistoryReader: ~Copyable {
     if !statement.isNull(6) { point.task = statement.text(6) }
     if !statement.isNull(7) { point.stop = statement.text(7) }
     return point
-  }
-
-  private func find(_ tenant: String, _ device: String) throws(HistoryError) -> (tenant: Int64, device: Int64) {
-    do throws(StoreError) {
-      let tenants = try SQLiteStatement(connection, "SELECT idx FROM tenant WHERE name = ?")
-      tenants.bind(tenant, at: 1)
-      if try tenants.step() {
-        let tenantIndex = tenants.int64(0)
-        let devices = try SQLiteStatement(connection, "SELECT idx FROM device WHERE tenant = ? AND id = ?")
-        devices.bind(tenantIndex, at: 1)
-        devices.bind(device, at: 2)
-        if try devices.step() { return (tenantIndex, devices.int64(0)) }
-      }
-    } catch {
-      throw .store(error)
-    }
-    throw try reason(tenant, device)
-  }
-
-  /// Why there is no such device, with the names that come near.
-  private func reason(_ tenant: String, _ device: String) throws(HistoryError) -> HistoryError {
-    do throws(StoreError) {
-      let tenants = try names("SELECT name FROM tenant WHERE ? IS NOT NULL", tenant)
-      guard tenants.contains(tenant) else {
-        return .unknownTenant(tenant, nearest: nearestNames(to: tenant, among: tenants))
-      }
-      let devices = try names("SELECT d.id FROM device d JOIN tenant t ON t.idx = d.tenant WHERE t.name = ?", tenant)
-      return .unknownDevice(tenant: tenant, id: device, nearest: nearestNames(to: device, among: devices))
-    } catch {
-      throw .store(error)
-    }
-  }
-
-  private func names(_ sql: String, _ name: String) throws(StoreError) -> [String] {
-    let statement = try SQLiteStatement(connection, sql)
-    statement.bind(name, at: 1)
-    var names: [String] = []
-    while try statement.step() { names.append(statement.text(0)) }
-    return names
   }
 }

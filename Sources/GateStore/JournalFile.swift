@@ -37,7 +37,7 @@ package struct JournalFile: ~Copyable, Sendable {
   private let segmentBytes: Int
   private let sparesMax: Int
   private let start: UInt64
-  private var salts = SystemRandomNumberGenerator()
+  private var salts: any RandomNumberGenerator & Sendable
   /// Visible segments, ascending.
   private var segments: [JournalSegment]
   /// The last of `segments`; `nil` after a failed write.
@@ -66,17 +66,30 @@ package struct JournalFile: ~Copyable, Sendable {
   package static func open(
     directory path: String, segmentBytes: Int = 64 << 20, durableFloor: UInt64, sparesMax: Int = 2
   ) throws(JournalError) -> JournalFile {
-    precondition(segmentBytes % Limits.journalBlockBytes == 0 && segmentBytes >= 2 * Limits.journalBlockBytes)
     try Directory.make(path)
-    let directory = try Directory(path)
+    return try open(
+      in: try Directory(path), segmentBytes: segmentBytes, durableFloor: durableFloor, sparesMax: sparesMax)
+  }
+
+  /// As above, in a directory that is there.
+  /// - Parameter salts: tells a segment's batches from what its file held before; nobody outside may guess it.
+  package static func open(
+    in directory: consuming Directory, segmentBytes: Int = 64 << 20, durableFloor: UInt64, sparesMax: Int = 2,
+    salts: any RandomNumberGenerator & Sendable = SystemRandomNumberGenerator()
+  ) throws(JournalError) -> JournalFile {
+    precondition(segmentBytes % Limits.journalBlockBytes == 0 && segmentBytes >= 2 * Limits.journalBlockBytes)
     let found = try JournalRecoverer(directory, durableFloor: durableFloor)
-    var journal = JournalFile(directory, found, segmentBytes: segmentBytes, sparesMax: sparesMax)
+    var journal = JournalFile(directory, found, segmentBytes: segmentBytes, sparesMax: sparesMax, salts: salts)
     try journal.begin(found)
     return journal
   }
 
-  private init(_ directory: consuming Directory, _ found: JournalRecoverer, segmentBytes: Int, sparesMax: Int) {
+  private init(
+    _ directory: consuming Directory, _ found: JournalRecoverer, segmentBytes: Int, sparesMax: Int,
+    salts: any RandomNumberGenerator & Sendable
+  ) {
     self.directory = directory
+    self.salts = salts
     self.segmentBytes = segmentBytes
     self.sparesMax = sparesMax
     start = found.lastStart + 1

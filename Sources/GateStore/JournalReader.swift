@@ -32,10 +32,18 @@ package struct JournalReader: ~Copyable, Sendable {
   private var offset = 0
   /// The segment behind this one and its base LSN, where this one ends; known once it is there.
   private var following: (id: UInt64, baseLSN: UInt64)?
+  /// Segments that were visible behind the one that was located, ascending. A start that gives up empty segments leaves
+  /// holes between ids; once the writer runs, it leaves none.
+  private var visible: [UInt64] = []
 
   /// - Throws: `.unreachable` if `lsn` lies below the journal's first record.
   package static func open(directory path: String, from lsn: UInt64) throws(JournalError) -> JournalReader {
-    var reader = JournalReader(try Directory(path), lsn)
+    try open(in: try Directory(path), from: lsn)
+  }
+
+  /// As above, in a directory that is open.
+  package static func open(in directory: consuming Directory, from lsn: UInt64) throws(JournalError) -> JournalReader {
+    var reader = JournalReader(directory, lsn)
     try reader.locate()
     return reader
   }
@@ -87,12 +95,14 @@ package struct JournalReader: ~Copyable, Sendable {
   ///
   /// Bytes of a failed write may look like a batch. They are told apart by the next segment, whose base LSN they do not
   /// lie below; and that segment is visible before anything behind the failed write is published as durable. If there is
-  /// no next one while this one still has its name, this one is the newest: names go in ascending order.
+  /// no next one while this one still has its name, this one is the newest: names go in ascending order, and without
+  /// holes but for those that were there when the names were read.
   private mutating func lookAhead() throws(JournalError) {
     if following != nil { return }
-    if directory.contains(JournalSegment.name(segment + 1, ".segment")) {
-      if let base = try baseLSN(of: segment + 1) {
-        following = (segment + 1, base)
+    let next = visible.first { $0 > segment } ?? segment + 1
+    if directory.contains(JournalSegment.name(next, ".segment")) {
+      if let base = try baseLSN(of: next) {
+        following = (next, base)
         return
       }
     } else if directory.contains(JournalSegment.name(segment, ".segment")) {
@@ -109,6 +119,7 @@ package struct JournalReader: ~Copyable, Sendable {
         if let id = JournalSegment.id(of: name, ".segment") { ids.append(id) }
       }
       ids.sort()
+      visible = ids
       var behind: (id: UInt64, baseLSN: UInt64)?
       var found: UInt64?
       for id in ids.reversed() {

@@ -8,6 +8,8 @@ package enum RegistryError: Error, Equatable, Sendable {
   case unknownTenant(String, nearest: [String])
   /// `nearest`: the tenant's devices that look most like it, at most three.
   case unknownDevice(tenant: String, id: String, nearest: [String])
+  /// It is revoked for good: enrol it under another id.
+  case deviceRevoked(tenant: String, id: String)
   /// Another token has the same selector: draw a new one.
   case selectorTaken
   case store(StoreError)
@@ -23,6 +25,8 @@ extension RegistryError: CustomStringConvertible {
     case .unknownTenant(let name, let nearest): "there is no tenant '\(printable(name))'" + hint(nearest)
     case .unknownDevice(let tenant, let id, let nearest):
       "tenant '\(printable(tenant))' has no device '\(printable(id))'" + hint(nearest)
+    case .deviceRevoked(let tenant, let id):
+      "device '\(id)' of tenant '\(tenant)' is revoked, which is for good; enrol it under another id"
     case .selectorTaken: "the token's selector is taken; draw another token"
     case .store(let error): error.description
     }

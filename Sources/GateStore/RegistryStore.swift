@@ -16,7 +16,7 @@ package struct RegistryStore: ~Copyable {
     package var revokedMs: Int64?
   }
 
-  private let connection: SQLiteConnection
+  let connection: SQLiteConnection
 
   /// Opens the file, creating it (mode 0600) or bringing it to today's schema.
   package init(path: String, busyMs: Int32 = 5_000) throws(StoreError) {
@@ -31,7 +31,7 @@ package struct RegistryStore: ~Copyable {
     return connection
   }
 
-  private static let migrations = [
+  static let migrations = [
     """
     CREATE TABLE tenant(
       idx INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, created_ms INTEGER NOT NULL) STRICT;
@@ -49,7 +49,18 @@ package struct RegistryStore: ~Copyable {
       since_ms INTEGER NOT NULL, until_ms INTEGER, PRIMARY KEY (device, since_ms)) STRICT;
     CREATE TABLE generation(id INTEGER PRIMARY KEY CHECK (id = 1), value INTEGER NOT NULL) STRICT;
     INSERT INTO generation VALUES (1, 1);
+    """,
+    // Tokens become one kind of credential, each with an end. `sealed`: the encrypted key of kind 3, else NULL.
     """
+    CREATE TABLE credential(
+      selector BLOB PRIMARY KEY CHECK (length(selector) = 8), kind INTEGER NOT NULL CHECK (kind BETWEEN 1 AND 3),
+      secret_hash BLOB NOT NULL CHECK (length(secret_hash) = 32), sealed BLOB, device INTEGER NOT NULL REFERENCES device,
+      created_ms INTEGER NOT NULL, expires_ms INTEGER, revoked_ms INTEGER, CHECK ((sealed IS NOT NULL) = (kind = 3))) STRICT;
+    CREATE INDEX credential_device ON credential(device);
+    INSERT INTO credential(selector, kind, secret_hash, device, created_ms, revoked_ms)
+      SELECT selector, 1, secret_hash, device, created_ms, revoked_ms FROM token;
+    DROP TABLE token;
+    """,
   ]
 
   /// Counts changes. A snapshot whose `generation` differs is out of date.
@@ -74,33 +85,42 @@ package struct RegistryStore: ~Copyable {
   package func addDevice(
     tenant: String, id: String, tokenSelector: UInt64, tokenHash: SecretHash, nowMs: Int64
   ) throws(RegistryError) -> UInt32 {
-    try RegistryStore.check(id)
-    return try change { () throws(RegistryError) in
-      let owner = try knownTenant(tenant)
-      if try deviceIndex(owner, id) != nil { throw .deviceExists(tenant: tenant, id: id) }
-      let device = try insert("INSERT INTO device(tenant, id, created_ms) VALUES (?3, ?1, ?2)", id, nowMs, Int64(owner))
-      try insertToken(tokenSelector, tokenHash, device, nowMs)
-      return device
-    }
+    try addDevice(tenant: tenant, id: id, credential: .token(selector: tokenSelector, hash: tokenHash), nowMs: nowMs)
   }
 
   /// Gives a device one more token; older ones go on working until they are revoked.
   package func addToken(
     tenant: String, id: String, tokenSelector: UInt64, tokenHash: SecretHash, nowMs: Int64
   ) throws(RegistryError) {
+    try addCredential(
+      tenant: tenant, id: id, credential: .token(selector: tokenSelector, hash: tokenHash), nowMs: nowMs)
+  }
+
+  /// Gives a device a new token; those that it has end after the overlap, or earlier where that was settled already.
+  /// - Parameter overlapMs: 0 ends them at once.
+  package func rotateToken(
+    tenant: String, id: String, tokenSelector: UInt64, tokenHash: SecretHash, overlapMs: Int64, nowMs: Int64
+  ) throws(RegistryError) {
     try change { () throws(RegistryError) in
       let device = try knownDevice(tenant, id)
-      try insertToken(tokenSelector, tokenHash, device, nowMs)
+      try refuseRevoked(device, tenant, id)
+      let (end, overflow) = nowMs.addingReportingOverflow(max(overlapMs, 0))
+      try run(
+        """
+        UPDATE credential SET expires_ms = ?1
+        WHERE device = ?2 AND kind = 1 AND revoked_ms IS NULL AND (expires_ms IS NULL OR expires_ms > ?1)
+        """, overflow ? .max : end, Int64(device))
+      try insert(.token(selector: tokenSelector, hash: tokenHash), device, nowMs)
     }
   }
 
-  /// Revokes a device and with it all its tokens, for good. Doing so twice changes nothing.
+  /// Revokes a device and with it all its credentials, for good. Doing so twice changes nothing.
   /// - Returns: the device's dense index.
   package func revokeDevice(tenant: String, id: String, nowMs: Int64) throws(RegistryError) -> UInt32 {
     try change { () throws(RegistryError) in
       let device = try knownDevice(tenant, id)
       try run("UPDATE device SET revoked_ms = ?1 WHERE idx = ?2 AND revoked_ms IS NULL", nowMs, Int64(device))
-      try run("UPDATE token SET revoked_ms = ?1 WHERE device = ?2 AND revoked_ms IS NULL", nowMs, Int64(device))
+      try run("UPDATE credential SET revoked_ms = ?1 WHERE device = ?2 AND revoked_ms IS NULL", nowMs, Int64(device))
       return device
     }
   }
@@ -126,6 +146,30 @@ package struct RegistryStore: ~Copyable {
   }
 
   // MARK: Reading
+
+  /// One row of `listTenants`.
+  package struct TenantEntry: Equatable, Sendable {
+    package var name: String
+    package var createdMs: Int64
+    /// Devices that are not revoked.
+    package var activeDevices: Int
+  }
+
+  package func listTenants() throws(StoreError) -> [TenantEntry] {
+    let statement = try SQLiteStatement(
+      connection,
+      """
+      SELECT name, created_ms, (SELECT count(*) FROM device WHERE tenant = t.idx AND revoked_ms IS NULL)
+      FROM tenant t ORDER BY name
+      """)
+    var entries: [TenantEntry] = []
+    while try statement.step() {
+      entries.append(
+        TenantEntry(
+          name: statement.text(0), createdMs: statement.int64(1), activeDevices: Int(clamping: statement.int64(2))))
+    }
+    return entries
+  }
 
   /// - Parameter tenant: `nil` = of all tenants.
   package func listDevices(tenant: String?) throws(RegistryError) -> [DeviceEntry] {
@@ -173,12 +217,21 @@ package struct RegistryStore: ~Copyable {
         UInt32(clamping: devices.int64(0)), tenant: UInt32(clamping: devices.int64(1)),
         subject: UInt32(clamping: devices.int64(4)), externalID: devices.text(2), revoked: devices.int64(3) != 0)
     }
-    let tokens = try SQLiteStatement(connection, "SELECT selector, secret_hash, device, revoked_ms IS NOT NULL FROM token")
-    while try tokens.step() {
-      let selector = tokens.withBytes(0) { $0.load64(at: 0) }
-      let hash = tokens.withBytes(1) { SecretHash($0) }
-      builder.addToken(
-        selector: selector, hash: hash, device: UInt32(clamping: tokens.int64(2)), revoked: tokens.int64(3) != 0)
+    let credentials = try SQLiteStatement(
+      connection, "SELECT selector, secret_hash, device, revoked_ms IS NOT NULL, kind, expires_ms, sealed FROM credential")
+    while try credentials.step() {
+      let selector = credentials.withBytes(0) { $0.load64(at: 0) }
+      let hash = credentials.withBytes(1) { SecretHash($0) }
+      guard let kind = CredentialKind(rawValue: UInt8(clamping: credentials.int64(4))) else { continue }
+      builder.addCredential(
+        selector: selector,
+        RegistrySnapshot.Candidate(
+          device: UInt32(clamping: credentials.int64(2)), kind: kind, secretHash: hash,
+          revoked: credentials.int64(3) != 0, expiresMs: credentials.optional(5) ?? .max))
+      if kind == .key {
+        builder.addSealedKey(
+          selector: selector, credentials.withBytes(6) { bytes in bytes.indices.map { bytes[$0] } })
+      }
     }
     return RegistrySnapshot(builder, generation: try generation())
   }
@@ -186,7 +239,7 @@ package struct RegistryStore: ~Copyable {
   // MARK: Steps of a change
 
   /// Runs `body` in a transaction, counting the generation up when something changed.
-  private func change<R>(_ body: () throws(RegistryError) -> R) throws(RegistryError) -> R {
+  func change<R>(_ body: () throws(RegistryError) -> R) throws(RegistryError) -> R {
     do throws(StoreError) { try connection.begin() } catch { throw .store(error) }
     do throws(RegistryError) {
       let before = connection.totalChanges
@@ -202,7 +255,7 @@ package struct RegistryStore: ~Copyable {
     }
   }
 
-  private static func check(_ name: String) throws(RegistryError) {
+  static func check(_ name: String) throws(RegistryError) {
     let bytes = name.utf8
     let fits = (1...64).contains(bytes.count) && bytes.allSatisfy { byte in
       switch byte {
@@ -215,12 +268,12 @@ package struct RegistryStore: ~Copyable {
     if !fits { throw .invalidName(name) }
   }
 
-  private func knownTenant(_ name: String) throws(RegistryError) -> UInt32 {
+  func knownTenant(_ name: String) throws(RegistryError) -> UInt32 {
     if let index = try tenantIndex(name) { return index }
     throw .unknownTenant(name, nearest: nearestNames(to: name, among: try names("SELECT name FROM tenant")))
   }
 
-  private func knownDevice(_ tenant: String, _ id: String) throws(RegistryError) -> UInt32 {
+  func knownDevice(_ tenant: String, _ id: String) throws(RegistryError) -> UInt32 {
     let owner = try knownTenant(tenant)
     if let index = try deviceIndex(owner, id) { return index }
     let others = try names("SELECT id FROM device WHERE tenant = ?1", Int64(owner))
@@ -231,29 +284,11 @@ package struct RegistryStore: ~Copyable {
     try find("SELECT idx FROM tenant WHERE name = ?1", name)
   }
 
-  private func deviceIndex(_ tenant: UInt32, _ id: String) throws(RegistryError) -> UInt32? {
+  func deviceIndex(_ tenant: UInt32, _ id: String) throws(RegistryError) -> UInt32? {
     try find("SELECT idx FROM device WHERE tenant = ?2 AND id = ?1", id, Int64(tenant))
   }
 
-  private func insertToken(
-    _ selector: UInt64, _ hash: SecretHash, _ device: UInt32, _ nowMs: Int64
-  ) throws(RegistryError) {
-    do throws(StoreError) {
-      let statement = try SQLiteStatement(
-        connection, "INSERT OR IGNORE INTO token(selector, secret_hash, device, created_ms) VALUES (?1, ?2, ?3, ?4)")
-      let bytes = InlineArray<8, UInt8> { UInt8(truncatingIfNeeded: selector &>> (8 &* UInt64($0))) }
-      statement.bind(bytes.span, at: 1)
-      statement.bind(hash.bytes.span, at: 2)
-      statement.bind(Int64(device), at: 3)
-      statement.bind(nowMs, at: 4)
-      try statement.run()
-    } catch {
-      throw .store(error)
-    }
-    if connection.changes == 0 { throw .selectorTaken }
-  }
-
-  private func find(_ sql: String, _ name: String, _ number: Int64? = nil) throws(RegistryError) -> UInt32? {
+  func find(_ sql: String, _ name: String, _ number: Int64? = nil) throws(RegistryError) -> UInt32? {
     do throws(StoreError) {
       let statement = try SQLiteStatement(connection, sql)
       statement.bind(name, at: 1)
@@ -277,7 +312,7 @@ package struct RegistryStore: ~Copyable {
   }
 
   /// - Returns: the index that the new row was given.
-  private func insert(_ sql: String, _ name: String, _ nowMs: Int64, _ owner: Int64? = nil) throws(RegistryError) -> UInt32 {
+  func insert(_ sql: String, _ name: String, _ nowMs: Int64, _ owner: Int64? = nil) throws(RegistryError) -> UInt32 {
     do throws(StoreError) {
       let statement = try SQLiteStatement(connection, sql)
       statement.bind(name, at: 1)
@@ -292,7 +327,7 @@ package struct RegistryStore: ~Copyable {
     return index
   }
 
-  private func run(_ sql: String, _ numbers: Int64...) throws(RegistryError) {
+  func run(_ sql: String, _ numbers: Int64...) throws(RegistryError) {
     do throws(StoreError) {
       let statement = try SQLiteStatement(connection, sql)
       for (i, number) in numbers.enumerated() { statement.bind(number, at: Int32(i) + 1) }

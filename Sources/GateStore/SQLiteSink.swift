@@ -277,7 +277,7 @@ package struct SQLiteSink: ~Copyable {
         try statements.moveLatest(known.record)
         latestChanges += connection.totalChanges - beforeLatest
         newest = (record, position)
-      } else if let known = newest, known.position.fixTimeMs > position.fixTimeMs {
+      } else if let known = newest, !position.isNewer(than: known.position) {
         continue
       } else {
         newest = (record, position)

@@ -16,7 +16,8 @@ struct SinkStatements: ~Copyable {
       latitude_e7 = excluded.latitude_e7, longitude_e7 = excluded.longitude_e7,
       horizontal_accuracy_dm = excluded.horizontal_accuracy_dm, speed_cm_per_s = excluded.speed_cm_per_s,
       course_cdeg = excluded.course_cdeg, battery_percent = excluded.battery_percent
-      WHERE excluded.fix_time_ms >= latest.fix_time_ms
+      WHERE (min(excluded.fix_time_ms, excluded.receive_time_ms), excluded.sequence)
+      > (min(latest.fix_time_ms, latest.receive_time_ms), latest.sequence)
       """, persistent: true)
     let quarantined = try SQLiteStatement(
       connection,

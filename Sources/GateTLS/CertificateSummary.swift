@@ -15,7 +15,7 @@ package struct CertificateSummary: Equatable, Sendable {
     var summary: CertificateSummary? = nil
     try PEM.forEachCertificate(in: pem, as: .certificate) { certificate throws(TLSError) in
       guard summary == nil else { return }
-      summary = try CertificateSummary(certificate)
+      summary = try unsafe CertificateSummary(certificate.raw)
     }
     guard let summary else { throw .malformed(.certificate, code: 0) }
     return summary
@@ -28,15 +28,15 @@ package struct CertificateSummary: Equatable, Sendable {
     return left >= 0 ? left / 86_400 : -((-(left + 1)) / 86_400) - 1
   }
 
-  init(_ certificate: borrowing CertificateHandle) throws(TLSError) {
+  init(_ certificate: OpaquePointer) throws(TLSError) {
     ErrorQueue.clear()
-    guard let from = unsafe CertificateSummary.seconds(X509_get0_notBefore(certificate.raw)),
-      let until = unsafe CertificateSummary.seconds(X509_get0_notAfter(certificate.raw))
+    guard let from = unsafe CertificateSummary.seconds(X509_get0_notBefore(certificate)),
+      let until = unsafe CertificateSummary.seconds(X509_get0_notAfter(certificate))
     else { throw .malformed(.certificate, code: ErrorQueue.drain()) }
     validFromS = from
     validUntilS = until
     var digest = [UInt8](repeating: 0, count: Digest.sha256Bytes)
-    guard unsafe X509_digest(certificate.raw, EVP_sha256(), &digest, nil) == 1 else {
+    guard unsafe X509_digest(certificate, EVP_sha256(), &digest, nil) == 1 else {
       throw .library(code: ErrorQueue.drain())
     }
     fingerprint = digest

@@ -61,6 +61,31 @@ package enum ClientHelloGate {
     return bytes.count - 5 >= length ? .clientHello : .needMore(totalBytes: 5 + length)
   }
 
+  /// Whether a ClientHello that `examine` let pass offers to go on with an earlier session: an extension `pre_shared_key`
+  /// (RFC 8446 section 4.2.11), or a `session_ticket` that is not empty (RFC 5077 section 3.2). A claim: whether the
+  /// ticket is good comes out in the handshake. What lies behind the first record is not looked at.
+  package static func offersResumption(_ bytes: Span<UInt8>) -> Bool {
+    guard bytes.count >= 5 else { return false }
+    let end = min(5 + (Int(bytes[3]) << 8 | Int(bytes[4])), bytes.count)
+    // Record header 5, handshake header 4, version 2, random 32.
+    var at = 43
+    guard at < end else { return false }
+    at += 1 + Int(bytes[at])
+    guard at + 2 <= end else { return false }
+    at += 2 + (Int(bytes[at]) << 8 | Int(bytes[at + 1]))
+    guard at < end else { return false }
+    at += 1 + Int(bytes[at])
+    // Length of the extensions, then type 2, length 2, content.
+    at += 2
+    while at + 4 <= end {
+      let type = Int(bytes[at]) << 8 | Int(bytes[at + 1])
+      let length = Int(bytes[at + 2]) << 8 | Int(bytes[at + 3])
+      if type == 41 || (type == 35 && length > 0) { return true }
+      at += 4 + length
+    }
+    return false
+  }
+
   /// Names what is not TLS. At least 5 bytes.
   private static func refusal(of bytes: Span<UInt8>) -> Refusal {
     let head = UInt32(bytes[0]) << 24 | UInt32(bytes[1]) << 16 | UInt32(bytes[2]) << 8 | UInt32(bytes[3])

@@ -17,17 +17,18 @@ package typealias PreSharedKeyLookup = @Sendable (_ identity: Span<UInt8>, _ key
 
   let raw: OpaquePointer
   let preSharedKey: PreSharedKeyLookup?
+  let authorities: ClientAuthorities?
 
   /// DTLS 1.2 only, without tickets and renegotiation: a ticket costs more bytes than a whole handshake with a pre-shared key.
   /// The device's order of suites decides, since it knows what its modem has and pays for the bytes.
   /// - Parameters:
   ///   - identity: certificate and key for the ECDSA suites; must be of P-256. `nil` = only pre-shared keys.
-  ///   - authorityPEM: authorities of devices' certificates, which are then asked for and not required. `nil` = not asked for.
+  ///   - authorities: those of devices' certificates, which are then asked for and not required. `nil` = not asked for.
   ///   - preSharedKey: called on the thread that runs the handshake. `nil` = only certificates.
   ///   - suites: those to agree to, out of what `identity` and `preSharedKey` allow.
   /// - Throws: `.malformed`, `.keyEncrypted`, `.keyMismatch`, `.library`: do not start, or keep the old context.
   package init(
-    identity: TLSIdentity? = nil, authorityPEM: [UInt8]? = nil, preSharedKey: PreSharedKeyLookup? = nil,
+    identity: TLSIdentity? = nil, authorities: ClientAuthorities? = nil, preSharedKey: PreSharedKeyLookup? = nil,
     suites: [DTLSSuite] = DTLSSuite.allCases
   ) throws(TLSError) {
     precondition(identity != nil || preSharedKey != nil)
@@ -35,10 +36,7 @@ package typealias PreSharedKeyLookup = @Sendable (_ identity: Span<UInt8>, _ key
     let context = try ContextHandle.makeDTLS(server: true, suites: usable)
     let raw = unsafe context.raw
     if let identity { try context.use(identity) }
-    if let authorityPEM {
-      try context.trust(authorityPEM)
-      unsafe SSL_CTX_set_verify(raw, SSL_VERIFY_PEER, nil)
-    }
+    if let authorities, !authorities.isEmpty { try unsafe TLSServerContext.askForCertificates(authorities, raw) }
     unsafe SSL_CTX_set_options(raw, gate_SSL_OP_COOKIE_EXCHANGE())
     // `CookieGate` has checked it before libssl is there.
     unsafe SSL_CTX_set_cookie_verify_cb(raw) { _, _, _ in 1 }
@@ -58,6 +56,7 @@ package typealias PreSharedKeyLookup = @Sendable (_ identity: Span<UInt8>, _ key
       }
     }
     self.preSharedKey = preSharedKey
+    self.authorities = authorities
     unsafe self.raw = context.take()
   }
 

@@ -13,8 +13,9 @@ package enum DTLSProgress: Equatable, Sendable {
 package enum DTLSPeer: Equatable, Sendable {
   /// It knows the key of this identity.
   case preSharedKey(identity: [UInt8])
-  /// It holds the key of this certificate, which chains up to an authority of ours.
-  case certificate(CertificateSummary)
+  /// It holds the key of this certificate. A gateway sees which of its authorities vouch for a device's; a device has
+  /// verified the gateway's.
+  case certificate(PeerCertificate)
   /// It has proven nothing yet.
   case anonymous
 }
@@ -58,6 +59,7 @@ package struct DTLSEstablished: ~Copyable, Sendable {
 
   private let handle: HandshakeHandle
   private let role: DTLSRole
+  private let authorities: ClientAuthorities?
   private var session: DTLSSession?
   private var flight = DTLSFlight()
   private var plainSequence: UInt64
@@ -97,6 +99,7 @@ package struct DTLSEstablished: ~Copyable, Sendable {
     plainSequence = record.sequence
     self.handle = handle
     role = .server
+    authorities = context.authorities
     endsAt = now.advanced(byNs: DTLSHandshake.lifeNs)
     sentAt = now
     session = nil
@@ -127,6 +130,7 @@ package struct DTLSEstablished: ~Copyable, Sendable {
     if context.needsServerName { try handle.expect(serverName) }
     self.handle = handle
     role = .client
+    authorities = nil
     helloRandom = []
     plainSequence = 0
     endsAt = now.advanced(byNs: DTLSHandshake.lifeNs)
@@ -242,7 +246,7 @@ package struct DTLSEstablished: ~Copyable, Sendable {
   /// Frees what libssl holds. Only after `.done`, with the output drained.
   package consuming func finish() -> DTLSEstablished {
     precondition(isDone && failure == nil)
-    let peer = handle.peer
+    let peer = handle.peer(authorities: authorities)
     let last = role == .server ? DTLSLastFlight(flight: flight, plainSequence: plainSequence) : nil
     guard let session = session.take() else { preconditionFailure("done without keys") }
     return DTLSEstablished(session: session, peer: peer, lastFlight: last, early: early)

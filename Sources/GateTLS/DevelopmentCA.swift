@@ -49,19 +49,28 @@ package struct DevelopmentCA: Sendable {
       let entry = checked.extensionEntry
       if !entries.contains(entry) { entries.append(entry) }
     }
-    return try leaf(
-      subject: "fixgate gateway", usage: "serverAuth", alternativeNames: entries.joined(separator: ","), nowS: nowS)
+    return try issue("fixgate gateway", days: DevelopmentCA.serverDays, usage: "serverAuth", names: entries, nowS: nowS)
   }
 
-  /// A device's certificate with a key of its own.
-  /// - Parameter name: its common name, 1 to 64 bytes.
-  /// - Throws: `.malformed(.authority)`, `.malformed(.key)`, `.keyEncrypted`, `.keyMismatch`, `.library`.
-  package func deviceIdentity(name: String, nowS: Int64) throws(TLSError) -> TLSIdentity {
-    try leaf(subject: name, usage: "clientAuth", alternativeNames: nil, nowS: nowS)
+  /// A device's certificate with a key of its own: it names the device as `fixgate://TENANT/DEVICE`.
+  /// - Parameters:
+  ///   - tenant, device: names of the registry's alphabet; anything else throws `.name(index:)`, 0 or 1.
+  /// - Throws: as `serverIdentity`.
+  package func deviceIdentity(tenant: String, device: String, days: Int = 365, nowS: Int64) throws(TLSError) -> TLSIdentity {
+    for (index, name) in [tenant, device].enumerated() {
+      let isPlain = name.utf8.allSatisfy { byte in
+        (0x30...0x39).contains(byte) || (0x41...0x5A).contains(byte) || (0x61...0x7A).contains(byte)
+          || byte == 0x2E || byte == 0x5F || byte == 0x2D
+      }
+      guard isPlain, (1...64).contains(name.utf8.count) else { throw .name(index: index) }
+    }
+    return try issue(
+      "fixgate device", days: days, usage: "clientAuth",
+      names: ["URI:" + PeerCertificate.scheme + tenant + "/" + device], nowS: nowS)
   }
 
-  private func leaf(
-    subject: String, usage: String, alternativeNames: String?, nowS: Int64
+  private func issue(
+    _ subject: String, days: Int, usage: String, names: [String], nowS: Int64
   ) throws(TLSError) -> TLSIdentity {
     let issuer = try CertificateHandle(authorityPEM: certificatePEM)
     let issuerKey = try PrivateKeyHandle(pem: keyPEM)
@@ -72,14 +81,14 @@ package struct DevelopmentCA: Sendable {
     }
     let key = try PrivateKeyHandle.generateP256()
     let certificate = try CertificateHandle.blank(
-      subject: subject, key: key, nowS: nowS, days: DevelopmentCA.serverDays)
+      subject: subject, key: key, nowS: nowS, days: days)
     try certificate.setIssuer(toSubjectOf: issuer)
     try certificate.add(NID_basic_constraints, "critical,CA:FALSE", issuer: issuer)
     try certificate.add(NID_key_usage, "critical,digitalSignature", issuer: issuer)
     try certificate.add(NID_ext_key_usage, usage, issuer: issuer)
     try certificate.add(NID_subject_key_identifier, "hash", issuer: issuer)
     try certificate.add(NID_authority_key_identifier, "keyid:always", issuer: issuer)
-    if let alternativeNames { try certificate.add(NID_subject_alt_name, alternativeNames, issuer: issuer) }
+    try certificate.add(NID_subject_alt_name, names.joined(separator: ","), issuer: issuer)
     try certificate.sign(with: issuerKey)
     return TLSIdentity(certificatePEM: try certificate.pem(), keyPEM: try key.pem())
   }

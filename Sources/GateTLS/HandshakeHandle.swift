@@ -87,13 +87,12 @@ import GateCore
   }
 
   /// Who the peer is, after the handshake.
-  var peer: DTLSPeer {
-    if let certificate = unsafe SSL_get1_peer_certificate(ssl) {
-      let handle = unsafe CertificateHandle(taking: certificate)
-      guard unsafe SSL_get_verify_result(ssl) == Int(X509_V_OK), let summary = try? CertificateSummary(handle) else {
-        return .anonymous
-      }
-      return .certificate(summary)
+  func peer(authorities: ClientAuthorities?) -> DTLSPeer {
+    if let raw = unsafe SSL_get0_peer_certificate(ssl) {
+      guard unsafe SSL_get_verify_result(ssl) == Int(X509_V_OK) else { return .anonymous }
+      let certificate =
+        if let authorities { unsafe PeerCertificate(raw, vouchedForBy: authorities) } else { try? unsafe PeerCertificate(raw) }
+      return certificate.map { .certificate($0) } ?? .anonymous
     }
     guard let identity = unsafe SSL_get_psk_identity(ssl) else { return .anonymous }
     return .preSharedKey(identity: Array(unsafe String(cString: identity).utf8))

@@ -54,7 +54,7 @@ import Glibc
   }
 }
 
-enum PEM {
+package enum PEM {
   /// Largest PEM input in bytes.
   static let bytesMax = 1 << 20
 

@@ -17,6 +17,19 @@ package struct TLSIdentity: Sendable {
   }
 }
 
+/// How devices may prove themselves in the handshake, beside the token that comes later.
+package struct ClientProof: Sendable {
+  /// Who may certify devices; `nil` = no certificate is asked for.
+  package var authorities: ClientAuthorities?
+  /// Finds external keys; `nil` = there are none.
+  package var findKey: ExternalKey.Lookup?
+
+  package init(authorities: ClientAuthorities? = nil, findKey: ExternalKey.Lookup? = nil) {
+    self.authorities = authorities
+    self.findKey = findKey
+  }
+}
+
 /// What all TLS connections of the gateway share. Immutable: reload a certificate by making a new one; connections keep
 /// theirs alive.
 ///
@@ -28,14 +41,16 @@ package struct TLSIdentity: Sendable {
   package static let ticketLifetimeSeconds = 604_800
 
   let raw: OpaquePointer
+  package let authorities: ClientAuthorities?
 
   /// TLS 1.3, with tickets that need no memory here: one per handshake, no 0-RTT yet. No renegotiation, no compression.
   /// - Parameters:
   ///   - allowTLS12: TLS 1.2 too, for old modems, with ECDHE and AEAD suites only.
-  ///   - ticketKeys: `ticketKeyBytes` random bytes, kept secret. The same ones after a restart keep old tickets good.
+  ///   - ticketKeys: one or more keys of `ticketKeyBytes` random bytes, kept secret: the first seals new tickets, all open old
+  ///     ones. The same ones after a restart keep old tickets good.
   /// - Throws: `.malformed`, `.keyEncrypted`, `.keyMismatch`, `.library`: do not start, or keep the old context.
-  package init(identity: TLSIdentity, ticketKeys: [UInt8], allowTLS12: Bool = false) throws(TLSError) {
-    precondition(ticketKeys.count == TLSServerContext.ticketKeyBytes)
+  package init(identity: TLSIdentity, ticketKeys: [UInt8], allowTLS12: Bool = false, proof: ClientProof = ClientProof()) throws(TLSError) {
+    precondition(!ticketKeys.isEmpty && ticketKeys.count % TLSServerContext.ticketKeyBytes == 0)
     let context = try ContextHandle.make(server: true, versions: (allowTLS12 ? .tls12 : .tls13)...(.tls13))
     try context.use(identity)
     let raw = unsafe context.raw
@@ -44,15 +59,38 @@ package struct TLSIdentity: Sendable {
       gate_SSL_OP_NO_RENEGOTIATION() | gate_SSL_OP_NO_COMPRESSION() | gate_SSL_OP_CIPHER_SERVER_PREFERENCE()
         | gate_SSL_OP_PRIORITIZE_CHACHA())
     unsafe SSL_CTX_set_timeout(raw, TLSServerContext.ticketLifetimeSeconds)
-    let name = Array("fixgate".utf8)
+    try unsafe ContextAttachment(ticketKeys: ticketKeys, findKey: proof.findKey).attach(to: raw)
+    if proof.findKey != nil { unsafe ExternalKey.accept(in: raw) }
+    var name = Array("fixgate".utf8)
+    if let authorities = proof.authorities, !authorities.isEmpty {
+      try unsafe TLSServerContext.askForCertificates(authorities, raw)
+      // Tickets of a time with other authorities lead to a full handshake: 32 bytes at most.
+      var all: [UInt8] = []
+      for each in authorities.list { all += each.pem }
+      name += Digest.sha256(all.span).prefix(16)
+    }
     let done = unsafe SSL_CTX_set_num_tickets(raw, 1) == 1 && SSL_CTX_set_max_early_data(raw, 0) == 1
       && SSL_CTX_set_session_id_context(raw, name, UInt32(name.count)) == 1
-      && gate_SSL_CTX_set_tlsext_ticket_keys(raw, ticketKeys, ticketKeys.count) == 1
-    guard done else { throw .library(code: ErrorQueue.drain()) }
+    guard unsafe done && TicketKeys.use(in: raw) else { throw .library(code: ErrorQueue.drain()) }
     unsafe self.raw = context.take()
+    authorities = proof.authorities
   }
 
   deinit { unsafe SSL_CTX_free(raw) }
+
+  /// Asks every peer for a certificate, and lets in those without. One that is shown must be good.
+  static func askForCertificates(_ authorities: ClientAuthorities, _ raw: OpaquePointer) throws(TLSError) {
+    for each in authorities.list {
+      try PEM.forEachCertificate(in: each.pem, as: .authority) { certificate throws(TLSError) in
+        guard unsafe X509_STORE_add_cert(SSL_CTX_get_cert_store(raw), certificate.raw) == 1 else {
+          throw .library(code: ErrorQueue.drain())
+        }
+      }
+    }
+    unsafe X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(raw), UInt(X509_V_FLAG_PARTIAL_CHAIN))
+    unsafe SSL_CTX_set_verify_depth(raw, 3)
+    unsafe SSL_CTX_set_verify(raw, SSL_VERIFY_PEER, nil)
+  }
 }
 
 /// What a device trusts. The server's certificate must chain up to `authorityPEM` and bear the name that
@@ -65,12 +103,22 @@ package struct TLSIdentity: Sendable {
   /// - Parameters:
   ///   - authorityPEM: certificates of the authorities, one at least.
   ///   - version: the one to speak; TLS 1.2 stands in for an old modem.
-  /// - Throws: `.malformed(.authority)`, `.library`.
-  package init(authorityPEM: [UInt8], version: TLSVersion = .tls13) throws(TLSError) {
+  ///   - identity: the device's own certificate and key, where it proves itself by them.
+  ///   - key: the external key that it shares with the gateway. Where the gateway does not know it, the handshake goes on
+  ///     by certificate.
+  /// - Throws: `.malformed`, `.keyEncrypted`, `.keyMismatch`, `.library`.
+  package init(
+    authorityPEM: [UInt8], version: TLSVersion = .tls13, identity: TLSIdentity? = nil, key: ExternalKey? = nil
+  ) throws(TLSError) {
     let context = try ContextHandle.make(server: false, versions: version...version)
     let raw = unsafe context.raw
     try context.trust(authorityPEM)
     unsafe SSL_CTX_set_verify(raw, SSL_VERIFY_PEER, nil)
+    if let identity { try context.use(identity) }
+    if let key {
+      try unsafe ContextAttachment(ownKey: key).attach(to: raw)
+      unsafe ExternalKey.offer(in: raw)
+    }
     unsafe self.raw = context.take()
   }
 

@@ -83,6 +83,9 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
   }
 
   private var ssl: OpaquePointer { unsafe handle.ssl }
+  /// The session's and the certificate's lives are the connection's.
+  var rawSession: OpaquePointer? { unsafe SSL_get_session(ssl) }
+  var rawPeerCertificate: OpaquePointer? { unsafe SSL_get0_peer_certificate(ssl) }
   private var cursor: UnsafeMutablePointer<Cursor> { unsafe handle.cursor }
 
   // MARK: Bytes
@@ -143,14 +146,14 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
     ErrorQueue.clear()
   }
 
-  /// Asks for new keys in both directions (RFC 8446 section 4.6.3), which go out with the next `write`. An AES-GCM key is
+  /// Asks for new keys in both directions (RFC 8446 section 4.6.3); the request is in the output. An AES-GCM key is
   /// good for 2^24.5 full records (section 5.5). Nothing in TLS 1.2.
   /// - Throws: `.notOpen`, `.library`.
   package mutating func updateKeys() throws(TLSError) {
     guard established, !failed, !sentClose else { throw .notOpen }
     guard version == .tls13 else { return }
     ErrorQueue.clear()
-    guard unsafe SSL_key_update(ssl, SSL_KEY_UPDATE_REQUESTED) == 1 else {
+    guard unsafe SSL_key_update(ssl, SSL_KEY_UPDATE_REQUESTED) == 1 && SSL_do_handshake(ssl) == 1 else {
       throw .library(code: ErrorQueue.drain())
     }
   }
@@ -178,6 +181,9 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
       return output.count
     }
   }
+
+  /// A record whose rest has not come lies in libssl.
+  package var hasPartialRecord: Bool { unsafe established && SSL_has_pending(ssl) == 1 }
 
   // MARK: What was agreed
 

@@ -17,6 +17,7 @@ package final class GatewayServer {
 
   private let directory: String
   private let registry: RegistryHolder
+  private let reloader: Reloader
   private let links: [WorkerLink]
   private let sequencerLink: SequencerLink
   private let started: Instant
@@ -49,13 +50,16 @@ package final class GatewayServer {
         .warning,
         "the system allows \(limit) open files, fewer than limits.connections_max: raise 'ulimit -n' to accept all")
     }
-    Signals.ignorePipe()
+    Signals.ignoreWriteSignals()
 
-    let tls = try GatewayServer.makeTLS(configuration, folder: folder, path: path, log: log)
+    let material = try TLSMaterial(configuration, folder: folder, nowS: SystemClock.wallMs() / 1_000)
+    material.warn(configuration, log)
     try Directory.make(directory)
     lock = try DirectoryLock.take(directory)
     let store = try RegistryStore(path: directory + "/" + GatewayServer.registryName)
     registry = RegistryHolder(try store.loadSnapshot())
+    let (context, ticketKeys) = try material.makeContext(configuration, registry: registry)
+    let tls = TLSHolder(context)
 
     var options = SQLiteSink.Options()
     options.quarantineMs = Int64(configuration.sqlite.quarantineDays) * 86_400_000
@@ -79,6 +83,7 @@ package final class GatewayServer {
     let (listeners, addresses) = try GatewayServer.listen(configuration.listen.tls, workers: workers)
     self.addresses = addresses
 
+    let presence = Presence(devices: configuration.data.devicesMax + 1)
     let limiters = LimiterTable(
       settings: configuration.limits.table, devices: configuration.data.devicesMax, tenants: Limits.tenantsMax)
     let sequencerLink = sequencerLink
@@ -102,12 +107,17 @@ package final class GatewayServer {
       let context = WorkerContext(
         configuration: configuration, tls: tls, registry: registry, limiters: limiters, link: links[index],
         sequencer: sequencerLink, listeners: listeners[index],
-        connectionsMax: (configuration.limits.connectionsMax + workers - 1) / workers, log: log)
+        connectionsMax: (configuration.limits.connectionsMax + workers - 1) / workers, index: index, peers: links,
+        presence: presence, log: log)
       workerThreads.append(
         try ThreadHandle("fixgate-worker\(index)", failed: failed, log: log) { try Worker(context).run() })
     }
+    let reloader = Reloader(
+      configuration: configuration, folder: folder, directory: directory, tls: tls, ticketKeys: ticketKeys,
+      registry: registry, links: links, log: log)
+    self.reloader = reloader
     let answer = GatewayServer.answering(
-      directory: directory, registry: registry, links: links, sequencer: sequencerLink, started: started)
+      reloader: reloader, links: links, sequencer: sequencerLink, started: started)
     let control = try ControlServer(directory: directory, stop: controlStop, answer: answer)
     let box = ControlBox(control)
     controlThread = try ThreadHandle("fixgate-control", failed: failed, log: log) { try box.run() }
@@ -126,31 +136,16 @@ package final class GatewayServer {
     checkpointThread?.join()
   }
 
+  /// Reads certificate, key, ticket keys, authorities and registry anew. No connection is dropped but those whose credential
+  /// is good no more; what cannot be used leaves the old in force, with a line in the log.
+  package func reload() { reloader.reloadAll() }
+
   /// Counts of one moment.
   package func status() -> Status? {
     GatewayServer.askStatus(links: links, sequencer: sequencerLink, started: started)
   }
 
   // MARK: - Parts
-
-  private static func makeTLS(
-    _ configuration: Configuration, folder: String, path: (String, String) -> String, log: Log
-  ) throws -> TLSServerContext {
-    let identity = try TLSIdentity(
-      certificateFile: path(configuration.tls.certificate, folder), keyFile: path(configuration.tls.key, folder))
-    let days = try CertificateSummary.leaf(of: identity.certificatePEM).daysLeft(nowS: SystemClock.wallMs() / 1_000)
-    if days < 0 {
-      log(.error, "the certificate expired \(-days) days ago: devices will refuse it; put a new one in \(configuration.tls.certificate)")
-    } else if days < 21 {
-      log(.warning, "the certificate expires in \(days) days")
-    }
-    let ticketPath = path(configuration.tls.ticketKeys, folder)
-    guard let keys = FileManager.default.contents(atPath: ticketPath), keys.count == TLSServerContext.ticketKeyBytes else {
-      throw GatewayError.badTicketKeys(path: ticketPath)
-    }
-    return try TLSServerContext(
-      identity: identity, ticketKeys: Array(keys), allowTLS12: configuration.tls.allowTLS12)
-  }
 
   /// Every worker gets a listener of its own on every address.
   private static func listen(_ texts: [String], workers: Int) throws -> ([[Listener]], [String]) {
@@ -162,6 +157,8 @@ package final class GatewayServer {
         for index in 0..<workers {
           let listener: Listener
           do throws(NetError) {
+            // Workers share the port, other gateways of the same user must not: they would get some of the devices.
+            if index == 0, address.port != 0 { _ = try TCPListener(on: address, sharesPort: false) }
             listener = try Listener(address)
           } catch .addressUnavailable {
             // A machine without IPv6 need not be told not to use it.
@@ -179,36 +176,56 @@ package final class GatewayServer {
   }
 
   private static func answering(
-    directory: String, registry: RegistryHolder, links: [WorkerLink], sequencer: SequencerLink, started: Instant
+    reloader: Reloader, links: [WorkerLink], sequencer: SequencerLink, started: Instant
   ) -> @Sendable (ControlRequest) -> ControlAnswer {
     { request in
       switch request {
       case .status:
         ControlAnswer(status: askStatus(links: links, sequencer: sequencer, started: started))
       case .reload:
-        reload(directory: directory, registry: registry, links: links)
+        reloader.reloadRegistry()
+      case .marks(let device):
+        askMarks(device, sequencer: sequencer).map { marks in
+          var answer = ControlAnswer()
+          answer.marks = marks
+          return answer
+        } ?? ControlAnswer(problem: "the gateway did not answer in time; it may wait for its disk")
+      case .ask(let device): ask(device, sequencer: sequencer, links: links)
       }
     }
   }
 
-  private static func reload(directory: String, registry: RegistryHolder, links: [WorkerLink]) -> ControlAnswer {
-    do {
-      let store = try RegistryStore(path: directory + "/" + registryName)
-      registry.swap(try store.loadSnapshot())
-      let completion = try Completion(links.count)
-      for link in links { link.send(.registryChanged(completion)) }
-      guard completion.wait(until: SystemClock.now().advanced(byNs: 10_000_000_000)) else {
-        return ControlAnswer(problem: "the gateway took the change, but not all of its threads have answered yet")
-      }
-      return ControlAnswer(closed: completion.closed.load(ordering: .relaxed))
-    } catch {
-      return ControlAnswer(problem: "\(error)")
+  private static func askMarks(_ device: UInt32, sequencer: SequencerLink) -> [StreamMarks]? {
+    let box = AnswerBox<[StreamMarks]>()
+    sequencer.request(.marks(device: device) { marks in box.put(marks) })
+    return box.wait(until: SystemClock.now().advanced(byNs: 10_000_000_000))
+  }
+
+  /// Asks for holes below what has come: what lies above is on its way or will be.
+  private static func ask(_ device: UInt32, sequencer: SequencerLink, links: [WorkerLink]) -> ControlAnswer {
+    guard let marks = askMarks(device, sequencer: sequencer) else {
+      return ControlAnswer(problem: "the gateway did not answer in time; it may wait for its disk")
     }
+    var answer = ControlAnswer()
+    answer.asked = 0
+    for stream in marks {
+      let runs = stream.holes.filter { !$0.isTail }.prefix(Limits.rangesPerAckMax).map(\.run)
+      guard !runs.isEmpty else { continue }
+      guard let completion = try? Completion(links.count) else {
+        return ControlAnswer(problem: "the gateway is out of file descriptors")
+      }
+      for link in links { link.send(.ask(device: device, stream: stream.stream, runs, completion)) }
+      guard completion.wait(until: SystemClock.now().advanced(byNs: 10_000_000_000)) else {
+        return ControlAnswer(problem: "not all threads of the gateway have answered yet")
+      }
+      answer.asked? += completion.asked.load(ordering: .relaxed)
+    }
+    return answer
   }
 
   private static func askStatus(links: [WorkerLink], sequencer: SequencerLink, started: Instant) -> Status? {
-    let box = SnapshotBox()
-    sequencer.requestSnapshot { snapshot in box.put(snapshot) }
+    let box = AnswerBox<Snapshot>()
+    sequencer.request(.snapshot { snapshot in box.put(snapshot) })
     guard let snapshot = box.wait(until: SystemClock.now().advanced(byNs: 10_000_000_000)) else { return nil }
     let uptimeS = Double(SystemClock.now().since(started)) / 1e9
     return Status(snapshot, workers: links, uptimeS: uptimeS) { code in
@@ -218,16 +235,16 @@ package final class GatewayServer {
 }
 
 /// Waits for the sequencer's answer.
-private final class SnapshotBox: Sendable {
-  private let content = Mutex<Snapshot?>(nil)
+private final class AnswerBox<Answer: Sendable>: Sendable {
+  private let content = Mutex<Answer?>(nil)
   private let ready = DispatchSemaphore(value: 0)
 
-  func put(_ snapshot: Snapshot) {
-    content.withLock { $0 = snapshot }
+  func put(_ answer: Answer) {
+    content.withLock { $0 = answer }
     ready.signal()
   }
 
-  func wait(until deadline: Instant) -> Snapshot? {
+  func wait(until deadline: Instant) -> Answer? {
     let ns = Int(deadline.since(SystemClock.now()))
     guard ready.wait(timeout: .now() + .nanoseconds(ns)) == .success else { return nil }
     return content.withLock { $0 }

@@ -1,5 +1,6 @@
 package import GateCore
 package import GateStore
+package import GateTLS
 
 /// What a start finds in the data directory, made into the state to go on from.
 package struct Recovery: ~Copyable {
@@ -25,15 +26,29 @@ package struct Recovery: ~Copyable {
   package static func run(
     directory path: String, journalPath: String, segmentBytes: Int, sinkCursor: UInt64, log: Log
   ) throws -> Recovery {
+    try Directory.make(journalPath)
+    return try run(
+      data: try Directory(path), journal: { () throws(JournalError) in try Directory(journalPath) },
+      segmentBytes: segmentBytes, sinkCursor: sinkCursor, salts: SystemRandomNumberGenerator(), log: log)
+  }
+
+  /// As above, in directories that are there.
+  /// - Parameter journal: opens the journal's directory, once for its writer and once for a reader.
+  package static func run(
+    data: borrowing Directory, journal openJournal: () throws(JournalError) -> Directory, segmentBytes: Int,
+    sinkCursor: UInt64, salts: any RandomNumberGenerator & Sendable, log: Log
+  ) throws -> Recovery {
     var checkpoint = Checkpoint(lsn: 0, devices: DeviceTable())
-    switch try CheckpointFile.read(in: try Directory(path)) {
+    // A run before this one may have renamed the checkpoint and not lived to sync its name: the journal is trimmed by it.
+    try data.sync()
+    switch try CheckpointFile.read(in: data) {
     case .none: break
     case .checkpoint(let found): checkpoint = found
     case .damaged: log(.warning, "\(CheckpointFile.name) is damaged; the dedupe marks are read from the journal instead")
     case .newer(let version): throw GatewayError.newerCheckpoint(version: version)
     }
     let journal = try JournalFile.open(
-      directory: journalPath, segmentBytes: segmentBytes, durableFloor: max(checkpoint.lsn, sinkCursor))
+      in: try openJournal(), segmentBytes: segmentBytes, durableFloor: max(checkpoint.lsn, sinkCursor), salts: salts)
     let report = journal.recovery
     guard journal.firstLSN <= checkpoint.lsn || journal.firstLSN == 0 else {
       throw GatewayError.dedupeLost(checkpointLSN: checkpoint.lsn, journalLSN: journal.firstLSN)
@@ -50,7 +65,7 @@ package struct Recovery: ~Copyable {
     var recovered: UInt64 = 0
     let from = max(min(checkpoint.lsn, sinkCursor), journal.firstLSN)
     if from < journal.endLSN {
-      var reader = try JournalReader.open(directory: journalPath, from: from)
+      var reader = try JournalReader.open(in: try openJournal(), from: from)
       var buffer: [UInt8] = []
       while let batch = try reader.next(upTo: journal.endLSN, into: &buffer) {
         var at = batch.records.lowerBound
@@ -75,6 +90,12 @@ package enum GatewayError: Error, Equatable, Sendable {
   case newerCheckpoint(version: UInt32)
   case dedupeLost(checkpointLSN: UInt64, journalLSN: UInt64)
   case badTicketKeys(path: String)
+  /// The key of the registry's secrets is not 32 bytes.
+  case badRegistryKey(path: String)
+  /// A reload brought a certificate that has ended: the old one stays.
+  case expired(days: Int64)
+  /// A file that `tls.certificate` or `tls.key` names.
+  case unreadable(path: String, TLSError)
   case noAddress(String)
   case thread(String)
 }
@@ -87,7 +108,11 @@ extension GatewayError: CustomStringConvertible {
     case .dedupeLost(let checkpointLSN, let journalLSN):
       "the marks that tell new fixes from duplicates are lost: the checkpoint covers records below \(checkpointLSN), "
         + "the journal begins at \(journalLSN). Restore the data directory as a whole"
-    case .badTicketKeys(let path): "\(path) must hold exactly 80 random bytes; make it anew: head -c 80 /dev/urandom"
+    case .badTicketKeys(let path): "\(path) must hold 80 random bytes, or up to 8 keys of 80; make it anew: head -c 80 /dev/urandom"
+    case .badRegistryKey(let path):
+      "\(path) must hold exactly 32 bytes; bring the one back with which the registry's keys were sealed"
+    case .expired(let days): "the certificate expired \(days) days ago"
+    case .unreadable(let path, let error): "\(path): \(error)"
     case .noAddress(let text): "listen.tls: '\(text)' is no address of this machine"
     case .thread(let what): "a thread ended: \(what)"
     }

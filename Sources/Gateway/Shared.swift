@@ -63,6 +63,9 @@ package final class WorkerCounters: Sendable {
   package let sessions = Atomic<Int>(0)
   package let handshakes = Atomic<UInt64>(0)
   package let resumptions = Atomic<UInt64>(0)
+  package let handshakesWaiting = Atomic<Int>(0)
+  package let handshakesUnderWay = Atomic<Int>(0)
+  package let bufferedBytes = Atomic<Int>(0)
   package let frames = Atomic<UInt64>(0)
   package let bytesIn = Atomic<UInt64>(0)
   package let bytesOut = Atomic<UInt64>(0)
@@ -80,6 +83,10 @@ package final class WorkerCounters: Sendable {
 package enum WorkerCommand: Sendable {
   /// The registry was swapped: close what is revoked, then report.
   case registryChanged(Completion)
+  /// The device of this session has a newer one.
+  case displace(SessionID)
+  /// Ask the device's live sessions of that stream for these sequences, then report.
+  case ask(device: UInt32, stream: UInt32, [StreamMarks.Run], Completion)
   /// Take nothing more, answer what was taken, close and end.
   case drain
 }
@@ -89,6 +96,8 @@ package final class Completion: Sendable {
   private let left: Atomic<Int>
   /// Connections closed on the way.
   package let closed = Atomic<Int>(0)
+  /// Ranges asked for.
+  package let asked = Atomic<Int>(0)
   private let sleeper: EventFD
 
   package init(_ count: Int) throws(NetError) {

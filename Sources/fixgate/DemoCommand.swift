@@ -1,6 +1,6 @@
 import ArgumentParser
 import Foundation
-import Glibc
+import GateConfiguration
 import GateCore
 import GateDevice
 import GateNet
@@ -8,6 +8,7 @@ import GateProto
 import GateStore
 import GateTrack
 import Gateway
+import Glibc
 
 struct DemoCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -26,7 +27,7 @@ struct DemoCommand: ParsableCommand {
 
   func run() throws {
     guard fixes >= 10, speed > 0, speed.isFinite else { throw Complaint("--fixes must be at least 10, --speed above 0") }
-    Signals.ignorePipe()
+    Signals.ignoreWriteSignals()
     let folder = NSTemporaryDirectory() + "fixgate-demo-" + UUID().uuidString.prefix(8)
     defer {
       if keep { print("kept: \(folder)") } else { try? FileManager.default.removeItem(atPath: folder) }

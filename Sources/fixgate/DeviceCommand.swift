@@ -1,13 +1,15 @@
 import ArgumentParser
 import Foundation
+import GateCore
 import GateDevice
 import GateStore
+import GateTLS
 import Gateway
 
 struct DeviceCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "device", abstract: "Enrol, list and revoke devices.",
-    subcommands: [Add.self, List.self, Revoke.self])
+    commandName: "device", abstract: "Enrol, list and revoke devices, and give them new tokens.",
+    subcommands: [Add.self, List.self, Rotate.self, Certify.self, Revoke.self])
 
   struct Add: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -25,14 +27,19 @@ struct DeviceCommand: ParsableCommand {
     @Option(help: "Gateway to name in the bundle, host:port. May be repeated. Default: listen.public_tls.")
     var gateway: [String] = []
 
+    @Flag(help: "Give it a pre-shared key of TLS 1.3 instead of a token; needs tls.registry_key.")
+    var psk = false
+
     @OptionGroup var config: ConfigurationOption
 
     func run() throws {
       let setup = try config.load()
-      guard !FileManager.default.fileExists(atPath: out) else {
-        throw Complaint("\(out) exists: choose another name, so that no device loses its token")
+      try Enrolment.refuseToOverwrite(out)
+      if psk {
+        try Enrolment.addKeyed(id: id, tenant: tenant, out: out, gateways: gateway, setup: setup)
+      } else {
+        try Enrolment.add(id: id, tenant: tenant, out: out, gateways: gateway, setup: setup)
       }
-      try Enrolment.add(id: id, tenant: tenant, out: out, gateways: gateway, setup: setup)
       let running = try Enrolment.tellGateway(setup)
       print("\(tenant)/\(id) is enrolled; its bundle is \(out)" + (running == nil ? "" : "; the running gateway knows it"))
     }
@@ -56,9 +63,9 @@ struct DeviceCommand: ParsableCommand {
     }
   }
 
-  struct Revoke: ParsableCommand {
+  struct Rotate: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Revoke a device: its connections end at once, it is never let in again.")
+      abstract: "Give a device a new token, in a new bundle; its old ones go on working for an overlap, then end.")
 
     @Argument(help: "The device's id.")
     var id: String
@@ -66,11 +73,98 @@ struct DeviceCommand: ParsableCommand {
     @Option(help: "Tenant that the device belongs to.")
     var tenant: String
 
+    @Option(help: "Where to write the new bundle. It holds the device's secret.")
+    var out: String
+
+    @Option(help: "How long the old tokens go on working: 90s, 30m, 12h, 7d; 0 ends them at once.")
+    var overlap = "7d"
+
+    @Option(help: "Gateway to name in the bundle, host:port. May be repeated. Default: listen.public_tls.")
+    var gateway: [String] = []
+
+    @OptionGroup var config: ConfigurationOption
+
+    func run() throws {
+      guard let overlapS = Duration.seconds(parsing: overlap) else {
+        throw Complaint("--overlap must be a number of s, m, h or d, such as 7d, not '\(overlap)'")
+      }
+      let setup = try config.load()
+      try Enrolment.refuseToOverwrite(out)
+      let nowMs = Clock.nowMs
+      try Enrolment.issue(id: id, tenant: tenant, out: out, gateways: gateway, setup: setup) { registry, secret in
+        try registry.rotateToken(
+          tenant: tenant, id: id, tokenSelector: secret.selector, tokenHash: secret.hash, overlapMs: overlapS * 1_000,
+          nowMs: nowMs)
+      }
+      let running = try Enrolment.tellGateway(setup)
+      let end = Date(timeIntervalSince1970: Double(nowMs) / 1_000 + Double(overlapS)).ISO8601Format()
+      print(
+        "\(tenant)/\(id) has a new token, in \(out); its old ones end \(overlapS == 0 ? "now" : "at \(end)")"
+          + (running == nil ? "" : "; the running gateway knows it"))
+    }
+  }
+
+  struct Certify: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Enter a client certificate for a device, by its fingerprint, so that it opens sessions without a token.",
+      discussion: "Its authority must stand in tls.client_authority.")
+
+    @Argument(help: "The device's id; it is enrolled if it is new.")
+    var id: String
+
+    @Option(help: "Tenant that the device belongs to.")
+    var tenant: String
+
+    @Option(help: "The certificate, PEM; its private key stays with the device.")
+    var certificate: String
+
+    @OptionGroup var config: ConfigurationOption
+
+    func run() throws {
+      let setup = try config.load()
+      let leaf = try PeerCertificate.leaf(of: PEM.read(certificate, as: .certificate))
+      let credential = NewCredential.certificate(fingerprint: SecretHash(leaf.fingerprint.span))
+      let registry = try RegistryStore(path: setup.registryPath)
+      do throws(RegistryError) {
+        _ = try registry.addDevice(tenant: tenant, id: id, credential: credential, nowMs: Clock.nowMs)
+      } catch {
+        guard case .deviceExists = error else { throw error }
+        try registry.addCredential(tenant: tenant, id: id, credential: credential, nowMs: Clock.nowMs)
+      }
+      let running = try Enrolment.tellGateway(setup)
+      print("\(tenant)/\(id) may come by this certificate" + (running == nil ? "" : "; the running gateway knows it"))
+      if setup.configuration.tls.clientAuthority.isEmpty {
+        print("tls.client_authority is empty: name the certificate's authority there, then reload the gateway")
+      }
+    }
+  }
+
+  struct Revoke: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Revoke a device, or one of its certificates: connections end at once, it is never let in again.")
+
+    @Argument(help: "The device's id.")
+    var id: String
+
+    @Option(help: "Tenant that the device belongs to.")
+    var tenant: String
+
+    @Option(help: "Only this certificate of the device, PEM.")
+    var certificate: String?
+
     @OptionGroup var config: ConfigurationOption
 
     func run() throws {
       let setup = try config.load()
       let registry = try RegistryStore(path: setup.registryPath)
+      if let certificate {
+        let leaf = try PeerCertificate.leaf(of: PEM.read(certificate, as: .certificate))
+        try registry.revokeCertificate(
+          tenant: tenant, id: id, fingerprint: SecretHash(leaf.fingerprint.span), nowMs: Clock.nowMs)
+        let closed = try Enrolment.tellGateway(setup)
+        print("the certificate of \(tenant)/\(id) is revoked; connections closed: \(closed ?? 0)")
+        return
+      }
       _ = try registry.revokeDevice(tenant: tenant, id: id, nowMs: Clock.nowMs)
       if let closed = try Enrolment.tellGateway(setup) {
         print("\(tenant)/\(id) is revoked; connections closed: \(closed)")
@@ -83,7 +177,49 @@ struct DeviceCommand: ParsableCommand {
 
 /// The command line writes the registry itself, in a short transaction, and then tells the gateway that runs on it, if any.
 enum Enrolment {
+  static func refuseToOverwrite(_ path: String) throws {
+    guard !FileManager.default.fileExists(atPath: path) else {
+      throw Complaint("\(path) exists: choose another name, so that no device loses its secret")
+    }
+  }
+
   static func add(id: String, tenant: String, out: String, gateways: [String], setup: Setup) throws {
+    try issue(id: id, tenant: tenant, out: out, gateways: gateways, setup: setup) { registry, secret in
+      _ = try registry.addDevice(
+        tenant: tenant, id: id, tokenSelector: secret.selector, tokenHash: secret.hash, nowMs: Clock.nowMs)
+    }
+  }
+
+  /// The same by a pre-shared key, which lies encrypted in the registry.
+  static func addKeyed(id: String, tenant: String, out: String, gateways: [String], setup: Setup) throws {
+    let path = setup.path(setup.configuration.tls.registryKey)
+    guard let sealer = FileManager.default.contents(atPath: path) else {
+      throw Complaint("cannot read \(path): make it with 'head -c 32 /dev/urandom', chmod 600, and reload the gateway")
+    }
+    guard sealer.count == Seal.keyBytes else { throw GatewayError.badRegistryKey(path: path) }
+    let made = try Credentials.makeKey(sealedUnder: Array(sealer))
+    let psk = GateDevice.Bundle.PreSharedKey(
+      identity: String(decoding: made.key.identity, as: UTF8.self), secret: made.key.secret)
+    try write(id: id, tenant: tenant, token: [], psk: psk, out: out, gateways: gateways, setup: setup) { registry in
+      _ = try registry.addDevice(tenant: tenant, id: id, credential: made.credential, nowMs: Clock.nowMs)
+    }
+  }
+
+  /// Makes a token, writes its bundle, and has `enter` put the token into the registry; if that fails no bundle is left.
+  static func issue(
+    id: String, tenant: String, out: String, gateways: [String], setup: Setup,
+    enter: (borrowing RegistryStore, (token: [UInt8], selector: UInt64, hash: SecretHash)) throws -> Void
+  ) throws {
+    let secret = try Credentials.make()
+    try write(id: id, tenant: tenant, token: secret.token, psk: nil, out: out, gateways: gateways, setup: setup) {
+      registry in try enter(registry, secret)
+    }
+  }
+
+  private static func write(
+    id: String, tenant: String, token: [UInt8], psk: GateDevice.Bundle.PreSharedKey?, out: String, gateways: [String],
+    setup: Setup, enter: (borrowing RegistryStore) throws -> Void
+  ) throws {
     let texts = gateways.isEmpty ? setup.configuration.listen.publicTLS : gateways
     var endpoints: [GateDevice.Bundle.Endpoint] = []
     for text in texts {
@@ -97,16 +233,14 @@ enum Enrolment {
     guard let authority = FileManager.default.contents(atPath: authorityPath) else {
       throw Complaint("cannot read \(authorityPath): set tls.authority to the certificate that devices must trust")
     }
-    let secret = try Credentials.make()
     let bundle = GateDevice.Bundle(
-      gateways: endpoints, serverName: first.host, tenant: tenant, device: id, token: secret.token,
+      gateways: endpoints, serverName: first.host, tenant: tenant, device: id, token: token, psk: psk,
       certificates: String(decoding: authority, as: UTF8.self))
     let registry = try RegistryStore(path: setup.registryPath)
     // The bundle first: without it an enrolled device could not be used, while a bundle without a device is refused.
     try Installation.write(Array(bundle.text.utf8), to: out, mode: 0o600)
     do {
-      _ = try registry.addDevice(
-        tenant: tenant, id: id, tokenSelector: secret.selector, tokenHash: secret.hash, nowMs: Clock.nowMs)
+      try enter(registry)
     } catch {
       try? FileManager.default.removeItem(atPath: out)
       throw error

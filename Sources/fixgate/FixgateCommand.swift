@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import GateConfiguration
 import Gateway
 
 struct FixgateCommand: ParsableCommand {
@@ -8,8 +9,8 @@ struct FixgateCommand: ParsableCommand {
     abstract: "A compact gateway for location fixes: TLS in, a durable queue, SQLite out. An ack means: on disk here.",
     version: fixgateVersion,
     subcommands: [
-      InitCommand.self, ServeCommand.self, DeviceCommand.self, SendCommand.self, HistoryCommand.self,
-      StatusCommand.self, DemoCommand.self,
+      InitCommand.self, ServeCommand.self, ConfigCommand.self, TenantCommand.self, DeviceCommand.self, SendCommand.self,
+      HistoryCommand.self, StatusCommand.self, QuarantineCommand.self, GapsCommand.self, DemoCommand.self,
     ])
 }
 

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import GateConfiguration
 import GateNet
 import GateStore
 import GateTLS
@@ -58,6 +59,7 @@ enum Installation {
     try write(identity.certificatePEM, to: folder + "/server.crt", mode: 0o644)
     try write(identity.keyPEM, to: folder + "/server.key", mode: 0o600)
     try write(try randomBytes(TLSServerContext.ticketKeyBytes), to: folder + "/ticket.keys", mode: 0o600)
+    try write(try randomBytes(Seal.keyBytes), to: folder + "/registry.key", mode: 0o600)
     try write(Array(ConfigurationFile.commented(configuration).utf8), to: folder + "/fixgate.yaml", mode: 0o644)
     let data = folder + "/" + configuration.data.directory
     try Directory.make(data)

@@ -52,7 +52,7 @@ struct SendCommand: ParsableCommand {
     guard (1...Limits.fixesPerFrameMax).contains(batch) else {
       throw Complaint("--batch must be from 1 to \(Limits.fixesPerFrameMax)")
     }
-    Signals.ignorePipe()
+    Signals.ignoreWriteSignals()
     let bundle = try SendCommand.readBundle(self.bundle)
     let pace = try Pace(speed)
     var selection: TrackSelection?
@@ -80,6 +80,7 @@ struct SendCommand: ParsableCommand {
     let gateways = try to.map { [try HostPort($0)] } ?? bundle.gateways.map { HostPort(host: $0.host, port: $0.port) }
     var settings = Uploader.Settings(
       gateways: gateways, serverName: bundle.serverName, authorityPEM: Array(bundle.certificates.utf8))
+    settings.key = bundle.psk.map { ExternalKey(identity: Array($0.identity.utf8), secret: $0.secret) }
     settings.patienceNs = UInt64(max(patience, 1)) * 1_000_000_000
 
     let before = log.ackedCount

@@ -8,7 +8,7 @@ struct ServeCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "serve",
     abstract: "Run the gateway until SIGTERM or SIGINT.",
-    discussion: "Prints one line that begins with 'ready' once it listens. SIGTERM stops it in order: what was taken is answered and kept.")
+    discussion: "Prints one line that begins with 'ready' once it listens. SIGTERM stops it in order: what was taken is answered and kept. SIGHUP reads certificates, keys, authorities and registry anew without dropping a connection.")
 
   @OptionGroup var config: ConfigurationOption
 
@@ -30,7 +30,10 @@ struct ServeCommand: ParsableCommand {
           throw ExitCode(70)
         }
         while let signal = try signals.next() {
-          guard signal == .terminate else { continue }
+          guard signal == .terminate else {
+            gateway.reload()
+            continue
+          }
           log(.info, "stopping: what was taken is made durable and stored")
           gateway.stop()
           return

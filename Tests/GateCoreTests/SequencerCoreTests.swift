@@ -191,6 +191,79 @@ extension SequencerCore {
     #expect(core.devices.latestPosition(of: 0)?.fixTimeMs == 5_000)
   }
 
+  /// A jump of 11 km in a second, then back: found before the commit, told in the ack, counted, and never the latest position.
+  @Test func theJudgeWritesItsVerdict() {
+    var core = makeCore()
+    core.take(helloMessage(session, device: 0, stream: 9, next: 10))
+    core.clearReplies()
+    func take(_ core: inout SequencerCore, _ sequences: [UInt64]) {
+      core.take(
+        recordsMessage(session, device: 0, stream: 9, sequences: sequences) { record in
+          record.receiveTimeMs = 100_000
+          if record.fix.sequence == 3 { record.fix.latitudeE7 = 1_000_000 }
+        })
+    }
+    take(&core, [1, 2])
+    core.commitSucceeded()
+    core.clearReplies()
+    let before = core.devices
+    take(&core, [3])
+    #expect(core.batchRecordsList().map(\.code) == [Verdict.teleport.rawValue])
+    core.commitFailed(retryAfterMs: 1)
+    #expect(core.devices == before && core.verdicts.isEmpty)
+    core.clearReplies()
+    take(&core, [3])
+    core.commitSucceeded()
+    let ack = core.drainReplies().last!
+    #expect(ack.judgementCount == 1)
+    #expect(ack.judgements[0] == VerdictRun(code: Verdict.teleport.rawValue, first: 3, count: 1))
+    #expect(core.verdicts == [Verdict.teleport.rawValue: 1])
+    #expect(core.devices.latestPosition(of: 0)?.sequence == 2)
+    take(&core, [4, 3])
+    #expect(core.batchRecordsList().map(\.code) == [0])
+    #expect(core.counts.duplicate == 1)
+  }
+
+  /// Whatever the order of arrival, and with a clock that is a minute ahead for a while: the same fix is the latest.
+  @Test(arguments: [[1, 2, 3, 4], [4, 3, 2, 1], [3, 1, 4, 2], [2, 4, 1, 3]] as [[UInt64]])
+  func theLatestPositionKnowsNoOrder(sequences: [UInt64]) {
+    var core = makeCore()
+    core.take(helloMessage(session, device: 0, stream: 9, next: 10))
+    for sequence in sequences {
+      core.take(
+        recordsMessage(session, device: 0, stream: 9, sequences: [sequence]) { record in
+          record.receiveTimeMs = Int64(1_000 * sequence)
+          if sequence == 2 { record.fix.fixTimeMs += 60_000 }
+          if sequence == 4 { record.fix.fixTimeMs = 3_000 }
+        })
+      core.commitSucceeded()
+    }
+    // 3 and 4 have the same time; 2 came before both.
+    #expect(core.devices.latestPosition(of: 0)?.sequence == 4)
+  }
+
+  @Test func marksSayWhatIsMissingAndWhatWasLimited() {
+    var core = makeCore()
+    #expect(core.marks(of: 3).isEmpty)
+    core.take(helloMessage(session, device: 0, stream: 9, next: 12))
+    core.take(recordsMessage(session, device: 0, stream: 9, sequences: [1, 2, 5]))
+    #expect(core.marks(of: 0).map(\.through) == [0], "not durable yet")
+    core.commitSucceeded()
+    var message = WorkerMessage(kind: .limited, session: session, device: 0, stream: 9)
+    message.count = 3
+    message.low = 6
+    message.next = 8
+    var bytes = [UInt8](repeating: 0, count: WorkerMessage.headerBytes)
+    var out = bytes.mutableSpan
+    message.write(into: &out)
+    core.take(bytes)
+    let marks = core.marks(of: 0)
+    #expect(marks.count == 1 && marks[0].stream == 9 && marks[0].next == 12)
+    #expect(marks[0].holes.map(\.run) == [.init(first: 3, count: 2), .init(first: 6, count: 6)])
+    #expect(marks[0].limited == .init(first: 6, count: 3) && marks[0].limitedMs == 1)
+    #expect(core.counts.limited == 3)
+  }
+
   @Test func aDeviceCannotUseStreamsWithoutEnd() {
     var core = makeCore()
     for stream in 0..<UInt32(Limits.streamsPerDeviceMax) {

@@ -15,6 +15,18 @@ import Testing
     #expect(try Bundle(parsing: "\n# remark\n" + spaced) == Self.bundle)
   }
 
+  @Test func aKeyStandsInForTheToken() throws {
+    var bundle = Self.bundle
+    bundle.token = []
+    #expect(throws: BundleError.missing(.token)) { try Bundle(parsing: bundle.text) }
+    bundle.psk = .init(identity: "fixgate-0123456789abcdef", secret: (0..<32).map { 255 - $0 })
+    #expect(try Bundle(parsing: bundle.text) == bundle)
+    for value in ["a", "a 00", "a b c", "\u{e4} " + String(repeating: "0", count: 64)] {
+      let lines = bundle.text.split(separator: "\n").map { $0.hasPrefix("psk") ? "psk: \(value)" : String($0) }
+      #expect(throws: BundleError.badValue(.psk, line: 7)) { try Bundle(parsing: lines.joined(separator: "\n")) }
+    }
+  }
+
   static let lines = bundle.text.split(separator: "\n").map(String.init)
 
   private static func replacing(_ line: Int, _ new: String...) -> String {

@@ -37,7 +37,7 @@ struct ReadFrame {
           let count = try FixDecoder.batch(bytes.span, range, into: &span, at: 0)
           frame.sequences += fixes[0..<count].map(\.sequence)
           frame.latitudes += fixes[0..<count].map(\.latitudeE7)
-        case .fix, .sendTimeMs: break
+        case .fix, .sendTimeMs, .sendMonotonicMs: break
         }
       }
       frames.append(frame)
@@ -98,6 +98,16 @@ struct Device {
 }
 
 @Suite struct DeviceSessionTests {
+  /// Whoever holds the socket gives up a connection that is closing; the next one is not, from its first byte on.
+  @Test func closingEndsWithItsConnection() throws {
+    var device = Device(10)
+    _ = try device.send()
+    try device.take { $0.refusals = [Refusal(code: .shuttingDown, retry: true, retryAfterMs: 1_000, closing: true)] }
+    #expect(device.session.isClosing)
+    device.session.disconnected()
+    #expect(!device.session.isClosing)
+  }
+
   @Test func helloTravelsWithTheFirstBatchAndTheWindowHolds() throws {
     var device = Device(50)
     let frames = try device.send()
@@ -176,6 +186,22 @@ struct Device {
     #expect(device.session.pausedUntil == device.now.advanced(byNs: 100_000_000))
     device.now = device.session.pausedUntil
     #expect(try device.send().map(\.sequences) == [Array(1...10)])
+  }
+
+  /// A refusal that names nothing may have meant the frame with hello: until it is answered, hello is said again.
+  /// Without it, all that follows belongs to no stream, or to one that is used up. Found by the simulator.
+  @Test func helloThatMayBeRefusedIsSaidAgain() throws {
+    var device = Device(10)
+    _ = try device.send()
+    try device.take { $0.refusals = [Refusal(code: .rateLimited, retry: true, retryAfterMs: 100)] }
+    device.now = device.session.pausedUntil
+    #expect(try device.send().first?.hello != nil)
+    try device.take { $0.welcome = Welcome(through: 0, backlogWindow: 100, frameBytesMax: 16_384) }
+    try device.take { $0.refusals = [Refusal(code: .rateLimited, retry: true, retryAfterMs: 100)] }
+    device.now = device.session.pausedUntil
+    let frames = try device.send()
+    #expect(frames.count == 1)
+    #expect(frames.first?.hello == nil)
   }
 
   @Test(arguments: [RefusalCode.unknownCredential, .revoked, .unsupportedProtocol])

@@ -10,7 +10,7 @@ import Testing
     gap.append(into: &bytes)
     Ping(id: 9).append(into: &bytes)
     SettingsApplied(version: 3).append(into: &bytes)
-    UplinkScalars(lane: .backlog, oldestHeld: 4, sendTimeMs: -1).append(into: &bytes)
+    UplinkScalars(lane: .backlog, oldestHeld: 4, sendTimeMs: -1, sendMonotonicMs: 1 << 40).append(into: &bytes)
     var scanner = UplinkScanner(0..<bytes.count)
     var seen: [String] = []
     while let part = try scanner.next(in: bytes.span) {
@@ -22,10 +22,11 @@ import Testing
       case .lane(let lane): seen.append("lane \(lane)")
       case .oldestHeld(let sequence): seen.append("oldest \(sequence)")
       case .sendTimeMs(let time): seen.append("time \(time)")
+      case .sendMonotonicMs(let time): seen.append("monotonic \(time)")
       case .fix, .batch: Issue.record("no fixes here")
       }
     }
-    #expect(seen == ["hello 1", "lane 1", "oldest 4", "time -1"])
+    #expect(seen == ["hello 1", "lane 1", "oldest 4", "time -1", "monotonic 1099511627776"])
   }
 
   @Test(arguments: [

@@ -1,5 +1,5 @@
 import GateCore
-import GateStore
+@testable import GateStore
 import Testing
 
 @Suite struct RegistryStoreTests {
@@ -52,6 +52,51 @@ import Testing
       try store.addDevice(tenant: "demo", id: "a", tokenSelector: 2, tokenHash: hash(1), nowMs: 5)
     }
     #expect(try store.addDevice(tenant: "demo", id: "b", tokenSelector: 2, tokenHash: hash(1), nowMs: 5) == 2)
+  }
+
+  @Test func rotationEndsTheOldToken() throws {
+    let directory = try TemporaryDirectory()
+    let store = try RegistryStore(path: directory.file("registry.db"))
+    _ = try store.createTenant("demo", nowMs: 1)
+    _ = try store.addDevice(tenant: "demo", id: "a", tokenSelector: 1, tokenHash: hash(1), nowMs: 2)
+    try store.rotateToken(tenant: "demo", id: "a", tokenSelector: 2, tokenHash: hash(2), overlapMs: 100, nowMs: 10)
+    // A later rotation never prolongs what ends already.
+    try store.rotateToken(tenant: "demo", id: "a", tokenSelector: 3, tokenHash: hash(3), overlapMs: 500, nowMs: 20)
+    let snapshot = try store.loadSnapshot()
+    func standing(_ selector: UInt64, _ ms: Int64) -> RegistrySnapshot.Standing {
+      snapshot.standing(of: CredentialReference(kind: .token, selector: selector), wallMs: ms)
+    }
+    #expect(standing(1, 109) == .good(untilMs: 110) && standing(1, 110) == .expired)
+    #expect(standing(2, 519) == .good(untilMs: 520) && standing(2, 520) == .expired)
+    #expect(standing(3, .max - 1) == .good(untilMs: .max))
+    #expect(standing(4, 0) == .unknown)
+    #expect(snapshot.standing(of: CredentialReference(kind: .key, selector: 3), wallMs: 0) == .unknown)
+    #expect(try store.listTenants() == [.init(name: "demo", createdMs: 1, activeDevices: 1)])
+    _ = try store.revokeDevice(tenant: "demo", id: "a", nowMs: 30)
+    #expect(throws: RegistryError.deviceRevoked(tenant: "demo", id: "a")) {
+      try store.rotateToken(tenant: "demo", id: "a", tokenSelector: 5, tokenHash: hash(5), overlapMs: 0, nowMs: 40)
+    }
+    let after = try store.loadSnapshot()
+    #expect(after.standing(of: CredentialReference(kind: .token, selector: 3), wallMs: 40) == .revoked)
+    #expect(try store.listTenants().map(\.activeDevices) == [0])
+  }
+
+  @Test func tokensOfTheFirstVersionAreKept() throws {
+    let directory = try TemporaryDirectory()
+    let path = directory.file("registry.db")
+    do {
+      let old = try SQLiteConnection(path: path, access: .create)
+      try old.migrate(Array(RegistryStore.migrations.prefix(1)))
+      try old.execute(
+        """
+        INSERT INTO tenant VALUES (1, 'demo', 1); INSERT INTO device VALUES (1, 1, 'a', 1, NULL);
+        INSERT INTO token VALUES (x'0700000000000000', zeroblob(32), 1, 1, NULL),
+          (x'0800000000000000', zeroblob(32), 1, 1, 2);
+        """)
+    }
+    let snapshot = try RegistryStore(path: path).loadSnapshot()
+    #expect(snapshot.lookup(selector: 7) == .init(device: 1, secretHash: hash(0), revoked: false))
+    #expect(snapshot.lookup(selector: 8)?.revoked == true)
   }
 
   @Test func anotherProcessSeesTheGenerationMove() throws {

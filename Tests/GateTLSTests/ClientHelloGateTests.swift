@@ -77,3 +77,23 @@ func whatIsNoClientHelloIsNamed(bytes: [UInt8], refusal: ClientHelloGate.Refusal
   #expect(bytes.count == ClientHelloGate.firstRecordBytesMax)
   #expect(ClientHelloGate.examine(bytes.span) == .clientHello)
 }
+
+@Test func aTicketIsSeenInTheClientHello() throws {
+  let first = try clientHello()
+  let isSeen = ClientHelloGate.offersResumption(first.span)
+  #expect(!isSeen)
+  let pair = try Pair.established()
+  let offered = pair.client.sessionTicket
+  let ticket = try #require(offered)
+  var engine = try TLSEngine(client: Fixture.client(), serverName: "localhost", ticket: ticket)
+  let hello = engine.takeOutput()
+  let isSeenNow = ClientHelloGate.offersResumption(hello.span)
+  #expect(isSeenNow)
+  // Any prefix, and any byte of the lengths, only gives another answer.
+  for count in 0..<hello.count { _ = ClientHelloGate.offersResumption(Array(hello[..<count]).span) }
+  for index in 0..<hello.count {
+    var bytes = hello
+    bytes[index] = 0xFF
+    _ = ClientHelloGate.offersResumption(bytes.span)
+  }
+}

@@ -40,14 +40,16 @@ private let clientCID = ConnectionID(bytes: [0xC0, 0xFF, 0xEE])
   }
 
   @Test func devicesCertificate() throws {
-    let device = try Fixture.authority.get().deviceIdentity(name: "device-7", nowS: realNowS)
+    let device = try Fixture.authority.get().deviceIdentity(tenant: "acme", device: "device-7", nowS: realNowS)
     var world = try DTLSWorld(
       .ecdheECDSAAES128GCM, server: DTLSFixture.server(trustsDevices: true),
       client: DTLSFixture.client(.ecdheECDSAAES128GCM, identity: device))
     try world.run()
     if let error = world.failures.first { Issue.record("\(error)") }
     try world.exchange()
-    let expected = try CertificateSummary.leaf(of: device.certificatePEM)
+    var expected = try PeerCertificate.leaf(of: device.certificatePEM)
+    expected.tenants = ["acme"]
+    #expect(expected.device == "device-7")
     #expect(world.gateway?.peer == .certificate(expected))
   }
 

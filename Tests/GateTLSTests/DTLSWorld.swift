@@ -21,7 +21,7 @@ enum DTLSFixture {
     suites: [DTLSSuite] = DTLSSuite.allCases, trustsDevices: Bool = false
   ) throws(TLSError) -> DTLSServerContext {
     try DTLSServerContext(
-      identity: Fixture.identity.get(), authorityPEM: trustsDevices ? Fixture.authority.get().certificatePEM : nil,
+      identity: Fixture.identity.get(), authorities: trustsDevices ? ClientAuthorities([(tenant: "acme", pem: Fixture.authority.get().certificatePEM)]) : nil,
       preSharedKey: lookup, suites: suites)
   }
 

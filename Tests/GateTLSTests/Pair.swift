@@ -80,6 +80,18 @@ struct Pair: ~Copyable {
     }
   }
 
+  /// What the device can resume with.
+  borrowing func ticket() throws -> [UInt8] {
+    let ticket = client.sessionTicket
+    return try #require(ticket)
+  }
+
+  /// The certificate that the device has shown.
+  borrowing func peer(_ authorities: ClientAuthorities) throws -> PeerCertificate {
+    let peer = server.peerCertificate(authorities)
+    return try #require(peer)
+  }
+
   static func established() throws(TLSError) -> Pair {
     var pair = try Pair()
     try pair.settle()

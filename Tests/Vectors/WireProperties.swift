@@ -45,7 +45,7 @@ package enum WireProperties {
         end = body.upperBound
         if case .fix = part { message(.row, Array(bytes[body])) }
         if case .batch = part { message(.batch, Array(bytes[body])) }
-      case .lane, .oldestHeld, .sendTimeMs: break
+      case .lane, .oldestHeld, .sendTimeMs, .sendMonotonicMs: break
       }
     }
   }

@@ -1,10 +1,14 @@
 import ArgumentParser
 import BenchHarness
+import BenchPath
 
 /// `smoke`: everything, tiny. Fails on what does not depend on the machine's speed.
 struct Smoke: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Run all of it tiny; fail when results differ, when decoding allocates or when a fix grows too long.")
+    abstract: "Run all of it tiny; fail when results differ, when the path allocates or locks, or when a fix grows too long.")
+
+  @Option(help: "Folder on the disk to use.")
+  var folder = "."
 
   func run() throws {
     guard Contest.counterBites() else { throw SmokeFailure.counterDoesNotBite }
@@ -19,6 +23,13 @@ struct Smoke: ParsableCommand {
     guard let sixty = sizes.batches.first(where: { $0.size == 60 }), sixty.bytes <= 10 * sizes.fixes,
       sizes.lone.allSatisfy({ $0 <= 34 })
     else { throw SmokeFailure.fixTooLong }
+    try Bounds.check(PathCommand.printInProcess(fixes: 6_000, rounds: 3))
+    _ = try Bite.run(in: folder)
+    let track = PathCommand.track(6_000)
+    for batch in [1, 10] {
+      let scenario = Scenario(connections: 20, batch: batch, warmUp: UInt64(2_000 * batch), fixes: UInt64(5_000 * batch))
+      try Bounds.check(try scenario.count(in: folder, track: track))
+    }
     print("smoke: ok")
   }
 }

@@ -77,7 +77,39 @@ typedef enum _Fixgate__V1__VerdictCode {
    * an optional value outside its range was taken as unknown
    */
   FIXGATE__V1__VERDICT_CODE__VERDICT_VALUE_DROPPED = 3,
+  /*
+   * whole multiples of 1024 weeks were added to the time
+   */
+  FIXGATE__V1__VERDICT_CODE__VERDICT_WEEK_ROLLOVER = 4,
+  /*
+   * the time came from a device clock that is provably off, and was moved by its error
+   */
+  FIXGATE__V1__VERDICT_CODE__VERDICT_CLOCK_REPAIRED = 5,
   FIXGATE__V1__VERDICT_CODE__VERDICT_NULL_ISLAND = 20,
+  /*
+   * from cells or wifi
+   */
+  FIXGATE__V1__VERDICT_CODE__VERDICT_APPROXIMATE = 21,
+  /*
+   * mock location
+   */
+  FIXGATE__V1__VERDICT_CODE__VERDICT_SIMULATED = 22,
+  /*
+   * a position, though the receiver says that it has none: often the last one again
+   */
+  FIXGATE__V1__VERDICT_CODE__VERDICT_RECEIVER_INVALID = 23,
+  /*
+   * looks 1024 weeks old, and nothing proves it
+   */
+  FIXGATE__V1__VERDICT_CODE__VERDICT_ROLLOVER_SUSPECTED = 24,
+  /*
+   * the same coordinates to the last digit while moving
+   */
+  FIXGATE__V1__VERDICT_CODE__VERDICT_FROZEN = 25,
+  /*
+   * further from the fixes around it than anything of its class travels
+   */
+  FIXGATE__V1__VERDICT_CODE__VERDICT_TELEPORT = 26,
   FIXGATE__V1__VERDICT_CODE__VERDICT_LATITUDE_OUT_OF_RANGE = 40,
   FIXGATE__V1__VERDICT_CODE__VERDICT_FUTURE = 42,
   /*
@@ -88,7 +120,17 @@ typedef enum _Fixgate__V1__VerdictCode {
   /*
    * neither a position nor an event
    */
-  FIXGATE__V1__VERDICT_CODE__VERDICT_NO_POSITION = 45
+  FIXGATE__V1__VERDICT_CODE__VERDICT_NO_POSITION = 45,
+  /*
+   * 50 to 56: what 20 to 26 flag, where the operator wants it held
+   */
+  FIXGATE__V1__VERDICT_CODE__VERDICT_HELD_NULL_ISLAND = 50,
+  FIXGATE__V1__VERDICT_CODE__VERDICT_HELD_APPROXIMATE = 51,
+  FIXGATE__V1__VERDICT_CODE__VERDICT_HELD_SIMULATED = 52,
+  FIXGATE__V1__VERDICT_CODE__VERDICT_HELD_RECEIVER_INVALID = 53,
+  FIXGATE__V1__VERDICT_CODE__VERDICT_HELD_ROLLOVER_SUSPECTED = 54,
+  FIXGATE__V1__VERDICT_CODE__VERDICT_HELD_FROZEN = 55,
+  FIXGATE__V1__VERDICT_CODE__VERDICT_HELD_TELEPORT = 56
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(FIXGATE__V1__VERDICT_CODE)
 } Fixgate__V1__VerdictCode;
 typedef enum _Fixgate__V1__RefusalCode {
@@ -114,6 +156,7 @@ typedef enum _Fixgate__V1__RefusalCode {
    * 0, or above 2^62
    */
   FIXGATE__V1__REFUSAL_CODE__REFUSAL_BAD_SEQUENCE = 9,
+  FIXGATE__V1__REFUSAL_CODE__REFUSAL_CREDENTIAL_EXPIRED = 10,
   FIXGATE__V1__REFUSAL_CODE__REFUSAL_RATE_LIMITED = 20,
   /*
    * send lower sequences first
@@ -304,10 +347,15 @@ struct  Fixgate__V1__Uplink
    */
   protobuf_c_boolean has_send_time_ms;
   int64_t send_time_ms;
+  /*
+   * monotonic_ms at that same moment; both or neither
+   */
+  protobuf_c_boolean has_send_monotonic_ms;
+  uint64_t send_monotonic_ms;
 };
 #define FIXGATE__V1__UPLINK__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&fixgate__v1__uplink__descriptor) \
-    , NULL, 0,NULL, 0,NULL, 0,NULL, NULL, NULL, 0, FIXGATE__V1__LANE__LANE_LIVE, 0, 0, 0, 0 }
+    , NULL, 0,NULL, 0,NULL, 0,NULL, NULL, NULL, 0, FIXGATE__V1__LANE__LANE_LIVE, 0, 0, 0, 0, 0, 0 }
 
 
 /*

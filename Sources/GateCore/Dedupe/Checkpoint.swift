@@ -1,10 +1,11 @@
 /// What the sequencer must know after a restart, as bytes: the device table as of one journal position.
 ///
 /// Layout, little endian: `"FGCP"`, u32 version, u64 lsn, u32 devices, u32 zero; a device: u8 has latest (then i64 fix time,
-/// i64 receive time, i32 latitude, i32 longitude), u16 streams; a stream: u32 number, u64 through, u16 ranges, each u64 first,
+/// i64 receive time, i32 latitude, i32 longitude, u64 sequence), live leg, backlog leg, u16 streams; a leg: u32 repeats, then
+/// anchor and outlier: u8 present, and if so i64 fix time, i32 latitude, i32 longitude, u32 accuracy; a stream: u32 number, u64 through, u16 ranges, each u64 first,
 /// u64 last. Only durable ranges are kept. The file that carries these bytes guards them with a checksum of its own.
 package struct Checkpoint: Sendable {
-  package static let version: UInt32 = 1
+  package static let version: UInt32 = 2
 
   /// Every record below is in the table.
   package var lsn: UInt64
@@ -42,8 +43,20 @@ extension Checkpoint {
         put(UInt64(bitPattern: latest.receiveTimeMs))
         put(UInt32(bitPattern: latest.latitudeE7))
         put(UInt32(bitPattern: latest.longitudeE7))
+        put(latest.sequence)
       } else {
         put(UInt8(0))
+      }
+      for leg in [devices[travelOf: device].live, devices[travelOf: device].backlog] {
+        put(leg.repeats)
+        for sighting in [leg.anchor, leg.outlier] {
+          put(UInt8(sighting == nil ? 0 : 1))
+          guard let sighting else { continue }
+          put(UInt64(bitPattern: sighting.fixTimeMs))
+          put(UInt32(bitPattern: sighting.latitudeE7))
+          put(UInt32(bitPattern: sighting.longitudeE7))
+          put(sighting.accuracyDm)
+        }
       }
       let streams = devices.streamCount(of: device)
       put(UInt16(streams))
@@ -73,7 +86,24 @@ extension Checkpoint {
     guard bytes.starts(with: Array("FGCP".utf8)) else { throw .malformed(offset: 0) }
     at = 4
     let version = UInt32(try take(4))
-    guard version == Checkpoint.version else { throw .newerVersion(version) }
+    guard version <= Checkpoint.version else { throw .newerVersion(version) }
+    guard version >= 1 else { throw .malformed(offset: 4) }
+    func sighting(_ isBacklog: Bool) throws(CheckpointError) -> Sighting? {
+      guard try take(1) == 1 else { return nil }
+      let fixTimeMs = Int64(bitPattern: try take(8))
+      let latitudeE7 = Int32(bitPattern: UInt32(try take(4)))
+      let longitudeE7 = Int32(bitPattern: UInt32(try take(4)))
+      return Sighting(
+        fixTimeMs: fixTimeMs, latitudeE7: latitudeE7, longitudeE7: longitudeE7, accuracyDm: UInt32(try take(4)),
+        isBacklog: isBacklog)
+    }
+    func leg(_ isBacklog: Bool) throws(CheckpointError) -> Leg {
+      var leg = Leg()
+      leg.repeats = UInt32(try take(4))
+      leg.anchor = try sighting(isBacklog)
+      leg.outlier = try sighting(isBacklog)
+      return leg
+    }
     let lsn = try take(8)
     let count = Int(try take(4))
     _ = try take(4)
@@ -88,7 +118,12 @@ extension Checkpoint {
         devices.moveLatest(
           of: device,
           to: LatestPosition(
-            fixTimeMs: fixTimeMs, receiveTimeMs: receiveTimeMs, latitudeE7: latitudeE7, longitudeE7: longitudeE7))
+            fixTimeMs: fixTimeMs, receiveTimeMs: receiveTimeMs, latitudeE7: latitudeE7, longitudeE7: longitudeE7,
+            sequence: version >= 2 ? try take(8) : 0))
+      }
+      if version >= 2 {
+        devices[travelOf: device].live = try leg(false)
+        devices[travelOf: device].backlog = try leg(true)
       }
       for _ in 0..<Int(try take(2)) {
         let stream = UInt32(try take(4))

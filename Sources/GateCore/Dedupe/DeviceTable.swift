@@ -10,26 +10,54 @@ package struct StreamState: Equatable, Sendable {
   package init(stream: UInt32) { self.stream = stream }
 }
 
-/// Where a device was last seen, by the fix's own time. Held fixes do not count, so one from the future never becomes it.
+/// Where a device was last seen, whatever the order in which its fixes come.
+///
+/// Held fixes do not count, nor those that are known to lie elsewhere. One that is a little ahead of the gateway's clock
+/// counts as of its receipt, so that a clock ahead does not stop the marker.
 package struct LatestPosition: Equatable, Sendable, BitwiseCopyable {
   package var fixTimeMs: Int64
   package var receiveTimeMs: Int64
   package var latitudeE7: Int32
   package var longitudeE7: Int32
+  package var sequence: UInt64
 
-  package init(fixTimeMs: Int64, receiveTimeMs: Int64, latitudeE7: Int32, longitudeE7: Int32) {
+  package init(fixTimeMs: Int64, receiveTimeMs: Int64, latitudeE7: Int32, longitudeE7: Int32, sequence: UInt64 = 0) {
     self.fixTimeMs = fixTimeMs
     self.receiveTimeMs = receiveTimeMs
     self.latitudeE7 = latitudeE7
     self.longitudeE7 = longitudeE7
+    self.sequence = sequence
   }
 
-  /// The position of a record of the track; `nil` if it has none.
+  /// The position of a record of the track; `nil` if it has none that counts.
   package init?(_ record: Record) {
-    guard record.kind == .fix, record.fix.present.contains([.position, .time]) else { return nil }
+    guard record.kind == .fix, record.fix.present.contains([.position, .time]),
+      LatestPosition.counts(code: record.code, latitudeE7: record.fix.latitudeE7, longitudeE7: record.fix.longitudeE7)
+    else { return nil }
     self.init(
       fixTimeMs: record.fix.fixTimeMs, receiveTimeMs: record.receiveTimeMs,
-      latitudeE7: record.fix.latitudeE7, longitudeE7: record.fix.longitudeE7)
+      latitudeE7: record.fix.latitudeE7, longitudeE7: record.fix.longitudeE7, sequence: record.fix.sequence)
+  }
+
+  /// As above, of an encoded record.
+  package init?(_ bytes: Span<UInt8>, at: Int) {
+    let present = FixFields(rawValue: bytes.load32(at: at + 56))
+    let latitudeE7 = Int32(bitPattern: bytes.load32(at: at + 48))
+    let longitudeE7 = Int32(bitPattern: bytes.load32(at: at + 52))
+    guard bytes[at + 4] == RecordKind.fix.rawValue, present.contains([.position, .time]),
+      LatestPosition.counts(code: bytes.load16(at: at + 6), latitudeE7: latitudeE7, longitudeE7: longitudeE7)
+    else { return nil }
+    self.init(
+      fixTimeMs: Int64(bitPattern: bytes.load64(at: at + 40)), receiveTimeMs: Int64(bitPattern: bytes.load64(at: at + 32)),
+      latitudeE7: latitudeE7, longitudeE7: longitudeE7, sequence: bytes.load64(at: at + 24))
+  }
+
+  private static func counts(code: UInt16, latitudeE7: Int32, longitudeE7: Int32) -> Bool {
+    code != Verdict.teleport.rawValue && code != Verdict.rolloverSuspected.rawValue && (latitudeE7 != 0 || longitudeE7 != 0)
+  }
+
+  package func isNewer(than other: LatestPosition) -> Bool {
+    (min(fixTimeMs, receiveTimeMs), sequence) > (min(other.fixTimeMs, other.receiveTimeMs), other.sequence)
   }
 }
 
@@ -37,6 +65,7 @@ package struct LatestPosition: Equatable, Sendable, BitwiseCopyable {
 package struct DeviceTable: Equatable, Sendable {
   private var streams: [[StreamState]] = []
   private var latest: [LatestPosition?] = []
+  private var travels: [Travel] = []
 
   package init() {}
 
@@ -46,6 +75,7 @@ package struct DeviceTable: Equatable, Sendable {
     while streams.count <= device {
       streams.append([])
       latest.append(nil)
+      travels.append(Travel())
     }
   }
 
@@ -76,8 +106,15 @@ package struct DeviceTable: Equatable, Sendable {
 
   package mutating func moveLatest(of device: Int, to position: LatestPosition) {
     reserve(through: device)
-    if let known = latest[device], known.fixTimeMs > position.fixTimeMs { return }
+    if let known = latest[device], !position.isNewer(than: known) { return }
     latest[device] = position
+  }
+
+  /// The device's journey, for the judge. Like `received` it runs ahead of what is durable during a commit.
+  /// - Parameter device: an index that was reserved.
+  package subscript(travelOf device: Int) -> Travel {
+    get { travels[device] }
+    _modify { yield &travels[device] }
   }
 
   /// Marks a journal record as durable: recovery, from the checkpoint's LSN on.
@@ -92,7 +129,9 @@ package struct DeviceTable: Equatable, Sendable {
       _ = streams[device][stream].received.insert(
         .init(first: record.fix.sequence, last: record.fix.sequence + count - 1))
     } else {
-      _ = streams[device][stream].received.insert(record.fix.sequence)
+      if streams[device][stream].received.insert(record.fix.sequence) == .new {
+        travels[device].replay(record)
+      }
       if let position = LatestPosition(record) { moveLatest(of: device, to: position) }
     }
     streams[device][stream].durable = streams[device][stream].received

@@ -1,21 +1,32 @@
 /// The stateless rules: what one fix says about itself. Runs in the worker, on every fix.
 ///
 /// Of several findings the one with the highest code is the verdict; each value that is changed is kept beside the new one.
-/// The rules are versioned so that a stored verdict can be read later: this is version 1.
+/// The rules are versioned so that a stored verdict can be read later: this is version 2.
 package struct Normaliser: Sendable {
-  package static let version = 1
+  package static let version = 2
 
-  /// How far ahead of the gateway's clock a fix may lie, in ms.
-  package let futureToleranceMs: Int64
+  package let rules: NormalisingRules
+  private let clockRepair: ClockRepair
+  private let futureToleranceMs: Int64
+  private let nullIsland, approximate, simulated, receiverInvalid: Verdict?
 
-  package init(futureToleranceMs: Int64) { self.futureToleranceMs = futureToleranceMs }
+  package init(_ rules: NormalisingRules) {
+    self.rules = rules
+    clockRepair = ClockRepair(rules)
+    futureToleranceMs = Int64(rules.futureToleranceS) * 1_000
+    nullIsland = rules.nullIsland.verdict(.nullIsland)
+    approximate = rules.approximate.verdict(.approximate)
+    simulated = rules.simulated.verdict(.simulated)
+    receiverInvalid = rules.receiverInvalid.verdict(.receiverInvalid)
+  }
 
   /// 1980-01-06, when GPS time begins, in ms since 1970-01-01 UTC.
   package static let gpsEpochMs: Int64 = 315_964_800_000
 
   /// Checks and corrects the fix of `record`, sets its kind and code, and keeps the originals.
   /// - Parameter wallMs: the gateway's clock, ms since 1970-01-01 UTC.
-  package func normalise(_ record: inout Record, at wallMs: Int64) {
+  /// - Parameter clock: what the frame says about the device's clock.
+  package func normalise(_ record: inout Record, at wallMs: Int64, clock: DeviceClock = DeviceClock()) {
     var verdict = Verdict.accepted
     func found(_ finding: Verdict, _ verdict: inout Verdict) {
       if finding.rawValue > verdict.rawValue { verdict = finding }
@@ -24,10 +35,20 @@ package struct Normaliser: Sendable {
     let present = record.fix.present
     if !present.contains(.time) {
       found(.noTime, &verdict)
-    } else if record.fix.fixTimeMs < Normaliser.gpsEpochMs {
-      found(.ancient, &verdict)
-    } else if record.fix.fixTimeMs > wallMs &+ futureToleranceMs {
-      found(.future, &verdict)
+    } else {
+      switch clockRepair.examine(record.fix, at: wallMs, clock: clock) {
+      case .keep: break
+      case .suspect(let finding): found(finding, &verdict)
+      case .move(let fixTimeMs, let finding):
+        record.keepOriginal(field: 2, value: record.fix.fixTimeMs)
+        record.fix.fixTimeMs = fixTimeMs
+        found(finding, &verdict)
+      }
+      if record.fix.fixTimeMs < Normaliser.gpsEpochMs {
+        found(.ancient, &verdict)
+      } else if record.fix.fixTimeMs > wallMs &+ futureToleranceMs {
+        found(.future, &verdict)
+      }
     }
 
     if present.contains(.position) {
@@ -39,10 +60,13 @@ package struct Normaliser: Sendable {
         record.fix.longitudeE7 = Int32(longitude < 0 ? longitude + 3_600_000_000 : longitude - 3_600_000_000)
         found(.longitudeWrapped, &verdict)
       }
-      if latitude == 0, longitude == 0 { found(.nullIsland, &verdict) }
+      if latitude == 0, longitude == 0, let nullIsland { found(nullIsland, &verdict) }
+      if let receiverInvalid, Normaliser.hasNoFix(record.fix) { found(receiverInvalid, &verdict) }
+      if let approximate, Normaliser.isApproximate(record.fix) { found(approximate, &verdict) }
     } else if !Normaliser.mayLackPosition(record.fix) {
       found(.noPosition, &verdict)
     }
+    if let simulated, record.fix[.source] == 8 || record.fix.flag(2) == true { found(simulated, &verdict) }
 
     if let course = record.fix[.courseCdeg], course < 0 || course >= 36_000 {
       record.keepOriginal(field: UInt32(Column.courseCdeg.rawValue), value: Int64(course))
@@ -72,6 +96,19 @@ package struct Normaliser: Sendable {
     return fix[.trigger] == 4 || fix[.fixMode] == 0
   }
 
+  /// The receiver says that it has no position, beside a position: much firmware repeats the last one then. No satellites
+  /// mean that only of a satellite receiver; phones say 0 of positions that come from elsewhere.
+  private static func hasNoFix(_ fix: Fix) -> Bool {
+    if fix.flag(0) == false || fix[.fixMode] == 0 { return true }
+    guard fix[.satellitesUsed] == 0 else { return false }
+    switch fix[.source] {
+    case nil, 0, 1, 9, 10: return true
+    default: return false
+    }
+  }
+
+  private static func isApproximate(_ fix: Fix) -> Bool { fix[.source] == 2 || fix.flag(1) == true }
+
   private struct Rule {
     let column: Column
     let lowest: Int32
@@ -79,7 +116,8 @@ package struct Normaliser: Sendable {
   }
 
   /// Ranges outside which an optional value is taken as unknown. Phones say -1 for unknown, which as an unsigned value has
-  /// its top bit set and so reads as negative here; an accuracy of exactly 0 means unknown too.
+  /// its top bit set and so reads as negative here; an accuracy of exactly 0 means unknown too, and no receiver has an HDOP
+  /// of 0.
   private static let ranges: InlineArray<11, Rule> = [
     Rule(column: .horizontalAccuracyDm, lowest: 1, highest: .max),
     Rule(column: .speedCmPerS, lowest: 0, highest: 150_000),  // 1,500 m/s
@@ -87,12 +125,20 @@ package struct Normaliser: Sendable {
     Rule(column: .altitudeEllipsoidDm, lowest: -5_000, highest: 200_000),  // -500 m to 20 km
     Rule(column: .altitudeMslDm, lowest: -5_000, highest: 200_000),
     Rule(column: .verticalAccuracyDm, lowest: 1, highest: .max),
-    Rule(column: .speedAccuracyCmPerS, lowest: 0, highest: .max),
-    Rule(column: .courseAccuracyCdeg, lowest: 0, highest: 36_000),
+    Rule(column: .speedAccuracyCmPerS, lowest: 1, highest: .max),
+    Rule(column: .courseAccuracyCdeg, lowest: 1, highest: 36_000),
     Rule(column: .satellitesUsed, lowest: 0, highest: 255),
-    Rule(column: .hdopTenths, lowest: 0, highest: .max),
+    Rule(column: .hdopTenths, lowest: 1, highest: .max),
     Rule(column: .externalPowerMv, lowest: 0, highest: 1_000_000),
   ]
+}
+
+extension Fix {
+  /// State of one bit of `Flag`; `nil` = unknown.
+  package func flag(_ bit: Int32) -> Bool? {
+    guard let known = self[.flagsKnown], known >> bit & 1 == 1 else { return nil }
+    return (self[.flags] ?? 0) >> bit & 1 == 1
+  }
 }
 
 extension Record {

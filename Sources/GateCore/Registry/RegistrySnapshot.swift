@@ -1,4 +1,4 @@
-/// SHA-256 of a token's secret part.
+/// SHA-256 of a token, of a certificate (its fingerprint), or of a pre-shared key.
 package struct SecretHash: Sendable, BitwiseCopyable {
   private let words: InlineArray<4, UInt64>
 
@@ -24,22 +24,29 @@ package struct SecretHash: Sendable, BitwiseCopyable {
 
 extension SecretHash: Equatable {}
 
-/// Tenants, subjects, devices and tokens as they were at one moment. Never changes; readers of any thread share it.
+/// Tenants, subjects, devices and credentials as they were at one moment. Never changes; readers of any thread share it.
 ///
-/// Indexes are dense, start at 1 and are never given twice; 0 is nobody. Revoked devices and tokens stay, so that their
+/// Indexes are dense, start at 1 and are never given twice; 0 is nobody. Revoked devices and credentials stay, so that their
 /// owners hear "revoked" and not "unknown".
 package final class RegistrySnapshot: Sendable {
-  /// What a token's selector leads to. It is not proof: the secret's hash must match.
+  /// What a credential's selector leads to. It is not proof: the secret's hash must match.
   package struct Candidate: Sendable, BitwiseCopyable, Equatable {
     package let device: UInt32
+    package let kind: CredentialKind
     package let secretHash: SecretHash
-    /// The token or its device is revoked.
+    /// The credential or its device is revoked.
     package let revoked: Bool
+    /// From this moment on it is refused, ms since 1970-01-01 UTC; `.max` = never.
+    package let expiresMs: Int64
 
-    package init(device: UInt32, secretHash: SecretHash, revoked: Bool) {
+    package init(
+      device: UInt32, kind: CredentialKind = .token, secretHash: SecretHash, revoked: Bool, expiresMs: Int64 = .max
+    ) {
       self.device = device
+      self.kind = kind
       self.secretHash = secretHash
       self.revoked = revoked
+      self.expiresMs = expiresMs
     }
   }
 
@@ -53,6 +60,9 @@ package final class RegistrySnapshot: Sendable {
   private let subjectNames: [String]
   private let devices: [Device]
   private let externalIDs: [String]
+  /// Device indexes ordered by tenant, then external id.
+  private let byName: [UInt32]
+  private let sealedKeys: [UInt64: [UInt8]]
 
   // Open addressing over a power of two of slots, at most half of them taken. Selectors are random numbers of our own
   // choosing, so chains stay short whatever a peer asks for.
@@ -70,7 +80,9 @@ package final class RegistrySnapshot: Sendable {
     var selector: UInt64
     /// 0 = an empty slot.
     var device: UInt32
+    var kind: CredentialKind
     var revoked: Bool
+    var expiresMs: Int64
     var hash: SecretHash
   }
 
@@ -82,6 +94,7 @@ package final class RegistrySnapshot: Sendable {
     fileprivate var externalIDs = [""]
     fileprivate var deviceCount = 0
     fileprivate var tokens: [Token] = []
+    fileprivate var sealedKeys: [UInt64: [UInt8]] = [:]
 
     package init() {}
 
@@ -106,9 +119,19 @@ package final class RegistrySnapshot: Sendable {
     }
 
     package mutating func addToken(selector: UInt64, hash: SecretHash, device: UInt32, revoked: Bool) {
-      precondition(device > 0)
-      tokens.append(Token(selector: selector, device: device, revoked: revoked, hash: hash))
+      addCredential(selector: selector, Candidate(device: device, secretHash: hash, revoked: revoked))
     }
+
+    package mutating func addCredential(selector: UInt64, _ candidate: Candidate) {
+      precondition(candidate.device > 0)
+      tokens.append(
+        Token(
+          selector: selector, device: candidate.device, kind: candidate.kind, revoked: candidate.revoked,
+          expiresMs: candidate.expiresMs, hash: candidate.secretHash))
+    }
+
+    /// The secret of a key as it is stored: encrypted.
+    package mutating func addSealedKey(selector: UInt64, _ sealed: [UInt8]) { sealedKeys[selector] = sealed }
 
     private static func grow<T>(_ array: inout [T], to index: UInt32, with empty: T) {
       while array.count <= Int(index) { array.append(empty) }
@@ -123,10 +146,17 @@ package final class RegistrySnapshot: Sendable {
     subjectNames = builder.subjectNames
     devices = builder.devices
     externalIDs = builder.externalIDs
+    sealedKeys = builder.sealedKeys
+    let (known, ids) = (builder.devices, builder.externalIDs)
+    byName = (1..<UInt32(max(known.count, 1))).filter { known[Int($0)].tenant != 0 }.sorted {
+      (known[Int($0)].tenant, ids[Int($0)]) < (known[Int($1)].tenant, ids[Int($1)])
+    }
     var capacity = 8
     while capacity < 2 * builder.tokens.count { capacity *= 2 }
     let mask = capacity - 1
-    let none = Token(selector: 0, device: 0, revoked: false, hash: SecretHash(InlineArray<32, UInt8>(repeating: 0)))
+    let none = Token(
+      selector: 0, device: 0, kind: .token, revoked: false, expiresMs: .max,
+      hash: SecretHash(InlineArray<32, UInt8>(repeating: 0)))
     var slots = [Token](repeating: none, count: capacity)
     for token in builder.tokens {
       var at = RegistrySnapshot.slot(token.selector) & mask
@@ -146,14 +176,33 @@ package final class RegistrySnapshot: Sendable {
     Int(truncatingIfNeeded: (selector &* 0x9e37_79b9_7f4a_7c15) &>> 32)
   }
 
-  /// Finds a token by its selector (8 bytes, little endian). Allocates nothing.
+  /// Finds a credential by its selector (8 bytes, little endian). Allocates nothing.
   package func lookup(selector: UInt64) -> Candidate? {
     var at = RegistrySnapshot.slot(selector) & slotMask
     while slots[at].device != 0 {
       if slots[at].selector == selector {
-        return Candidate(device: slots[at].device, secretHash: slots[at].hash, revoked: slots[at].revoked)
+        let slot = slots[at]
+        return Candidate(
+          device: slot.device, kind: slot.kind, secretHash: slot.hash, revoked: slot.revoked, expiresMs: slot.expiresMs)
       }
       at = (at &+ 1) & slotMask
+    }
+    return nil
+  }
+
+  /// The encrypted secret of an external key.
+  package func sealedKey(selector: UInt64) -> [UInt8]? { sealedKeys[selector] }
+
+  /// Finds a device by its names. Takes the time of a binary search.
+  package func device(tenant name: String, id: String) -> UInt32? {
+    guard !name.isEmpty, let tenant = tenantNames.firstIndex(of: name).map({ UInt32($0) }) else { return nil }
+    var range = byName.startIndex..<byName.endIndex
+    while !range.isEmpty {
+      let middle = range.lowerBound + range.count / 2
+      let index = Int(byName[middle])
+      let here = (devices[index].tenant, externalIDs[index])
+      if here == (tenant, id) { return byName[middle] }
+      range = here < (tenant, id) ? middle + 1..<range.upperBound : range.lowerBound..<middle
     }
     return nil
   }

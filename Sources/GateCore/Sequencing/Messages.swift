@@ -15,7 +15,7 @@ package struct WorkerMessage: Equatable, Sendable, BitwiseCopyable {
     case records = 1
     /// The device said hello: `low` = oldest sequence held or 0, `next` = its next sequence.
     case hello = 2
-    /// `count` fixes were decoded and refused by the limiter. No answer.
+    /// `count` fixes were decoded and refused by the limiter: sequences `low` to `next`. No answer.
     case limited = 3
   }
 

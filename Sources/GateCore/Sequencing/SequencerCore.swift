@@ -67,8 +67,22 @@ package struct SequencerCore: ~Copyable {
     var device: Int
     var stream: Int
     var latest: LatestPosition?
+    /// As it was before; `nil` = not touched.
+    var travel: Travel?
   }
 
+  /// What devices told beyond their fixes, by device above stream. One entry a stream that said hello in this run.
+  private var news: [UInt64: News] = [:]
+
+  private struct News: BitwiseCopyable {
+    var next: UInt64
+    /// What the limiter refused last; 0 = nothing.
+    var limitedFirst: UInt64 = 0
+    var limitedLast: UInt64 = 0
+    var limitedMs: Int64 = 0
+  }
+
+  private let judge: Judge
   private var sessions: [[Session?]]
   private var waiters: [Waiter] = []
   private var touched: [Touched] = []
@@ -80,14 +94,17 @@ package struct SequencerCore: ~Copyable {
   ///   - devices: as recovered.
   ///   - workers: number of workers.
   ///   - batchCapacity: bytes of one commit; at least one message's.
+  ///   - judge: the stateful rules.
   ///   - random: picks fresh stream numbers.
   package init(
-    devices: DeviceTable, workers: Int, batchCapacity: Int, random: any RandomNumberGenerator & Sendable
+    devices: DeviceTable, workers: Int, batchCapacity: Int, judge: Judge = Judge(NormalisingRules()),
+    random: any RandomNumberGenerator & Sendable
   ) {
     precondition(batchCapacity >= Limits.messageBytesMax)
     self.devices = devices
     sessions = Array(repeating: [], count: workers)
     batch = Array(repeating: 0, count: batchCapacity)
+    self.judge = judge
     self.random = random
   }
 
@@ -102,6 +119,20 @@ package struct SequencerCore: ~Copyable {
     refunds.removeAll(keepingCapacity: true)
   }
 
+  /// What is known of a device's sequences, stream by stream, in the order in which they were first used.
+  package func marks(of device: Int) -> [StreamMarks] {
+    devices.marks(of: device).map { marks in
+      var marks = marks
+      guard let news = news[UInt64(device) << 32 | UInt64(marks.stream)] else { return marks }
+      marks.next = news.next
+      if news.limitedFirst > 0 {
+        marks.limited = StreamMarks.Run(first: news.limitedFirst, count: news.limitedLast - news.limitedFirst + 1)
+        marks.limitedMs = news.limitedMs
+      }
+      return marks
+    }
+  }
+
   /// Takes one message of a worker.
   package mutating func take(_ bytes: Span<UInt8>, from worker: Int, receiveTimeMs: Int64) {
     let message = WorkerMessage(reading: bytes)
@@ -111,6 +142,10 @@ package struct SequencerCore: ~Copyable {
     case .limited:
       counts.taken += UInt64(message.count)
       counts.limited += UInt64(message.count)
+      let key = UInt64(message.device) << 32 | UInt64(message.stream)
+      news[key]?.limitedFirst = message.low
+      news[key]?.limitedLast = message.next
+      news[key]?.limitedMs = receiveTimeMs
     }
   }
 
@@ -122,10 +157,12 @@ package struct SequencerCore: ~Copyable {
       devices[change.device, change.stream].durable = devices[change.device, change.stream].received
       if let latest = change.latest { devices.moveLatest(of: change.device, to: latest) }
     }
-    for var waiter in waiters {
-      sessions[waiter.worker][Int(waiter.reply.session.slot)]?.waiter = -1
-      describe(devices[waiter.device, waiter.stream].durable, in: &waiter.reply)
-      replies.append((waiter.worker, waiter.reply))
+    // By index: a reply is 700 bytes, and a copy of it for every message is what a sequencer spends its time on.
+    for i in waiters.indices {
+      let worker = waiters[i].worker
+      sessions[worker][Int(waiters[i].reply.session.slot)]?.waiter = -1
+      waiters[i].reply.describe(devices[waiters[i].device, waiters[i].stream].durable)
+      replies.append((worker, waiters[i].reply))
     }
     finishRound()
   }
@@ -133,8 +170,9 @@ package struct SequencerCore: ~Copyable {
   /// The commit in hand was not written and will not be: its fixes were never received, and are refused.
   package mutating func commitFailed(retryAfterMs: UInt32) {
     counts.refusedStorage += UInt64(batchFixes)
-    for change in touched {
+    for change in touched.reversed() {
       devices[change.device, change.stream].received = devices[change.device, change.stream].durable
+      if let travel = change.travel { devices[travelOf: change.device] = travel }
     }
     for waiter in waiters {
       sessions[waiter.worker][Int(waiter.reply.session.slot)]?.waiter = -1
@@ -173,9 +211,10 @@ extension SequencerCore {
       return
     }
     open(message.session, of: worker, .open(device: message.device, stream: UInt32(stream)))
+    news[UInt64(message.device) << 32 | UInt64(message.stream), default: News(next: 0)].next = message.next
     close(below: message.low, device: device, stream: stream, receiveTimeMs: receiveTimeMs)
     var reply = SequencerReply(kind: .welcome, session: message.session, answers: 1)
-    describe(devices[device, stream].durable, in: &reply)
+    reply.describe(devices[device, stream].durable)
     replies.append((worker, reply))
   }
 
@@ -237,7 +276,7 @@ extension SequencerCore {
     let waiter = waiterIndex(for: message.session, of: worker, device: device, stream: stream)
     close(below: message.low, device: device, stream: stream, receiveTimeMs: receiveTimeMs)
 
-    var change = Touched(device: device, stream: stream, latest: nil)
+    var change = Touched(device: device, stream: stream, latest: nil, travel: devices[travelOf: device])
     var duplicates = 0
     var lane: UInt8 = 0
     var refusal = SequencerReply(kind: .refusal, session: message.session, answers: 0)
@@ -254,11 +293,15 @@ extension SequencerCore {
         : devices[device, stream].received.insert(sequence)
       switch insertion {
       case .new:
+        let copy = batchBytes
         append(bytes, at..<at + length)
         batchRecords += 1
-        if !isGap { batchFixes += 1 }
-        judge(bytes, at: at, sequence: sequence, waiter: waiter)
-        note(bytes, at: at, in: &change)
+        if !isGap {
+          batchFixes += 1
+          judgeRecord(at: copy, device: device)
+          tell(at: copy, sequence: sequence, waiter: waiter)
+          note(at: copy, in: &change)
+        }
       case .duplicate:
         if !isGap {
           counts.duplicate += 1
@@ -307,10 +350,21 @@ extension SequencerCore {
     return waiters.count - 1
   }
 
+  /// Runs the stateful rules over a record of the batch, and writes what they find into it.
+  private mutating func judgeRecord(at: Int, device: Int) {
+    var travel = devices[travelOf: device]
+    let finding = judge.judge(batch.span, at: at, in: &travel)
+    devices[travelOf: device] = travel
+    guard let verdict = finding else { return }
+    var out = batch.mutableSpan
+    out.store(verdict.rawValue, at: at + 6)
+    if verdict.outcome == .held { out[at + 4] = RecordKind.held.rawValue }
+  }
+
   /// Keeps the verdict of a record that was not simply accepted for the ack.
-  private mutating func judge(_ bytes: Span<UInt8>, at: Int, sequence: UInt64, waiter: Int) {
-    let code = bytes.load16(at: at + 6)
-    guard code != 0, bytes[at + 4] != RecordKind.gap.rawValue else { return }
+  private mutating func tell(at: Int, sequence: UInt64, waiter: Int) {
+    let code = batch.span.load16(at: at + 6)
+    guard code != 0 else { return }
     batchVerdicts[code, default: 0] += 1
     let count = waiters[waiter].reply.judgementCount
     if count > 0 {
@@ -325,15 +379,10 @@ extension SequencerCore {
     waiters[waiter].reply.judgementCount += 1
   }
 
-  private func note(_ bytes: Span<UInt8>, at: Int, in change: inout Touched) {
-    let present = FixFields(rawValue: bytes.load32(at: at + 56))
-    guard bytes[at + 4] == RecordKind.fix.rawValue, present.contains([.position, .time]) else { return }
-    let fixTimeMs = Int64(bitPattern: bytes.load64(at: at + 40))
-    if let known = change.latest, known.fixTimeMs > fixTimeMs { return }
-    change.latest = LatestPosition(
-      fixTimeMs: fixTimeMs, receiveTimeMs: Int64(bitPattern: bytes.load64(at: at + 32)),
-      latitudeE7: Int32(bitPattern: bytes.load32(at: at + 48)),
-      longitudeE7: Int32(bitPattern: bytes.load32(at: at + 52)))
+  private func note(at: Int, in change: inout Touched) {
+    guard let position = LatestPosition(batch.span, at: at) else { return }
+    if let known = change.latest, !position.isNewer(than: known) { return }
+    change.latest = position
   }
 
   /// Closes what the device no longer holds, and writes one gap record a hole so that the closing is durable and explained.
@@ -356,15 +405,16 @@ extension SequencerCore {
     devices[device, stream].received.close(below: low)
     touched.append(Touched(device: device, stream: stream, latest: nil))
   }
-
-  private func describe(_ ranges: borrowing SequenceRanges, in reply: inout SequencerReply) {
-    reply.through = ranges.through
-    reply.rangeCount = min(ranges.above.count, Limits.rangesPerAckMax)
-    for i in 0..<reply.rangeCount { reply.ranges[i] = ranges.above[i] }
-  }
 }
 
 extension SequencerReply {
+  /// Says what is in `ranges`, as far as there is room.
+  fileprivate mutating func describe(_ ranges: borrowing SequenceRanges) {
+    through = ranges.through
+    rangeCount = min(ranges.above.count, Limits.rangesPerAckMax)
+    for i in 0..<rangeCount { self.ranges[i] = ranges.above[i] }
+  }
+
   /// Adds a refused sequence. Beyond the bound the last range grows over what lies between: the device sends those again
   /// too, and they are duplicates.
   fileprivate mutating func name(_ sequence: UInt64) {

@@ -35,9 +35,11 @@ package struct Session: Sendable {
   }
 
   package enum Proof: Equatable, Sendable {
-    case device(DeviceIdentity)
+    /// `untilMs`: when the credential ends, ms since 1970-01-01 UTC; `.max` = never.
+    case device(DeviceIdentity, by: CredentialReference, untilMs: Int64)
     case unknown
     case revoked
+    case expired
   }
 
   /// Why a hello is refused; the raw value is `RefusalCode` of proto/fixgate.proto. All of these close.
@@ -47,6 +49,7 @@ package struct Session: Sendable {
     case unknownCredential = 5
     case revoked = 6
     case badSequence = 9
+    case expired = 10
   }
 
   package let id: SessionID
@@ -54,6 +57,14 @@ package struct Session: Sendable {
   /// `Work` of hello as encoded fields (30), for fixes that carry none.
   package var work: [UInt8] = []
   package var policyVersion: UInt32 = 0
+  /// What the transport has shown; the worker sets it when the handshake is done.
+  package var channel = ChannelProof.none
+  /// What the session was opened with; `nil` before hello.
+  package private(set) var credential: CredentialReference?
+  /// The session ends then, because its credential does: ms since 1970-01-01 UTC; `.max` = never.
+  package private(set) var validUntilMs = Int64.max
+  /// Gateway's clock less the device's when hello came; `nil` where the device did not say its time.
+  package var clockErrorMs: Int64?
 
   package init(id: SessionID) { self.id = id }
 
@@ -64,10 +75,13 @@ package struct Session: Sendable {
       greeting.oldestHeld <= greeting.nextSequence
     else { throw .badSequence }
     let identity: DeviceIdentity
+    let reference: CredentialReference
+    let untilMs: Int64
     switch proof {
-    case .device(let proven): identity = proven
+    case .device(let proven, let by, let until): (identity, reference, untilMs) = (proven, by, until)
     case .unknown: throw .unknownCredential
     case .revoked: throw .revoked
+    case .expired: throw .expired
     }
     switch state {
     case .closing: throw .malformed
@@ -75,8 +89,13 @@ package struct Session: Sendable {
     case .open, .awaitingHello: break
     }
     state = .open(identity, stream: greeting.stream)
+    credential = reference
+    validUntilMs = untilMs
     return identity
   }
+
+  /// The credential is still good, but its end may have moved.
+  package mutating func extend(untilMs: Int64) { validUntilMs = untilMs }
 
   package mutating func close() { state = .closing }
 }

@@ -12,6 +12,8 @@ package enum UplinkPart: Equatable, Sendable {
   case oldestHeld(UInt64)
   /// The last one counts.
   case sendTimeMs(Int64)
+  /// The last one counts.
+  case sendMonotonicMs(UInt64)
 }
 
 /// Walks the top level of one `Uplink`, in one pass and without looking into its messages. Repeated occurrences of
@@ -48,13 +50,14 @@ package struct UplinkScanner: Sendable {
         default: return .applied(body)
         }
       }
-      if tag & 7 == 0, tag >= 7 << 3, tag <= 9 << 3 {
+      if tag & 7 == 0, tag >= 7 << 3, tag <= 10 << 3 {
         let value = try WireReader.varint(bytes, &at)
         self.at = at
         switch tag &>> 3 {
         case 7: return .lane(Int32(truncatingIfNeeded: value))
         case 8: return .oldestHeld(value)
-        default: return .sendTimeMs(Int64(bitPattern: value))
+        case 9: return .sendTimeMs(Int64(bitPattern: value))
+        default: return .sendMonotonicMs(value)
         }
       }
       try WireReader.skip(tag, bytes, &at, tagAt: tagAt)

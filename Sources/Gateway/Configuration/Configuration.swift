@@ -17,6 +17,10 @@ package struct Configuration: Equatable, Sendable {
     package var authority = "ca.crt"
     /// 80 random bytes; without them a restart makes every device do a full handshake.
     package var ticketKeys = "ticket.keys"
+    /// Who certifies devices: `FILE` for all tenants, `TENANT=FILE` for one.
+    package var clientAuthority: [String] = []
+    /// 32 random bytes that encrypt the external keys in the registry.
+    package var registryKey = "registry.key"
     package var allowTLS12 = false
   }
 
@@ -36,8 +40,23 @@ package struct Configuration: Equatable, Sendable {
     package var connectionsMax = 10_000
     package var handshakeTimeoutS = 30
     package var idleTimeoutS = 1_800
+    /// From the first byte of a frame to its last; 16 KB over a satellite take a minute.
+    package var frameTimeoutS = 180
+    /// How long answers may wait for a device to read them.
+    package var writeTimeoutS = 120
+    /// Networks that the per-source filter does not look at: `10.0.0.0/8`, one address, or `none`.
+    package var trustedSources = ["127.0.0.0/8", "::1"]
+    /// One address (IPv4) or /64 (IPv6) may be a carrier's NAT with a whole fleet behind it.
+    package var sourceConnectionsMax = 5_000
+    package var sourceConnections = Limiter(perSecond: 200, burst: 5_000)
+    package var sourceHandshakes = Limiter(perSecond: 100, burst: 5_000)
+    package var sourceFailures = Limiter(perSecond: 5, burst: 500)
+    /// Full handshakes of the whole gateway; those by a ticket are not metered.
+    package var handshakes = Limiter(perSecond: 1_000, burst: 1_000)
+    package var handshakesHalfOpen = 1_024
+    package var handshakesWaiting = 8_192
     /// Charged before a frame is decoded, per connection.
-    package var frames = Limiter(perSecond: 1_000, burst: 4_000)
+    package var frames = Limiter(perSecond: 50_000, burst: 100_000)
     package var live = Limiter(perSecond: 50, burst: 2_000)
     /// The window bounds a backlog; this is against a device that lies about it.
     package var backlog = Limiter(perSecond: 250_000, burst: 250_000)
@@ -67,10 +86,6 @@ package struct Configuration: Equatable, Sendable {
     package var checkpointIntervalS = 30
   }
 
-  package struct Normalising: Equatable, Sendable {
-    package var futureToleranceS = 120
-  }
-
   package struct SQLite: Equatable, Sendable {
     package var file = "fixes.db"
     /// Rows in one transaction at most.
@@ -88,7 +103,7 @@ package struct Configuration: Equatable, Sendable {
   package var data = Data()
   package var limits = Limiting()
   package var journal = Journal()
-  package var normalising = Normalising()
+  package var normalising = NormalisingRules()
   package var sqlite = SQLite()
   package var logLevel = "info"
 

@@ -1,3 +1,6 @@
+import GateCore
+import GateNet
+
 /// One setting as it stands in the file: its path, what it means, and how its text becomes a value.
 package struct ConfigurationKey: Sendable {
   /// `section.name`, as nested in the file. The environment overrides it as `FIXGATE_SECTION_NAME`.
@@ -58,13 +61,34 @@ extension ConfigurationKey {
       get: { ["\($0[keyPath: at])"] })
   }
 
+  /// One of the raw values of `T`.
+  private static func choice<T: RawRepresentable<String> & CaseIterable & Sendable>(
+    _ path: String, _ comment: String, _ at: any WritableKeyPath<Configuration, T> & Sendable
+  ) -> ConfigurationKey {
+    ConfigurationKey(
+      path: path, comment: comment, expects: "one of " + T.allCases.map(\.rawValue).joined(separator: ", "),
+      isList: false,
+      set: { configuration, values in
+        guard values.count == 1, let value = T(rawValue: values[0]) else { return false }
+        configuration[keyPath: at] = value
+        return true
+      },
+      get: { [$0[keyPath: at].rawValue] })
+  }
+
   private static func list(
-    _ path: String, _ comment: String, _ at: any WritableKeyPath<Configuration, [String]> & Sendable, expects: String
+    _ path: String, _ comment: String, _ at: any WritableKeyPath<Configuration, [String]> & Sendable, expects: String,
+    mayBeEmpty: Bool = false, check: @escaping @Sendable (String) -> Bool = { _ in true }
   ) -> ConfigurationKey {
     ConfigurationKey(
       path: path, comment: comment, expects: expects, isList: true,
       set: { configuration, values in
-        guard !values.isEmpty, !values.contains("") else { return false }
+        // `key:` with nothing behind it is one empty text.
+        if mayBeEmpty, values.isEmpty || values == [""] {
+          configuration[keyPath: at] = []
+          return true
+        }
+        guard !values.isEmpty, !values.contains(""), values.allSatisfy(check) else { return false }
         configuration[keyPath: at] = values
         return true
       },
@@ -83,10 +107,19 @@ extension ConfigurationKey {
     text("tls.key", "Its private key, PEM.", \.tls.key),
     text("tls.authority", "Certificates of the authority, PEM; new bundles carry them.", \.tls.authority),
     text(
-      "tls.ticket_keys", "80 random bytes: with them devices reconnect cheaply after a restart too.", \.tls.ticketKeys),
+      "tls.ticket_keys",
+      "80 random bytes: with them devices reconnect cheaply after a restart too. To rotate, put 80 new bytes in front.",
+      \.tls.ticketKeys),
+    list(
+      "tls.client_authority",
+      "Who certifies devices, PEM: FILE for all tenants, or TENANT=FILE for one. Empty: no client certificates.",
+      \.tls.clientAuthority, expects: "a path or TENANT=path", mayBeEmpty: true),
+    text(
+      "tls.registry_key", "32 random bytes that encrypt the pre-shared keys in the registry. Without them none is taken.",
+      \.tls.registryKey),
     flag("tls.allow_tls12", "Accept TLS 1.2 from old modems.", \.tls.allowTLS12),
     text("data.directory", "Journal, registry, store, control socket. One gateway at a time.", \.data.directory),
-    number("data.devices_max", "Devices that may ever be enrolled; 24 bytes each.", \.data.devicesMax, 1...10_000_000),
+    number("data.devices_max", "Devices that may ever be enrolled; 32 bytes each.", \.data.devicesMax, 1...10_000_000),
     number("workers", "Threads that serve connections; 0 = one a core.", \.workers, 0...256),
     number(
       "limits.connections_max", "Connections at a time; one more is closed at once.", \.limits.connectionsMax,
@@ -95,6 +128,50 @@ extension ConfigurationKey {
       "limits.handshake_timeout_s", "From accept to hello. Satellite modems need 24.", \.limits.handshakeTimeoutS,
       1...600),
     number("limits.idle_timeout_s", "Without a byte from the device.", \.limits.idleTimeoutS, 1...86_400),
+    number(
+      "limits.frame_timeout_s", "From the first byte of a frame to its last. 16 KB over a satellite take a minute.",
+      \.limits.frameTimeoutS, 1...3_600),
+    number(
+      "limits.write_timeout_s", "How long answers may wait for a device to read them.", \.limits.writeTimeoutS, 1...3_600),
+    list(
+      "limits.trusted_sources",
+      "Networks that the source_ limits do not apply to: your own NAT, a load balancer. [none] for no exception.",
+      \.limits.trustedSources, expects: "networks such as 10.0.0.0/8 or 2001:db8::/32, or none",
+      check: { $0 == "none" || NetworkPrefix($0) != nil }),
+    number(
+      "limits.source_connections_max",
+      "Connections of one address (IPv6: one /64) at a time. A carrier's NAT may hold a whole fleet.",
+      \.limits.sourceConnectionsMax, 1...1_000_000),
+    number(
+      "limits.source_connections_per_second", "New connections of one address.",
+      \.limits.sourceConnections.perSecond, 1...1_000_000),
+    number(
+      "limits.source_connections_burst", "New connections of one address that may come at once.",
+      \.limits.sourceConnections.burst, 1...1_000_000),
+    number(
+      "limits.source_handshakes_per_second", "Full handshakes of one address; those by a ticket are free.",
+      \.limits.sourceHandshakes.perSecond, 1...1_000_000),
+    number(
+      "limits.source_handshakes_burst", "Full handshakes of one address that may come at once.",
+      \.limits.sourceHandshakes.burst, 1...1_000_000),
+    number(
+      "limits.source_failures_per_second",
+      "Connections of one address that come to nothing (no TLS, silence, unknown or revoked credential).",
+      \.limits.sourceFailures.perSecond, 1...1_000_000),
+    number(
+      "limits.source_failures_burst", "So many at once; then the address is not let in until they have decayed.",
+      \.limits.sourceFailures.burst, 1...1_000_000),
+    number(
+      "limits.handshakes_per_second", "Full handshakes of all; those by a ticket go first and are free.",
+      \.limits.handshakes.perSecond, 1...1_000_000),
+    number(
+      "limits.handshakes_burst", "Full handshakes that may come at once.", \.limits.handshakes.burst, 1...1_000_000),
+    number(
+      "limits.handshakes_half_open", "Handshakes under way at a time; about 40 KB each.", \.limits.handshakesHalfOpen,
+      1...1_000_000),
+    number(
+      "limits.handshakes_waiting", "ClientHellos that wait for their turn, at most.", \.limits.handshakesWaiting,
+      1...1_000_000),
     number("limits.frames_per_second", "Frames a connection, before decoding.", \.limits.frames.perSecond, 1...1_000_000),
     number("limits.frames_burst", "Frames that may come at once.", \.limits.frames.burst, 1...1_000_000),
     number("limits.live_per_second", "Live fixes a device.", \.limits.live.perSecond, 1...1_000_000),
@@ -126,6 +203,35 @@ extension ConfigurationKey {
     number(
       "normalise.future_tolerance_s", "A fix further ahead of the gateway's clock is held.",
       \.normalising.futureToleranceS, 0...86_400),
+    choice(
+      "normalise.week_rollover",
+      "Times n x 1024 weeks too old: off, proven (moved where the device's clock proves it, else flagged), always (moved).",
+      \.normalising.weekRollover),
+    number(
+      "normalise.week_rollover_days", "How old a fix may be whose time was moved so.", \.normalising.weekRolloverDays,
+      1...3_650),
+    flag(
+      "normalise.clock_repair", "Move times that came from a device clock which is provably off.",
+      \.normalising.clockRepair),
+    number(
+      "normalise.clock_tolerance_s", "A device clock that is off by less is left alone.", \.normalising.clockToleranceS,
+      60...86_400),
+    choice("normalise.null_island", "Position 0, 0: off, flag (stored) or hold.", \.normalising.nullIsland),
+    choice("normalise.approximate", "Positions from cells or wifi: off, flag or hold.", \.normalising.approximate),
+    choice("normalise.simulated", "Mock locations: off, flag or hold.", \.normalising.simulated),
+    choice(
+      "normalise.receiver_invalid", "A position though the receiver says it has none: off, flag or hold.",
+      \.normalising.receiverInvalid),
+    choice(
+      "normalise.frozen", "The same coordinates to the last digit while moving: off, flag or hold.", \.normalising.frozen),
+    number(
+      "normalise.frozen_repeats", "Repeats before they count as frozen.", \.normalising.frozenRepeats, 1...1_000),
+    choice(
+      "normalise.teleport", "Further from the fixes around it than its class travels: off, flag or hold.",
+      \.normalising.teleport),
+    choice(
+      "normalise.speed_class", "The fastest that carries a device: walker, cycle, car or plane.",
+      \.normalising.speedClass),
     text("sqlite.file", "The store, in data.directory unless it is an absolute path.", \.sqlite.file),
     number("sqlite.batch_rows", "Rows in one transaction at most.", \.sqlite.batchRows, 100...1_000_000),
     number(

@@ -1,18 +1,55 @@
 import Foundation
-import GateCore
+package import GateCore
 import GateNet
 
-/// The conversation over the control socket: one JSON line each way, then the end.
-package enum ControlRequest: String, Codable, Sendable {
+/// The conversation over the control socket: one JSON line each way, then the end. A request is an object with the member
+/// `request` and its arguments.
+package enum ControlRequest: Equatable, Sendable {
   case status
   /// The registry was changed: load it anew, and close what is revoked.
   case reload
+  /// What is known of a device's sequences. `device`: dense index, as in all requests.
+  case marks(device: UInt32)
+  /// Ask the device, where it is connected, for the holes below what it has sent.
+  case ask(device: UInt32)
+}
+
+extension ControlRequest: Codable {
+  private enum Key: String, CodingKey { case request, device }
+  private enum Name: String, Codable { case status, reload, marks, ask }
+
+  package init(from decoder: any Decoder) throws {
+    let object = try decoder.container(keyedBy: Key.self)
+    switch try object.decode(Name.self, forKey: .request) {
+    case .status: self = .status
+    case .reload: self = .reload
+    case .marks: self = .marks(device: try object.decode(UInt32.self, forKey: .device))
+    case .ask: self = .ask(device: try object.decode(UInt32.self, forKey: .device))
+    }
+  }
+
+  package func encode(to encoder: any Encoder) throws {
+    var object = encoder.container(keyedBy: Key.self)
+    switch self {
+    case .status: try object.encode(Name.status, forKey: .request)
+    case .reload: try object.encode(Name.reload, forKey: .request)
+    case .marks(let device):
+      try object.encode(Name.marks, forKey: .request)
+      try object.encode(device, forKey: .device)
+    case .ask(let device):
+      try object.encode(Name.ask, forKey: .request)
+      try object.encode(device, forKey: .device)
+    }
+  }
 }
 
 package struct ControlAnswer: Codable, Sendable {
   package var status: Status?
   /// Connections closed by a reload.
   package var closed: Int?
+  package var marks: [StreamMarks]?
+  /// Ranges that a device was asked for.
+  package var asked: Int?
   package var problem: String?
 
   package init(status: Status? = nil, closed: Int? = nil, problem: String? = nil) {
@@ -37,7 +74,7 @@ package enum ControlClient {
       return nil
     }
     let deadline = SystemClock.now().advanced(byNs: UInt64(timeoutS * 1e9))
-    try write(Array(request.rawValue.utf8) + [0x0A], to: stream, until: deadline)
+    try write(Array(try JSONEncoder().encode(request)) + [0x0A], to: stream, until: deadline)
     let line = try read(from: stream, bytesMax: 1 << 22, until: deadline)
     return try JSONDecoder().decode(ControlAnswer.self, from: Data(line))
   }
@@ -111,7 +148,7 @@ struct ControlServer: ~Copyable {
     let deadline = SystemClock.now().advanced(byNs: ControlServer.turnNs)
     guard let line = try? ControlClient.read(from: stream, bytesMax: 256, until: deadline) else { return }
     let reply: ControlAnswer
-    if let request = ControlRequest(rawValue: String(decoding: line, as: UTF8.self)) {
+    if let request = try? JSONDecoder().decode(ControlRequest.self, from: Data(line)) {
       reply = answer(request)
     } else {
       reply = ControlAnswer(problem: "unknown request; use the fixgate of the same version")

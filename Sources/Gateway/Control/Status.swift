@@ -44,6 +44,10 @@ package struct Status: Codable, Equatable, Sendable {
     package var sessions: Int = 0
     package var handshakes: UInt64 = 0
     package var resumptions: UInt64 = 0
+    package var handshakes_waiting: Int = 0
+    package var handshakes_under_way: Int = 0
+    /// ClientHellos, frames cut off and answers not read.
+    package var buffered_bytes: Int = 0
     package var frames: UInt64 = 0
     package var bytes_in: UInt64 = 0
     package var bytes_out: UInt64 = 0
@@ -100,6 +104,9 @@ package struct Status: Codable, Equatable, Sendable {
       network.sessions += counters.sessions.load(ordering: .relaxed)
       network.handshakes += counters.handshakes.load(ordering: .relaxed)
       network.resumptions += counters.resumptions.load(ordering: .relaxed)
+      network.handshakes_waiting += counters.handshakesWaiting.load(ordering: .relaxed)
+      network.handshakes_under_way += counters.handshakesUnderWay.load(ordering: .relaxed)
+      network.buffered_bytes += counters.bufferedBytes.load(ordering: .relaxed)
       network.frames += counters.frames.load(ordering: .relaxed)
       network.bytes_in += counters.bytesIn.load(ordering: .relaxed)
       network.bytes_out += counters.bytesOut.load(ordering: .relaxed)

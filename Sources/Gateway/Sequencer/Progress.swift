@@ -24,6 +24,13 @@ package struct SinkProgress: Equatable, Sendable {
   package init() {}
 }
 
+/// A question to the sequencer.
+package enum SequencerRequest: Sendable {
+  case snapshot(@Sendable (Snapshot) -> Void)
+  /// - Parameter device: dense index.
+  case marks(device: UInt32, @Sendable ([StreamMarks]) -> Void)
+}
+
 /// What the sequencer publishes, and what it is told, across threads.
 package final class SequencerLink: Sendable {
   package let sleeper: Sleeper
@@ -38,7 +45,7 @@ package final class SequencerLink: Sendable {
   package let checkpointSleeper: Sleeper
   /// A checkpoint to write: its LSN and bytes.
   let checkpoint = Mutex<(lsn: UInt64, bytes: [UInt8])?>(nil)
-  private let snapshotRequests = Mutex<[@Sendable (Snapshot) -> Void]>([])
+  private let requests = Mutex<[SequencerRequest]>([])
   private let hasRequests = Atomic(false)
   private let stopping = Atomic(false)
   private let sinkStopping = Atomic(false)
@@ -50,16 +57,16 @@ package final class SequencerLink: Sendable {
     checkpointSleeper = try Sleeper()
   }
 
-  /// Asks for the counts of one moment; `answer` runs on the sequencer's thread.
-  package func requestSnapshot(_ answer: @escaping @Sendable (Snapshot) -> Void) {
-    snapshotRequests.withLock { $0.append(answer) }
+  /// Asks for the state of one moment; the answer is called on the sequencer's thread.
+  package func request(_ request: SequencerRequest) {
+    requests.withLock { $0.append(request) }
     hasRequests.store(true, ordering: .releasing)
     sleeper.wake()
   }
 
-  func takeSnapshotRequests() -> [@Sendable (Snapshot) -> Void] {
+  func takeRequests() -> [SequencerRequest] {
     guard hasRequests.exchange(false, ordering: .acquiring) else { return [] }
-    return snapshotRequests.withLock {
+    return requests.withLock {
       let taken = $0
       $0 = []
       return taken

@@ -31,7 +31,7 @@ package enum CheckpointFile {
     }
   }
 
-  static func write(_ encoded: [UInt8], in directory: borrowing Directory) throws(JournalError) {
+  package static func write(_ encoded: [UInt8], in directory: borrowing Directory) throws(JournalError) {
     var bytes = encoded
     let sum = CRC32C.of(bytes.span, in: 0..<bytes.count)
     for shift in stride(from: UInt32(0), to: 32, by: 8) { bytes.append(UInt8(truncatingIfNeeded: sum >> shift)) }

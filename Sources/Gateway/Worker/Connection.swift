@@ -11,6 +11,19 @@ final class Connection {
   var session: Session
   /// Before the engine is made: the ClientHello so far. After: the start of a frame whose rest has not come.
   var stash: [UInt8] = []
+  /// Charged with what the connection costs before it has proven who it is; `nil` if it is trusted.
+  let source: Source?
+  var handshake = HandshakePlace.outside
+  /// When its bytes last began to wait for the rest of a frame.
+  var frameSince: Instant?
+  /// When its output last began to wait for room.
+  var blockedSince = Instant(ns: 0)
+  /// Ciphertext since the last plaintext, in bytes.
+  var barrenBytes = 0
+  /// Of the worker's buffered bytes.
+  var bufferedBytes = 0
+  /// The device, once welcomed.
+  var device: UInt32?
   /// The limiter's word for frames.
   var frameWord: UInt64 = 0
   /// When it is closed unless it has got further by then.
@@ -27,11 +40,20 @@ final class Connection {
   /// The sequencer has welcomed it: it counts as a session.
   var isWelcome = false
 
-  init(stream: consuming TCPStream, id: SessionID, deadline: Instant) {
+  init(stream: consuming TCPStream, id: SessionID, source: Source?, deadline: Instant) {
     self.stream = stream
+    self.source = source
     session = Session(id: id)
     self.deadline = deadline
   }
+}
+
+/// Where a connection stands with the worker's queue of handshakes.
+enum HandshakePlace {
+  case outside
+  /// Its ClientHello waits. `isMuted`: the poller does not watch for more.
+  case waiting(isMuted: Bool)
+  case underWay(resumes: Bool)
 }
 
 /// Holds a connection's engine, so that a connection without one costs a pointer.

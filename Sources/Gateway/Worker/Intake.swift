@@ -12,7 +12,7 @@ package struct Intake: ~Copyable {
     package var frames: GCRA
 
     package init(_ configuration: Configuration) {
-      normaliser = Normaliser(futureToleranceMs: Int64(configuration.normalising.futureToleranceS) * 1_000)
+      normaliser = Normaliser(configuration.normalising)
       frames = configuration.limits.frames.gcra
     }
   }
@@ -84,6 +84,8 @@ package struct Intake: ~Copyable {
     var lane = 0
     var low: UInt64 = 0
     var hello: Range<Int>?
+    var sendTimeMs: Int64?
+    var sendMonotonicMs: UInt64?
     var scanner = UplinkScanner(frame)
     while let part = try scanner.next(in: bytes) {
       switch part {
@@ -106,17 +108,13 @@ package struct Intake: ~Copyable {
         var pong = Downlink()
         pong.pong = ping.id
         append(pong, to: &out)
-      case .applied, .sendTimeMs: break
+      case .sendTimeMs(let time): sendTimeMs = time
+      case .sendMonotonicMs(let time): sendMonotonicMs = time
+      case .applied: break
       }
     }
     unknownFields &+= UInt64(scanner.unknownFields)
 
-    if let hello {
-      if let code = greet(bytes, hello, &session, registry: registry) { return close(code, &session, into: &out) }
-      unanswered += 1
-    }
-    guard count > 0 || gaps > 0 || low > 0 else { return .taken(unanswered: unanswered) }
-    guard case .open(let identity, let stream) = session.state else { return close(.needHello, &session, into: &out) }
     guard low <= Limits.sequenceMax, gaps <= Limits.gapsPerFrameMax else {
       return close(.malformed, &session, into: &out)
     }
@@ -125,8 +123,18 @@ package struct Intake: ~Copyable {
       guard fixes[i].sequence >= 1, fixes[i].sequence <= Limits.sequenceMax else {
         return close(.badSequence, &session, into: &out)
       }
-      regionBytes += Int(fixes[i].attributes.length) + max(Int(fixes[i].work.length), session.work.count)
+      regionBytes += Int(fixes[i].attributes.length) + Int(fixes[i].work.length)
     }
+    // From here on the sequencer owes answers: nothing below may close.
+    if let hello {
+      if let code = greet(bytes, hello, &session, registry: registry, wallMs: wallMs) {
+        return close(code, &session, into: &out)
+      }
+      unanswered += 1
+    }
+    guard count > 0 || gaps > 0 || low > 0 else { return .taken(unanswered: unanswered) }
+    guard case .open(let identity, let stream) = session.state else { return close(.needHello, &session, into: &out) }
+    regionBytes += count * session.work.count
     if count > 0,
       case .limited(let retryAfterNs) = limiters.charge(
         device: identity.device, tenant: identity.tenant, lane: lane, units: count, at: now)
@@ -138,14 +146,16 @@ package struct Intake: ~Copyable {
     }
     publish(
       bytes, frame: frame, count: count, gaps: gaps, low: low, lane: UInt8(lane), regionBytes: regionBytes,
-      session: session, identity, stream: stream, wallMs: wallMs)
+      session: session, identity, stream: stream, wallMs: wallMs,
+      clock: DeviceClock(
+        sendTimeMs: sendTimeMs, sendMonotonicMs: sendMonotonicMs, helloErrorMs: session.clockErrorMs))
     return .taken(unanswered: unanswered + 1)
   }
 
   /// Normalises and encodes the decoded fixes straight into the ring.
   private mutating func publish(
     _ bytes: Span<UInt8>, frame: Range<Int>, count: Int, gaps: Int, low: UInt64, lane: UInt8, regionBytes: Int,
-    session: borrowing Session, _ identity: DeviceIdentity, stream: UInt32, wallMs: Int64
+    session: borrowing Session, _ identity: DeviceIdentity, stream: UInt32, wallMs: Int64, clock: DeviceClock
   ) {
     var message = WorkerMessage(kind: .records, session: session.id, device: identity.device, stream: stream)
     message.count = UInt32(count)
@@ -168,7 +178,7 @@ package struct Intake: ~Copyable {
         record.fix = fixes[i]
         if record.fix.work.isEmpty { record.fix.work = defaultWork }
         record.originalCount = 0
-        settings.normaliser.normalise(&record, at: wallMs)
+        settings.normaliser.normalise(&record, at: wallMs, clock: clock)
         at = record.write(into: &out, at: at, from: bytes)
       }
       return at
@@ -202,7 +212,7 @@ package struct Intake: ~Copyable {
 
   /// - Returns: why the hello is refused, or `nil`.
   private func greet(
-    _ bytes: Span<UInt8>, _ range: Range<Int>, _ session: inout Session, registry: RegistrySnapshot
+    _ bytes: Span<UInt8>, _ range: Range<Int>, _ session: inout Session, registry: RegistrySnapshot, wallMs: Int64
   ) -> RefusalCode? {
     guard let hello = try? Hello.decode(bytes, range) else { return .malformed }
     let greeting = Session.Greeting(
@@ -210,12 +220,15 @@ package struct Intake: ~Copyable {
       oldestHeld: hello.oldestHeld ?? 0)
     let identity: DeviceIdentity
     do throws(Session.HelloRefusal) {
-      identity = try session.hello(greeting, proof: Credentials.prove(token: hello.token, registry: registry))
+      let proof = Credentials.prove(
+        token: hello.token, channel: session.channel, registry: registry, wallMs: wallMs)
+      identity = try session.hello(greeting, proof: proof)
     } catch {
       return RefusalCode(rawValue: error.rawValue) ?? .malformed
     }
     // A device beyond the limiter's table can be enrolled, but not served: the operator has to raise devices_max.
     guard limiters.covers(device: identity.device, tenant: identity.tenant) else { return .unknownCredential }
+    session.clockErrorMs = hello.sendTimeMs.flatMap { DeviceClock.errorMs(sendTimeMs: $0, at: wallMs) }
     if let work = hello.work {
       session.policyVersion = work.policyVersion ?? 0
       session.work = Intake.encodedField(work)
@@ -245,6 +258,11 @@ package struct Intake: ~Copyable {
   private func limited(_ count: Int, _ session: SessionID, _ identity: DeviceIdentity, stream: UInt32) {
     var message = WorkerMessage(kind: .limited, session: session, device: identity.device, stream: stream)
     message.count = UInt32(count)
+    message.low = .max
+    for i in 0..<count {
+      message.low = min(message.low, fixes[i].sequence)
+      message.next = max(message.next, fixes[i].sequence)
+    }
     ring.push(atMost: WorkerMessage.headerBytes, items: count) { out in
       message.write(into: &out)
       return WorkerMessage.headerBytes

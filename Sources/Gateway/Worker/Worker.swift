@@ -2,7 +2,7 @@ import GateCore
 package import GateMemory
 package import GateNet
 import GateProto
-package import GateTLS
+import GateTLS
 import Synchronization
 
 /// A listener that a worker's thread takes over.
@@ -15,41 +15,46 @@ package final class Listener: Sendable {
 /// What a worker shares with the rest of the gateway.
 package struct WorkerContext: Sendable {
   package var configuration: Configuration
-  package var tls: TLSServerContext
+  package var tls: TLSHolder
   package var registry: RegistryHolder
   package var limiters: LimiterTable
   package var link: WorkerLink
   package var sequencer: SequencerLink
   package var listeners: [Listener]
   package var connectionsMax: Int
+  /// Which of `peers` this worker is.
+  package var index: Int
+  package var peers: [WorkerLink]
+  package var presence: Presence
   package var log: Log
 }
 
 /// One thread: its own epoll, its own listeners, its connections. Does nothing but wait, decrypt, hand frames to `Intake`, and
 /// send what the sequencer answers.
 final class Worker {
-  private let context: WorkerContext
-  private let link: WorkerLink
-  private var poller: Poller
+  let context: WorkerContext
+  let link: WorkerLink
+  var poller: Poller
+  var admission: Admission
   private var intake: Intake
   private var registry: RegistrySnapshot
   private var registryVersion: UInt64
-  private var connections: [Connection?] = []
-  private var freeSlots: [Int] = []
-  private var generation: UInt32 = 0
-  private var open = 0
-  private var dirty: [Connection] = []
+  var connections: [Connection?] = []
+  var freeSlots: [Int] = []
+  var generation: UInt32 = 0
+  var open = 0
+  var dirty: [Connection] = []
   /// Messages that the sequencer has not answered yet.
   private var unanswered = 0
   private var handedOver = false
-  private var isDraining = false
-  private var listenersPaused = false
+  var isDraining = false
+  var listenersPaused = false
   private var nextSweep: Instant
-  private var now: Instant
+  var now: Instant
   private var wallMs: Int64
 
   /// Ciphertext as it comes from a socket.
-  private var cipher = [UInt8](repeating: 0, count: Worker.cipherBytes)
+  var cipher = [UInt8](repeating: 0, count: Worker.cipherBytes)
   /// Plaintext: first room for the session's default work, then the frame cut off by the last read, then what is decrypted.
   private var plain = [UInt8](repeating: 0, count: Worker.plainBytes)
   /// Frames to send, before encryption.
@@ -60,8 +65,8 @@ final class Worker {
   private static let plainBytes =
     plainStart + Limits.framePrefixBytesMax + Limits.frameBytesMax + cipherBytes
   private static let wakeToken: UInt64 = 0
-  private static let firstConnectionToken: UInt64 = 1_024
-  private static let acceptsPerTurn = 64
+  static let firstConnectionToken: UInt64 = 1_024
+  static let acceptsPerTurn = 64
   private static let sweepNs: UInt64 = 1_000_000_000
 
   init(_ context: WorkerContext) throws(NetError) {
@@ -76,6 +81,8 @@ final class Worker {
     now = SystemClock.now()
     wallMs = SystemClock.wallMs()
     nextSweep = now.advanced(byNs: Worker.sweepNs)
+    admission = Admission(
+      context.configuration.limits, workers: context.peers.count, seed: UInt64.random(in: .min ... .max))
     answer.reserveCapacity(4_096)
     try poller.add(link.sleeper.event.descriptor, token: Worker.wakeToken, for: .read)
     for (i, listener) in context.listeners.enumerated() {
@@ -93,11 +100,14 @@ final class Worker {
       takeCommands()
       for i in 0..<count { handle(poller.event(at: i)) }
       flush()
+      beginHandshakes()
       if handedOver {
         handedOver = false
         context.sequencer.sleeper.wake()
       }
+      relieveMemory()
       if now >= nextSweep { sweep() }
+      tell()
     }
   }
 
@@ -114,7 +124,8 @@ final class Worker {
       return 0
     }
     link.sleeper.prepare()
-    let timeoutNs = link.isQuiet ? max(nextSweep.since(now), 1) : 0
+    var timeoutNs = link.isQuiet ? max(nextSweep.since(now), 1) : 0
+    if let due = admission.handshakes.deadline(at: now) { timeoutNs = min(timeoutNs, due.since(now)) }
     let count = try poller.wait(timeoutNs: timeoutNs)
     link.sleeper.awake()
     return count
@@ -129,67 +140,13 @@ final class Worker {
       guard slot < connections.count, let connection = connections[slot],
         connection.session.id.generation == UInt32(event.token >> 32)
       else { return }
+      if case .waiting(let isMuted) = connection.handshake {
+        hold(connection, event, isMuted: isMuted)
+        return
+      }
       if event.writable { markDirty(connection) }
       if event.readable, !connection.isBlocked, !isDraining, hasRoom { read(connection) }
       if event.hungUp, connection.isBlocked || connection.isClosing { end(connection, nil) }
-    }
-  }
-
-  // MARK: - Accepting
-
-  private func accept(_ index: Int) {
-    for _ in 0..<Worker.acceptsPerTurn {
-      do throws(NetError) {
-        guard let stream = try context.listeners[index].tcp.accept() else { return }
-        guard open < context.connectionsMax, !isDraining else {
-          link.counters.close("too_many_connections")
-          continue
-        }
-        try admit(stream)
-      } catch {
-        if case .tooManyDescriptors = error { pauseListeners() }
-        return
-      }
-    }
-  }
-
-  private func admit(_ stream: consuming TCPStream) throws(NetError) {
-    let slot = freeSlots.popLast() ?? connections.count
-    generation &+= 1
-    let timeoutNs = UInt64(context.configuration.limits.handshakeTimeoutS) * 1_000_000_000
-    let connection = Connection(
-      stream: stream, id: SessionID(slot: UInt32(slot), generation: generation),
-      deadline: now.advanced(byNs: timeoutNs))
-    if slot == connections.count { connections.append(connection) } else { connections[slot] = connection }
-    open += 1
-    link.counters.accepted.wrappingAdd(1, ordering: .relaxed)
-    link.counters.connections.store(open, ordering: .relaxed)
-    do throws(NetError) {
-      try poller.add(connection.stream.descriptor, token: token(connection), for: .read)
-    } catch {
-      end(connection, "no_watch")
-      throw error
-    }
-  }
-
-  private func token(_ connection: Connection) -> UInt64 {
-    UInt64(connection.session.id.generation) << 32
-      | (UInt64(connection.session.id.slot) + Worker.firstConnectionToken)
-  }
-
-  /// Out of descriptors: stop accepting until the next sweep, instead of being told of the same connection for ever.
-  private func pauseListeners() {
-    guard !listenersPaused else { return }
-    listenersPaused = true
-    for listener in context.listeners { try? poller.remove(listener.tcp.descriptor) }
-    context.log(.warning, "out of file descriptors: no connection is accepted for a second; raise 'ulimit -n'")
-  }
-
-  private func resumeListeners() {
-    guard listenersPaused, !isDraining else { return }
-    listenersPaused = false
-    for (i, listener) in context.listeners.enumerated() {
-      try? poller.add(listener.tcp.descriptor, token: UInt64(i + 1), for: .read)
     }
   }
 
@@ -229,26 +186,14 @@ final class Worker {
   private func greet(_ connection: Connection, _ count: Int) {
     connection.stash.append(contentsOf: cipher[..<count])
     switch ClientHelloGate.examine(connection.stash.span) {
-    case .needMore: return
-    case .refused:
-      end(connection, "not_tls")
-    case .clientHello:
-      do throws(TLSError) {
-        connection.tls = try TLSSession(context.tls)
-      } catch {
-        context.log(.error, "TLS: \(error)")
-        end(connection, "tls_failed")
-        return
-      }
-      let total = connection.stash.count
-      for i in 0..<total { cipher[i] = connection.stash[i] }
-      connection.stash = []
-      receive(connection, 0..<total)
+    case .needMore: account(connection)
+    case .refused: end(connection, "not_tls")
+    case .clientHello: queue(connection)
     }
   }
 
   /// Decrypts `cipher[range]` behind the frame that was cut off, and takes all whole frames.
-  private func receive(_ connection: Connection, _ range: Range<Int>) {
+  func receive(_ connection: Connection, _ range: Range<Int>) {
     guard let tls = connection.tls else { return }
     var rest = range
     var start = Worker.plainStart
@@ -257,22 +202,31 @@ final class Worker {
     for i in connection.stash.indices { plain[start + i] = connection.stash[i] }
     if !connection.stash.isEmpty { connection.stash = [] }
     while true {
+      let before = end
       let progress: TLSProgress
       do throws(TLSError) {
         progress = try Worker.decrypt(cipher, rest, with: tls, into: &plain, at: &end)
       } catch {
         link.counters.close(connection.isEstablished ? "tls_broken" : "handshake_failed")
+        if !connection.isEstablished { admission.failed(connection.source, at: now) }
         connection.isClosing = true
         markDirty(connection)  // an alert may wait
         return
       }
       if !connection.isEstablished, tls.engine.isEstablished { established(connection, tls) }
+      let first = start
       guard takeFrames(connection, from: &start, to: end) else { return }
+      guard isFruitful(connection, tls, bytes: rest.count, plaintext: end > before, frames: start > first) else {
+        self.end(connection, "barren")
+        return
+      }
       if tls.engine.outputCount > 0 { markDirty(connection) }
       switch progress {
       case .handshaking: return
       case .open:
         if start < end { connection.stash = Array(plain[start..<end]) }
+        awaitsRest(connection, tls)
+        account(connection)
         if connection.isWelcome { connection.deadline = now.advanced(byNs: idleNs) }
         return
       case .plaintextFull(let consumed):
@@ -301,6 +255,8 @@ final class Worker {
 
   private func established(_ connection: Connection, _ tls: TLSSession) {
     connection.isEstablished = true
+    leaveQueue(connection)
+    connection.session.channel = Credentials.channel(tls.engine, context.tls.current.authorities)
     link.counters.handshakes.wrappingAdd(1, ordering: .relaxed)
     if tls.engine.isResumed { link.counters.resumptions.wrappingAdd(1, ordering: .relaxed) }
   }
@@ -334,20 +290,20 @@ final class Worker {
         link.counters.refuse(code.rawValue)
       case .close(let code):
         link.counters.refuse(code.rawValue)
+        if !connection.isWelcome { admission.failed(connection.source, at: now) }
         sendAnswer(connection)
         close(connection)
         return false
       }
       if !answer.isEmpty { sendAnswer(connection) }
+      if connection.isClosing { return false }
     }
     return true
   }
 
   private func refuseBusy(_ connection: Connection) {
-    var downlink = Downlink()
-    downlink.refusals = [Refusal(code: .busy, retry: true, retryAfterMs: 200)]
     link.counters.refuse(RefusalCode.busy.rawValue)
-    send(downlink, to: connection)
+    refuse(.busy, retryAfterMs: 200, closing: false, connection)
   }
 
   // MARK: - Answers
@@ -365,43 +321,20 @@ final class Worker {
     guard slot < connections.count, let connection = connections[slot], connection.session.id == reply.session,
       !connection.isClosing
     else { return }
-    switch reply.kind {
-    case .ack where reply.judgementCount == 0 && connection.toldWindow == backlogWindow:
-      var ranges = InlineArray<16, GateProto.SequenceRange>(repeating: SequenceRange(first: 0, count: 0))
-      for i in 0..<reply.rangeCount {
-        ranges[i] = SequenceRange(first: reply.ranges[i].first, count: reply.ranges[i].count)
-      }
-      AckEncoder.append(through: reply.through, above: ranges.span.extracting(..<reply.rangeCount), into: &answer)
-      Frame.close(from: 0, in: &answer)
-      sendAnswer(connection)
-    case .ack:
-      var downlink = Downlink(ack: reply)
-      if connection.toldWindow != backlogWindow { downlink.ack?.backlogWindow = backlogWindow }
-      connection.toldWindow = backlogWindow
-      send(downlink, to: connection)
-    case .welcome:
-      if !connection.isWelcome {
-        connection.isWelcome = true
-        connection.deadline = now.advanced(byNs: idleNs)
-        link.counters.sessions.wrappingAdd(1, ordering: .relaxed)
-      }
-      // The ack beside it spares a device that comes back from sending again what is durable already.
-      var downlink = Downlink(ack: reply)
-      downlink.welcome = Welcome(
-        through: reply.through, backlogWindow: backlogWindow, frameBytesMax: UInt32(Limits.frameBytesMax))
-      connection.toldWindow = backlogWindow
-      downlink.serverTimeMs = wallMs
-      send(downlink, to: connection)
-    case .refusal:
-      link.counters.refuse(UInt16(reply.refusal.rawValue))
-      send(Downlink(refusal: reply), to: connection)
-    case .silent: break
+    if reply.kind == .refusal { link.counters.refuse(UInt16(reply.refusal.rawValue)) }
+    if reply.kind == .welcome, !connection.isWelcome {
+      connection.isWelcome = true
+      connection.deadline = now.advanced(byNs: idleNs)
+      link.counters.sessions.wrappingAdd(1, ordering: .relaxed)
+      takeOver(connection)
     }
+    ReplyFrames.append(
+      reply, window: backlogWindow, told: &connection.toldWindow, wallMs: wallMs, to: &answer)
+    sendAnswer(connection)
   }
 
-  private func send(_ downlink: Downlink, to connection: Connection) {
-    downlink.encode(into: &answer)
-    Frame.close(from: 0, in: &answer)
+  func refuse(_ code: RefusalCode, retryAfterMs: UInt32?, closing: Bool, _ connection: Connection) {
+    ReplyFrames.append(code, retryAfterMs: retryAfterMs, closing: closing, to: &answer)
     sendAnswer(connection)
   }
 
@@ -412,20 +345,21 @@ final class Worker {
     do throws(TLSError) {
       try tls.engine.write(answer.span)
     } catch {
+      if !connection.isClosing { link.counters.close("slow_reader") }
       connection.isClosing = true
-      link.counters.close("slow_reader")
+      connection.deadline = min(connection.deadline, now.advanced(byNs: 5_000_000_000))
     }
     markDirty(connection)
   }
 
-  private func markDirty(_ connection: Connection) {
+  func markDirty(_ connection: Connection) {
     guard !connection.isDirty else { return }
     connection.isDirty = true
     dirty.append(connection)
   }
 
   /// Sends what waits: one system call a connection, however many answers it got.
-  private func flush() {
+  func flush() {
     var i = 0
     while i < dirty.count {
       let connection = dirty[i]
@@ -461,8 +395,12 @@ final class Worker {
     link.counters.bytesOut.wrappingAdd(UInt64(sent), ordering: .relaxed)
     if gone || (connection.isClosing && !blocked) {
       end(connection, nil)
-    } else if blocked != connection.isBlocked {
+      return
+    }
+    guard account(connection) else { return }
+    if blocked != connection.isBlocked {
       connection.isBlocked = blocked
+      connection.blockedSince = now
       try? poller.modify(connection.stream.descriptor, token: token(connection), for: blocked ? .write : .read)
     }
   }
@@ -470,7 +408,7 @@ final class Worker {
   // MARK: - Ending
 
   /// Says close_notify behind what waits, and ends the connection when that is sent.
-  private func close(_ connection: Connection) {
+  func close(_ connection: Connection) {
     connection.isClosing = true
     connection.session.close()
     connection.tls?.engine.close()
@@ -480,10 +418,12 @@ final class Worker {
   }
 
   /// Gives the socket back at once.
-  private func end(_ connection: Connection, _ reason: String?) {
+  func end(_ connection: Connection, _ reason: String?) {
     let slot = Int(connection.session.id.slot)
     guard connections[slot] === connection else { return }
     if let reason { link.counters.close(reason) }
+    if let reason, Admission.failures.contains(reason) { admission.failed(connection.source, at: now) }
+    leave(connection)
     try? poller.remove(connection.stream.descriptor)
     connections[slot] = nil
     freeSlots.append(slot)
@@ -496,9 +436,17 @@ final class Worker {
   private func sweep() {
     nextSweep = now.advanced(byNs: Worker.sweepNs)
     resumeListeners()
-    for case let connection? in connections where connection.deadline <= now {
+    for case let connection? in connections where connection.session.validUntilMs <= wallMs && !connection.isClosing {
+      dismiss(connection, .credentialExpired)
+    }
+    for case let connection? in connections {
+      if let reason = stalled(connection) {
+        end(connection, reason)
+        continue
+      }
+      guard connection.deadline <= now else { continue }
       if connection.isClosing || connection.tls == nil || !connection.isEstablished {
-        end(connection, connection.isClosing ? nil : "timed_out")
+        end(connection, connection.isClosing ? nil : timeoutReason(connection))
       } else {
         link.counters.close(connection.isWelcome ? "idle" : "timed_out")
         close(connection)
@@ -513,6 +461,10 @@ final class Worker {
       case .registryChanged(let completion):
         completion.closed.wrappingAdd(closeRevoked(), ordering: .relaxed)
         completion.done()
+      case .displace(let id): displace(id)
+      case .ask(let device, let stream, let runs, let completion):
+        completion.asked.wrappingAdd(ask(device, stream, for: runs), ordering: .relaxed)
+        completion.done()
       case .drain: drain()
       }
     }
@@ -521,26 +473,43 @@ final class Worker {
     }
   }
 
+  /// - Returns: number of ranges asked for, over all sessions of the stream.
+  private func ask(_ device: UInt32, _ stream: UInt32, for runs: [StreamMarks.Run]) -> Int {
+    var asked = 0
+    for case let connection? in connections where connection.isWelcome && !connection.isClosing {
+      guard case .open(let identity, stream) = connection.session.state, identity.device == device else { continue }
+      ReplyFrames.append(asking: runs, to: &answer)
+      sendAnswer(connection)
+      asked += runs.count
+    }
+    return asked
+  }
+
   /// - Returns: number of connections closed.
   private func closeRevoked() -> Int {
     guard context.registry.version != registryVersion else { return 0 }
     registryVersion = context.registry.version
     registry = context.registry.snapshot
     var closed = 0
+    let authorities = context.tls.current.authorities
     for case let connection? in connections {
-      guard case .open(let identity, _) = connection.session.state, registry.isRevoked(device: identity.device) else {
-        continue
+      if let tls = connection.tls, case .certificate = connection.session.channel {
+        connection.session.channel = Credentials.channel(tls.engine, authorities)
       }
-      var refusal = Refusal(code: .revoked, retry: false)
-      refusal.closing = true
-      var downlink = Downlink()
-      downlink.refusals = [refusal]
-      link.counters.refuse(RefusalCode.revoked.rawValue)
-      send(downlink, to: connection)
-      close(connection)
+      guard case .open = connection.session.state,
+        let code = Credentials.dismissal(of: &connection.session, registry: registry, wallMs: wallMs)
+      else { continue }
+      dismiss(connection, code)
       closed += 1
     }
     return closed
+  }
+
+  /// Tells a device that its credential is good no more, and ends its connection.
+  private func dismiss(_ connection: Connection, _ code: RefusalCode) {
+    link.counters.refuse(code.rawValue)
+    refuse(code, retryAfterMs: nil, closing: true, connection)
+    close(connection)
   }
 
   /// Takes no more connections and no more frames; what was taken is answered before the connections end.
@@ -557,39 +526,7 @@ final class Worker {
   }
 
   private func sayShuttingDown(_ connection: Connection) {
-    var refusal = Refusal(code: .shuttingDown, retry: true, retryAfterMs: 1_000)
-    refusal.closing = true
-    var downlink = Downlink()
-    downlink.refusals = [refusal]
-    send(downlink, to: connection)
+    refuse(.shuttingDown, retryAfterMs: 1_000, closing: true, connection)
     close(connection)
-  }
-}
-
-extension Downlink {
-  fileprivate init(ack reply: SequencerReply) {
-    self.init()
-    var ack = Ack(through: reply.through)
-    for i in 0..<reply.rangeCount {
-      ack.above.append(SequenceRange(first: reply.ranges[i].first, count: reply.ranges[i].count))
-    }
-    for i in 0..<reply.judgementCount {
-      let run = reply.judgements[i]
-      ack.judgements.append(
-        Judgement(code: UInt32(run.code), range: SequenceRange(first: run.first, count: run.count)))
-    }
-    self.ack = ack
-  }
-
-  fileprivate init(refusal reply: SequencerReply) {
-    self.init()
-    let code = RefusalCode(rawValue: UInt16(reply.refusal.rawValue)) ?? .unspecified
-    var refusal = Refusal(code: code, retry: reply.refusal != .tooManyStreams)
-    if reply.retryAfterMs > 0 { refusal.retryAfterMs = reply.retryAfterMs }
-    if reply.refusal == .streamReused { refusal.stream = reply.stream }
-    for i in 0..<reply.rangeCount {
-      refusal.ranges.append(SequenceRange(first: reply.ranges[i].first, count: reply.ranges[i].count))
-    }
-    refusals = [refusal]
   }
 }

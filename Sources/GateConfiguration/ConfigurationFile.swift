@@ -1,16 +1,16 @@
 import Foundation
 import GateCore
-import Gateway
+package import Gateway
 import Yams
 
 /// Reads fixgate.yaml: strict, so that a misspelt key is an error and not a silent default; then the environment.
-enum ConfigurationFile {
+package enum ConfigurationFile {
   /// The folder that relative paths in the file start from.
-  static func folder(of path: String) -> String {
+  package static func folder(of path: String) -> String {
     URL(fileURLWithPath: path).standardizedFileURL.deletingLastPathComponent().path
   }
 
-  static func load(_ path: String, environment: [String: String]) throws(ConfigurationError) -> Configuration {
+  package static func load(_ path: String, environment: [String: String]) throws(ConfigurationError) -> Configuration {
     guard FileManager.default.fileExists(atPath: path) else { throw .unreadable(path: path, reason: "no such file.") }
     let bytes: Data
     do {
@@ -21,7 +21,7 @@ enum ConfigurationFile {
     return try parse(String(decoding: bytes, as: UTF8.self), path: path, environment: environment)
   }
 
-  static func parse(
+  package static func parse(
     _ text: String, path: String, environment: [String: String]
   ) throws(ConfigurationError) -> Configuration {
     var configuration = Configuration()
@@ -104,7 +104,7 @@ enum ConfigurationFile {
   }
 
   /// The file that `fixgate init` writes: every key with its default and what it means.
-  static func commented(_ configuration: Configuration) -> String {
+  package static func commented(_ configuration: Configuration) -> String {
     var text = """
       # fixgate: configuration. Every key is here with its default; remove what you do not change.
       # Each can be overridden by the environment: limits.live_burst is FIXGATE_LIMITS_LIVE_BURST.

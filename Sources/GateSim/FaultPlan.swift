@@ -1,0 +1,95 @@
+import GateCore
+
+/// What can go wrong at a moment of its own; rates are in `FaultPlan`.
+enum FaultKind: UInt8, CaseIterable {
+  /// The process dies, the disk's cache lives on.
+  case kill
+  /// What was not synced may be gone.
+  case powerCut
+  /// As a power cut, in the middle of a call to the disk: some calls from now.
+  case powerCutInCall
+  case killInCall
+  case diskFull
+  case diskBroken
+  case diskHealed
+  case gatewayClockStep
+  case deviceClockStep
+  case deviceRestart
+  case deviceWiped
+  /// Wiped, and the random number comes out as before.
+  case deviceWipedSameStream
+  case deviceCloned
+  case revoked
+  case linksBroken
+}
+
+/// Which faults one seed has, and how often: swarm testing. A random half of them is off, so that one fault does not hide
+/// another, and rates reach from rare to absurd.
+struct FaultPlan {
+  var workers = 1
+  var people = 1
+  var fixesPerDevice = 20
+  var chaosNs: UInt64 = 0
+  var faults: [(kind: FaultKind, at: Instant)] = []
+
+  /// Chances in 1,024: per call to the disk,
+  var syncFails: UInt64 = 0
+  var writeFails: UInt64 = 0
+  var writesShort: UInt64 = 0
+  var namesFail: UInt64 = 0
+  /// per transaction of the sink,
+  var sinkFails: UInt64 = 0
+  /// per piece of bytes on a link.
+  var linkBreaks: UInt64 = 0
+  /// Bytes are cut into pieces at any place.
+  var pieces = false
+  var slowReaders = false
+  var slowSink = false
+  var latencyMs: UInt64 = 20
+  /// Fixes out of range, in the future, without position.
+  var oddFixes = false
+  var tightLimits = false
+  var liveFirst = false
+  var smallJournal = false
+  var segmentBytes = 65_536
+  var checkpointS = 30
+  var batchFixes = 20
+
+  init(_ random: inout SeededRandom) {
+    workers = Int.random(in: 1...2, using: &random)
+    people = Int.random(in: 1...4, using: &random)
+    fixesPerDevice = Int.random(in: 1...80, using: &random)
+    chaosNs = UInt64.random(in: 5...60, using: &random) * 1_000_000_000
+    var kinds: [FaultKind] = []
+    for kind in FaultKind.allCases where Bool.random(using: &random) { kinds.append(kind) }
+    for kind in kinds {
+      for _ in 0..<Int.random(in: 0...3, using: &random) {
+        faults.append((kind, Instant(ns: UInt64.random(in: 0..<chaosNs, using: &random))))
+      }
+    }
+    syncFails = FaultPlan.rate(&random, 400)
+    writeFails = FaultPlan.rate(&random, 300)
+    writesShort = FaultPlan.rate(&random, 512)
+    namesFail = FaultPlan.rate(&random, 200)
+    sinkFails = FaultPlan.rate(&random, 600)
+    linkBreaks = FaultPlan.rate(&random, 150)
+    pieces = Bool.random(using: &random)
+    slowReaders = Bool.random(using: &random)
+    slowSink = Bool.random(using: &random)
+    latencyMs = UInt64.random(in: 1...2_000, using: &random)
+    oddFixes = Bool.random(using: &random)
+    tightLimits = Bool.random(using: &random)
+    liveFirst = Bool.random(using: &random)
+    smallJournal = Bool.random(using: &random)
+    segmentBytes = Int.random(in: 2...16, using: &random) * Limits.journalBlockBytes
+    checkpointS = Int.random(in: 1...20, using: &random)
+    batchFixes = Int.random(in: 1...60, using: &random)
+  }
+
+  /// Off for half of the seeds; otherwise from rare to `max` in 1,024.
+  private static func rate(_ random: inout SeededRandom, _ max: UInt64) -> UInt64 {
+    guard Bool.random(using: &random) else { return 0 }
+    let top = UInt64.random(in: 1...max, using: &random)
+    return UInt64.random(in: 1...top, using: &random)
+  }
+}

@@ -1,0 +1,23 @@
+import Foundation
+
+package enum Seeds {
+  /// FIXGATE_SEED: one seed to run instead of the usual ones.
+  package static var fromEnvironment: UInt64? {
+    ProcessInfo.processInfo.environment["FIXGATE_SEED"].flatMap { UInt64($0) }
+  }
+}
+
+extension Tally {
+  package static func += (sum: inout Tally, one: Tally) {
+    sum.recorded += one.recorded
+    sum.acked += one.acked
+    sum.rows += one.rows
+    sum.starts += one.starts
+    sum.failedStarts += one.failedStarts
+    sum.crashes += one.crashes
+    sum.torn += one.torn
+    sum.duplicates += one.duplicates
+    sum.refused += one.refused
+    sum.renumbered += one.renumbered
+  }
+}

@@ -1,0 +1,118 @@
+import GateCore
+import GateMemory
+import GateStore
+import Gateway
+
+/// One run of the gateway, from recovery to its death: all that a crash takes away.
+final class SimGateway {
+  let run: Int
+  let workers: [SimWorker]
+  private var loop: CommitLoop
+  private var drain: SinkDrain<SimSink>
+  private let data: SimFolder
+  private let limiters: LimiterTable
+  /// What the sink's thread sees.
+  private(set) var durableLSN: UInt64
+  private(set) var checkpointLSN: UInt64
+  private var checkpoint: (lsn: UInt64, bytes: [UInt8])?
+  /// Device table right after recovery.
+  let recoveredDevices: DeviceTable
+  let corrupt: [JournalDamage]
+  let tornCount: Int
+  let rewritten: Int
+
+  /// Recovers what the disk holds.
+  init(
+    run: Int, configuration: Configuration, segmentBytes: Int, disk: SimDisk, data: SimFolder, journal: SimFolder,
+    table: SimTable, workers: Int, devicesMax: Int, seed: UInt64, at now: Instant
+  ) throws {
+    self.run = run
+    self.data = data
+    let sink = SimSink(table, disk, seed: seed &+ 1)
+    var recovery = try Recovery.run(
+      data: Directory(data), journal: { Directory(journal) }, segmentBytes: segmentBytes, sinkCursor: sink.cursor,
+      salts: SeededRandom(seed: seed &+ 2), log: { _, _ in })
+    let reader = try JournalReader.open(
+      in: Directory(journal), from: max(sink.cursor, recovery.journalFirstLSN))
+    let limiters = LimiterTable(settings: configuration.limits.table, devices: devicesMax, tenants: Limits.tenantsMax)
+    self.limiters = limiters
+    self.workers = (0..<workers).map { _ in SimWorker(configuration: configuration, limiters: limiters) }
+    corrupt = recovery.report.corrupt
+    tornCount = recovery.report.torn.count
+    rewritten = recovery.report.rewritten
+    checkpointLSN = recovery.checkpointLSN
+    recoveredDevices = recovery.devices
+    loop = CommitLoop(
+      settings: Sequencer.Settings(configuration), workers: workers, journal: recovery.takeJournal(),
+      devices: recovery.devices, recovered: recovery.recovered,
+      random: SeededRandom(seed: seed &+ 3), at: now, log: { _, _ in })
+    durableLSN = loop.durableLSN
+    drain = SinkDrain(batchRows: 64, sink: sink, reader: reader)
+  }
+
+  var devices: DeviceTable { loop.core.devices }
+  var problem: String? { loop.problem }
+  var sinkPosition: UInt64 { drain.position }
+  var sinkCursor: UInt64 { drain.progress.cursor }
+  var bufferedRows: Int { drain.sink.bufferedRows }
+  var journalBytes: Int { loop.journal.bytesOnDisk }
+
+  /// One turn of the sequencer's loop.
+  /// - Returns: whether there may be more to do at once.
+  func sequencerStep(at now: Instant, wallMs: Int64) -> Bool {
+    var taken = false
+    var more = true
+    while more, loop.hasRoom {
+      more = false
+      for (index, worker) in workers.enumerated() where loop.hasRoom {
+        if worker.toSequencer.pop({ loop.take($0, from: index, receiveTimeMs: wallMs) }) { more = true }
+      }
+      if more { taken = true }
+    }
+    let committed = loop.turn(at: now, stopping: false)
+    if committed { durableLSN = loop.durableLSN }
+    for (worker, reply) in loop.replies {
+      workers[worker].toWorker.push(atMost: reply.encodedBytes) { out in
+        reply.write(into: &out)
+        return reply.encodedBytes
+      }
+    }
+    for refund in loop.core.refunds {
+      limiters.refund(device: refund.device, lane: Int(refund.lane), units: refund.count)
+    }
+    loop.clearReplies()
+    for worker in workers { worker.window = UInt32(loop.backlogWindow) }
+    if committed { return true }
+    if loop.isChoreDue(at: now),
+      let new = loop.chores(at: now, sinkLSN: drain.progress.durableCursor, checkpointLSN: checkpointLSN)
+    {
+      checkpoint = new
+    }
+    return taken
+  }
+
+  func sequencerDeadline(at now: Instant) -> Instant { loop.deadline(at: now) }
+
+  /// - Returns: whether there may be more.
+  func sinkStep(names: RegistrySnapshot) throws -> Bool { try drain.step(upTo: durableLSN, names: names) }
+
+  func sinkSync() throws { try drain.sync() }
+
+  var hasCheckpoint: Bool { checkpoint != nil }
+
+  /// Writes the checkpoint that waits.
+  func checkpointStep() {
+    guard let (lsn, bytes) = checkpoint else { return }
+    checkpoint = nil
+    do {
+      try CheckpointFile.write(bytes, in: Directory(data))
+      checkpointLSN = lsn
+    } catch {
+      // The next one will do.
+    }
+  }
+
+  var snapshot: Snapshot {
+    loop.snapshot(received: workers.reduce(0) { $0 + $1.toSequencer.itemsPublished }, sink: drain.progress)
+  }
+}

@@ -1,0 +1,201 @@
+package import GateCore
+package import GateStore
+
+/// All that happens between a worker's message and the answer to it, as a value: messages in, replies out, the journal
+/// written in between. Time comes in as arguments; there is no thread and no lock. `Sequencer` is the thread around
+/// it, and the simulator is the other interpreter.
+///
+/// One turn: `take` while `hasRoom`, `turn`, deliver `replies`, `clearReplies`.
+package struct CommitLoop: ~Copyable {
+  package private(set) var core: SequencerCore
+  package private(set) var journal: JournalFile
+  package private(set) var commits: UInt64 = 0
+  package private(set) var commitFailures: UInt64 = 0
+  /// Why nothing is taken; `nil` while the journal can be written.
+  package private(set) var problem: String?
+
+  private let settings: Sequencer.Settings
+  private let log: Log
+  private var former: CommitFormer
+  private let recovered: UInt64
+  private var nextProbe: Instant
+  private var nextChore: Instant
+  private var nextCheckpoint: Instant
+
+  private static let retryAfterMs: UInt32 = 1_000
+  private static let probeNs: UInt64 = 500_000_000
+  private static let choreNs: UInt64 = 1_000_000_000
+
+  /// - Parameters:
+  ///   - devices: as recovered from checkpoint and journal.
+  ///   - recovered: fixes in the journal that the first sink has not stored.
+  package init(
+    settings: Sequencer.Settings, workers: Int, journal: consuming JournalFile, devices: DeviceTable,
+    recovered: UInt64, random: any RandomNumberGenerator & Sendable, at now: Instant,
+    log: @escaping Log
+  ) {
+    self.settings = settings
+    self.log = log
+    self.recovered = recovered
+    let capacity = 2 * Limits.messageBytesMax
+    core = SequencerCore(
+      devices: devices, workers: workers, batchCapacity: capacity, judge: Judge(settings.rules), random: random)
+    former = CommitFormer(intervalNs: settings.commitIntervalNs, bytesMax: capacity - Limits.messageBytesMax)
+    nextProbe = now
+    nextChore = now
+    nextCheckpoint = now.advanced(byNs: settings.checkpointIntervalNs)
+    self.journal = journal
+  }
+
+  /// Whether a message of any size can be taken before the next commit.
+  package var hasRoom: Bool { core.hasRoom }
+  /// LSN below which everything in the journal is durable.
+  package var durableLSN: UInt64 { journal.endLSN }
+  /// For the caller to deliver, then `clearReplies`.
+  package var replies: [(worker: Int, reply: SequencerReply)] { core.replies }
+  package mutating func clearReplies() { core.clearReplies() }
+
+  package mutating func take(_ bytes: Span<UInt8>, from worker: Int, receiveTimeMs: Int64) {
+    core.take(bytes, from: worker, receiveTimeMs: receiveTimeMs)
+  }
+
+  /// When `turn` or `chores` has something to do even if no message comes.
+  package func deadline(at now: Instant) -> Instant {
+    var deadline = min(former.due(bytes: bytesToCommit, at: now) ?? nextChore, nextChore)
+    if problem != nil { deadline = min(deadline, nextProbe) }
+    return deadline
+  }
+
+  /// A frame of duplicates has no bytes, and is acked too.
+  private var bytesToCommit: Int { core.hasWaiters ? max(core.batchBytes, 1) : core.batchBytes }
+
+  /// Commits if it is time to.
+  /// - Parameter stopping: commit at once what there is.
+  /// - Returns: whether there was a commit, failed or not: its replies wait.
+  package mutating func turn(at now: Instant, stopping: Bool) -> Bool {
+    if problem != nil, now >= nextProbe { probe(at: now) }
+    guard let due = former.due(bytes: core.hasRoom ? bytesToCommit : former.bytesMax, at: now), due <= now || stopping
+    else { return false }
+    commit(at: now)
+    return true
+  }
+
+  private mutating func commit(at now: Instant) {
+    guard core.batchBytes > 0 else {
+      core.commitSucceeded()
+      return
+    }
+    former.began(at: now)
+    do throws(JournalError) {
+      try CommitLoop.write(core, to: &journal)
+    } catch {
+      // The segment is abandoned; the records are still in memory and get one more chance, in a new one.
+      do throws(JournalError) {
+        try CommitLoop.write(core, to: &journal)
+        log(.warning, "a write to the journal failed and succeeded in a new segment: \(error)")
+      } catch {
+        commitFailures += 1
+        fail(error, at: now)
+        core.commitFailed(retryAfterMs: CommitLoop.retryAfterMs)
+        return
+      }
+    }
+    commits += 1
+    core.commitSucceeded()
+  }
+
+  private static func write(_ core: borrowing SequencerCore, to journal: inout JournalFile) throws(JournalError) {
+    let batch = core.batch
+    try journal.commit(batch.span.extracting(..<core.batchBytes), count: core.batchRecords)
+  }
+
+  private mutating func fail(_ error: JournalError, at now: Instant) {
+    if problem == nil { log(.error, "nothing is taken: \(error)") }
+    problem = "\(error)"
+    core.storageRetryAfterMs = CommitLoop.retryAfterMs
+    nextProbe = now.advanced(byNs: CommitLoop.probeNs)
+  }
+
+  private mutating func probe(at now: Instant) {
+    nextProbe = now.advanced(byNs: CommitLoop.probeNs)
+    guard journal.bytesOnDisk <= settings.journalBytesMax else { return }
+    do throws(JournalError) {
+      try journal.probe()
+      problem = nil
+      core.storageRetryAfterMs = nil
+      log(.notice, "the journal can be written again: fixes are taken")
+    } catch {
+      problem = "\(error)"
+    }
+  }
+
+  /// Fixes of backlog that a device may have unacked: fewer as the journal fills.
+  package var backlogWindow: Int {
+    BacklogWindow.fixes(full: settings.backlogWindow, used: journal.bytesOnDisk, limit: settings.journalBytesMax)
+  }
+
+  // MARK: - Now and then
+
+  package func isChoreDue(at now: Instant) -> Bool { now >= nextChore }
+
+  /// Trims and prepares the journal. Call it when `isChoreDue`.
+  ///
+  /// - Parameters:
+  ///   - sinkLSN: everything below is in the store, durably.
+  ///   - checkpointLSN: everything below is in the checkpoint on disk.
+  /// - Returns: a checkpoint to write, with its LSN.
+  package mutating func chores(at now: Instant, sinkLSN: UInt64, checkpointLSN: UInt64) -> (lsn: UInt64, bytes: [UInt8])? {
+    nextChore = now.advanced(byNs: CommitLoop.choreNs)
+    var checkpoint: (lsn: UInt64, bytes: [UInt8])?
+    if now >= nextCheckpoint {
+      nextCheckpoint = now.advanced(byNs: settings.checkpointIntervalNs)
+      checkpoint = makeCheckpoint(beyond: checkpointLSN)
+    }
+    do throws(JournalError) {
+      try journal.trim(below: min(sinkLSN, checkpointLSN))
+      if core.batchBytes == 0, problem == nil { _ = try journal.prepareSpare() }
+    } catch {
+      log(.warning, "journal: \(error)")
+    }
+    if journal.bytesOnDisk > settings.journalBytesMax, problem == nil {
+      fail(.full(.write, errno: 0), at: now)
+      problem = "the journal has reached journal.bytes_max: the store is behind"
+      log(.error, "nothing is taken: \(problem ?? ""); raise it or mend the store")
+    }
+    return checkpoint
+  }
+
+  /// The dedupe marks as of the journal's end; `nil` while a commit is in hand, or if the disk has them already. One that
+  /// could not be written is made again: the journal is not trimmed before.
+  /// - Parameter onDisk: LSN of the checkpoint on disk.
+  package func makeCheckpoint(beyond onDisk: UInt64) -> (lsn: UInt64, bytes: [UInt8])? {
+    guard core.batchBytes == 0, journal.endLSN > onDisk else { return nil }
+    return (journal.endLSN, Checkpoint(lsn: journal.endLSN, devices: core.devices).encoded())
+  }
+
+  /// - Parameter received: fixes that the workers have published. Read it before `sink`.
+  package func snapshot(received: UInt64, sink: SinkProgress) -> Snapshot {
+    var snapshot = Snapshot()
+    let counts = core.counts
+    snapshot.received = received
+    snapshot.recovered = recovered
+    snapshot.stored = sink.stored
+    snapshot.duplicate = counts.duplicate + sink.alreadyStored
+    snapshot.held = sink.held
+    snapshot.refused = counts.refused + sink.refused
+    snapshot.setAside = sink.setAside
+    snapshot.pending = snapshot.received - counts.taken + UInt64(core.batchFixes)
+    snapshot.queued = recovered + counts.journaled - sink.consumed
+    snapshot.refusedByStage = counts
+    snapshot.verdicts = core.verdicts
+    snapshot.journalFirstLSN = journal.firstLSN
+    snapshot.journalEndLSN = journal.endLSN
+    snapshot.journalBytes = journal.bytesOnDisk
+    snapshot.commits = commits
+    snapshot.commitFailures = commitFailures
+    snapshot.storageProblem = problem
+    snapshot.sink = sink
+    snapshot.devices = core.devices.count
+    return snapshot
+  }
+}

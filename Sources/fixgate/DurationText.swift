@@ -1,0 +1,10 @@
+extension Duration {
+  /// Whole seconds of `90s`, `30m`, `12h`, `7d` or `0`; `nil` for anything else, and above a hundred years.
+  static func seconds(parsing text: String) -> Int64? {
+    if text == "0" { return 0 }
+    let factors: [Character: Int64] = ["s": 1, "m": 60, "h": 3_600, "d": 86_400]
+    guard let unit = text.last, let factor = factors[unit], let number = Int64(text.dropLast()), number >= 0 else { return nil }
+    let (product, overflow) = number.multipliedReportingOverflow(by: factor)
+    return overflow || product > 36_525 * 86_400 ? nil : product
+  }
+}

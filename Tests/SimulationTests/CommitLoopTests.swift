@@ -1,0 +1,51 @@
+import Foundation
+import GateCore
+import GateStore
+import Gateway
+import Testing
+
+@Suite struct CommitLoopTests {
+  /// The checkpoint's file could not be written: it is handed out again though nothing new was committed. Otherwise a
+  /// journal that is full of records already stored is never trimmed. Found by the simulator.
+  @Test func checkpointIsMadeUntilItIsOnDisk() throws {
+    let path = FileManager.default.temporaryDirectory.path + "/fixgate-loop-" + UUID().uuidString
+    defer { try? FileManager.default.removeItem(atPath: path) }
+    var configuration = Configuration()
+    configuration.journal.checkpointIntervalS = 1
+    let journal = try JournalFile.open(directory: path, segmentBytes: 65_536, durableFloor: 0)
+    let start = Instant(ns: 1)
+    var loop = CommitLoop(
+      settings: Sequencer.Settings(configuration), workers: 1, journal: journal, devices: DeviceTable(), recovered: 0,
+      random: SeededRandom(seed: 1), at: start, log: { _, _ in })
+    let session = SessionID(slot: 0, generation: 1)
+    var hello = WorkerMessage(kind: .hello, session: session, device: 1, stream: 7)
+    hello.next = 2
+    loop.take(CommitLoopTests.bytes(hello, []).span, from: 0, receiveTimeMs: 0)
+    var record = Record()
+    record.device = 1
+    record.stream = 7
+    record.fix.sequence = 1
+    var message = WorkerMessage(kind: .records, session: session, device: 1, stream: 7)
+    message.count = 1
+    loop.take(CommitLoopTests.bytes(message, [record]).span, from: 0, receiveTimeMs: 0)
+    let committed = loop.turn(at: start, stopping: false)
+    let end = loop.durableLSN
+    #expect(committed && end == 1)
+
+    var handedOut: [UInt64?] = []
+    for (second, onDisk) in [(2, 0), (4, 0), (6, 1), (8, 1)] as [(UInt64, UInt64)] {
+      let at = Instant(ns: second * 1_000_000_000)
+      handedOut.append(loop.chores(at: at, sinkLSN: 1, checkpointLSN: onDisk)?.lsn)
+    }
+    #expect(handedOut == [1, 1, nil, nil])
+  }
+
+  private static func bytes(_ message: WorkerMessage, _ records: [Record]) -> [UInt8] {
+    var bytes = [UInt8](repeating: 0, count: WorkerMessage.headerBytes + records.reduce(0) { $0 + $1.encodedBytes })
+    var out = bytes.mutableSpan
+    message.write(into: &out)
+    var at = WorkerMessage.headerBytes
+    for record in records { at = record.write(into: &out, at: at, from: Span()) }
+    return bytes
+  }
+}
