@@ -90,27 +90,11 @@ package struct TCPListener: ~Copyable, Sendable {
     if address.isIPv6 { try descriptor.setOption(Int32(IPPROTO_IPV6), IPV6_V6ONLY, 1) }
     // Inherited by the connections, which spares a call for each.
     try descriptor.setOption(Int32(IPPROTO_TCP), TCP_NODELAY, 1)
-    let result = unsafe address.withSockaddr { unsafe Glibc.bind(descriptor.raw, $0, $1) }
-    guard result == 0 else {
-      switch errno {
-      case EADDRINUSE: throw .addressInUse
-      case EADDRNOTAVAIL, EACCES: throw .addressUnavailable(errno: errno)
-      default: throw .system(.bind, errno: errno)
-      }
-    }
+    try descriptor.bind(to: address)
     guard Glibc.listen(descriptor.raw, backlog) == 0 else {
       throw errno == EADDRINUSE ? .addressInUse : .system(.listen, errno: errno)
     }
-    var bound = sockaddr_storage()
-    var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
-    let named = unsafe withUnsafeMutablePointer(to: &bound) { pointer in
-      unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        unsafe getsockname(descriptor.raw, $0, &length)
-      }
-    }
-    guard named == 0, let real = SocketAddress(bound, length: length) else {
-      throw .system(.getOption, errno: errno)
-    }
+    let real = try descriptor.boundAddress()
     self.descriptor = descriptor
     self.address = real
   }
@@ -147,9 +131,44 @@ package struct TCPListener: ~Copyable, Sendable {
 extension FileDescriptor {
   /// A non-blocking stream socket.
   static func socket(family: Int32) throws(NetError) -> FileDescriptor {
-    let kind = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
-    let raw = Glibc.socket(family, kind, 0)
+    try socket(family: family, kind: Int32(SOCK_STREAM.rawValue))
+  }
+
+  /// A non-blocking datagram socket.
+  static func datagramSocket(family: Int32) throws(NetError) -> FileDescriptor {
+    try socket(family: family, kind: Int32(SOCK_DGRAM.rawValue))
+  }
+
+  private static func socket(family: Int32, kind: Int32) throws(NetError) -> FileDescriptor {
+    let raw = Glibc.socket(family, kind | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
     guard raw >= 0 else { throw .system(.socket, errno: errno) }
     return FileDescriptor(taking: raw)
+  }
+
+  /// - Throws: `.addressInUse`, `.addressUnavailable`, `.system(.bind)`.
+  borrowing func bind(to address: SocketAddress) throws(NetError) {
+    let raw = raw
+    let result = unsafe address.withSockaddr { unsafe Glibc.bind(raw, $0, $1) }
+    guard result == 0 else {
+      switch errno {
+      case EADDRINUSE: throw .addressInUse
+      case EADDRNOTAVAIL, EACCES: throw .addressUnavailable(errno: errno)
+      default: throw .system(.bind, errno: errno)
+      }
+    }
+  }
+
+  /// The address that a socket has, with its real port.
+  borrowing func boundAddress() throws(NetError) -> SocketAddress {
+    let raw = raw
+    var bound = sockaddr_storage()
+    var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+    let named = unsafe withUnsafeMutablePointer(to: &bound) { pointer in
+      unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { unsafe getsockname(raw, $0, &length) }
+    }
+    guard named == 0, let real = SocketAddress(bound, length: length) else {
+      throw .system(.getOption, errno: errno)
+    }
+    return real
   }
 }

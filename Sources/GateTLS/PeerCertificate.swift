@@ -44,6 +44,15 @@ package struct PeerCertificate: Equatable, Sendable {
     device = String(parts[1])
   }
 
+  /// `nil` for a certificate that cannot be read.
+  init?(_ raw: OpaquePointer, vouchedForBy authorities: ClientAuthorities) {
+    guard let peer = try? unsafe PeerCertificate(raw) else { return nil }
+    self = peer
+    for authority in authorities.list where unsafe authority.vouches(for: raw) {
+      if let tenant = authority.tenant { tenants.insert(tenant) } else { anyTenant = true }
+    }
+  }
+
   private static func uris(of raw: OpaquePointer) -> [String] {
     guard let found = unsafe X509_get_ext_d2i(raw, NID_subject_alt_name, nil, nil) else { return [] }
     let names = OpaquePointer(found)
@@ -80,12 +89,7 @@ extension TLSEngine {
   /// Server: the device's certificate, if it has shown one. A resumed session brings it along in its ticket, so it is judged
   /// anew here each time: against the clock and against the authorities in force now.
   package func peerCertificate(_ authorities: ClientAuthorities) -> PeerCertificate? {
-    guard isEstablished, let raw = unsafe rawPeerCertificate, var peer = try? unsafe PeerCertificate(raw) else {
-      return nil
-    }
-    for authority in authorities.list where unsafe authority.vouches(for: raw) {
-      if let tenant = authority.tenant { peer.tenants.insert(tenant) } else { peer.anyTenant = true }
-    }
-    return peer
+    guard isEstablished, let raw = unsafe rawPeerCertificate else { return nil }
+    return unsafe PeerCertificate(raw, vouchedForBy: authorities)
   }
 }

@@ -79,7 +79,7 @@ package struct ClientProof: Sendable {
   deinit { unsafe SSL_CTX_free(raw) }
 
   /// Asks every peer for a certificate, and lets in those without. One that is shown must be good.
-  private static func askForCertificates(_ authorities: ClientAuthorities, _ raw: OpaquePointer) throws(TLSError) {
+  static func askForCertificates(_ authorities: ClientAuthorities, _ raw: OpaquePointer) throws(TLSError) {
     for each in authorities.list {
       try PEM.forEachCertificate(in: each.pem, as: .authority) { certificate throws(TLSError) in
         guard unsafe X509_STORE_add_cert(SSL_CTX_get_cert_store(raw), certificate.raw) == 1 else {
@@ -112,11 +112,7 @@ package struct ClientProof: Sendable {
   ) throws(TLSError) {
     let context = try ContextHandle.make(server: false, versions: version...version)
     let raw = unsafe context.raw
-    try PEM.forEachCertificate(in: authorityPEM, as: .authority) { certificate throws(TLSError) in
-      guard unsafe X509_STORE_add_cert(SSL_CTX_get_cert_store(raw), certificate.raw) == 1 else {
-        throw .library(code: ErrorQueue.drain())
-      }
-    }
+    try context.trust(authorityPEM)
     unsafe SSL_CTX_set_verify(raw, SSL_VERIFY_PEER, nil)
     if let identity { try context.use(identity) }
     if let key {
@@ -140,6 +136,8 @@ package struct ClientProof: Sendable {
     }
     unsafe self.raw = raw
   }
+
+  init(taking raw: OpaquePointer) { unsafe self.raw = raw }
 
   static func make(server: Bool, versions: ClosedRange<TLSVersion>) throws(TLSError) -> ContextHandle {
     let context = try ContextHandle(server: server)

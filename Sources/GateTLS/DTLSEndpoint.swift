@@ -1,0 +1,435 @@
+package import GateCore
+
+/// What a datagram brought.
+package enum DTLSEvent: Equatable, Sendable {
+  /// A handshake is done: make a conversation for `session`.
+  case opened(session: UInt64, peer: DTLSPeer)
+  /// Plaintext of one record lies in this range of the room. `moved` = the device has a new address.
+  case data(session: UInt64, range: Range<Int>, moved: Bool)
+  /// The device said goodbye, or ended with a fatal alert: its session is gone.
+  case closed(session: UInt64)
+}
+
+/// What one endpoint has refused, for the operator.
+package struct DTLSCounters: Equatable, Sendable {
+  package var recordsOpened = 0
+  /// Malformed, unknown connection ID, or of no session: never answered.
+  package var unknown = 0
+  package var forged = 0
+  /// Seen before, or below the window.
+  package var replayed = 0
+  package var cookiesSent = 0
+  package var handshakesStarted = 0
+  package var handshakesDone = 0
+  package var handshakesFailed = 0
+  /// Half-open handshakes that gave way to newer ones.
+  package var handshakesEvicted = 0
+  /// Handshakes that were done when no session was left.
+  package var sessionsRefused = 0
+  package var addressChanges = 0
+}
+
+/// All DTLS of one UDP socket: tells cookies, handshakes and sessions apart, and keeps both within bounds. Datagrams, addresses
+/// and time in; events and datagrams out; no descriptor, no clock. One a worker.
+///
+/// A session is named by a number: its connection ID's, also if the device knows none. Records of type 25 find their session
+/// by connection ID and nothing else; classic ones by address (RFC 9146 section 4), which such a session cannot change.
+///
+/// Sendable: there is one owner, which may hand it to another thread.
+@safe package struct DTLSEndpoint: ~Copyable, @unchecked Sendable {
+  /// How often `expire` looks at half-open handshakes.
+  static let sweepNs: UInt64 = 100_000_000
+  /// After a change of address, until a second record has come from there: send at most so many times what came.
+  static let unprovenFactor = 3
+
+  private let context: DTLSServerContext
+  private let gate: CookieGate
+  private let cipher: RecordCipher
+  private let node: UInt8
+  private let shards: [UInt8]
+  private let sessionsMax: Int
+  private let handshakesMax: Int
+
+  private var sessions: [UInt64: LiveSession] = [:]
+  private var classic: [PeerAddress: UInt64] = [:]
+  private var handshakes: [PeerAddress: HalfOpen] = [:]
+  /// Addresses in the order in which their handshakes began; those before `oldest` are gone.
+  private var order: [(address: PeerAddress, serial: UInt64)] = []
+  private var oldest = 0
+  private var serial: UInt64 = 0
+  private var lingering: [(session: UInt64, until: Instant)] = []
+  private var swept: Instant? = nil
+  private var outbox: [(datagram: [UInt8], to: PeerAddress)] = []
+
+  /// Of the last `receive`.
+  package private(set) var events: [DTLSEvent] = []
+  package private(set) var counters = DTLSCounters()
+
+  /// - Parameters:
+  ///   - cookieKey: the same for all endpoints of a gateway.
+  ///   - shards: this worker's virtual shards, one at least; see `UDPSocket.routeByShard`.
+  /// - Throws: `.library`: stop.
+  package init(
+    context: DTLSServerContext, cookieKey: [UInt8], node: UInt8, shards: [UInt8], sessionsMax: Int, handshakesMax: Int
+  ) throws(DTLSError) {
+    precondition(!shards.isEmpty && sessionsMax > 0 && handshakesMax > 0)
+    let gate = try CookieGate(key: cookieKey)
+    let cipher = try RecordCipher()
+    self.gate = gate
+    self.cipher = cipher
+    self.context = context
+    self.node = node
+    self.shards = shards
+    self.sessionsMax = sessionsMax
+    self.handshakesMax = handshakesMax
+  }
+
+  package var sessionCount: Int { sessions.count }
+  package var handshakeCount: Int { handshakes.count }
+
+  // MARK: Receiving
+
+  /// Takes one datagram. `events` then says what it brought; datagrams may wait for `drain`.
+  /// - Parameter plaintext: room for a datagram's length and `DTLSHandshake.earlyBytesMax`; used from its front.
+  package mutating func receive(
+    _ datagram: Span<UInt8>, from address: PeerAddress, at now: Instant, plaintext: inout MutableSpan<UInt8>
+  ) {
+    events.removeAll(keepingCapacity: true)
+    var offset = 0
+    var at = 0
+    while at < datagram.count {
+      guard let record = try? DTLSRecord.next(in: datagram, from: at) else {
+        counters.unknown += 1
+        return
+      }
+      at = record.whole.upperBound
+      if record.type == .tls12CID {
+        guard let id = ConnectionID(datagram.extracting(record.connectionID)) else { continue }
+        if let live = sessions[id.word], live.usesConnectionID {
+          take(record, of: datagram, by: live, from: address, at: now, into: &plaintext, at: &offset)
+          continue
+        }
+      } else if record.epoch > 0, handshakes[address] == nil {
+        if let session = classic[address], let live = sessions[session] {
+          take(record, of: datagram, by: live, from: address, at: now, into: &plaintext, at: &offset)
+        } else {
+          counters.unknown += 1
+        }
+        continue
+      }
+      handshake(
+        datagram.extracting(record.whole), record, from: address, at: now, into: &plaintext, at: &offset)
+    }
+  }
+
+  private mutating func take(
+    _ record: DTLSRecord, of datagram: Span<UInt8>, by live: LiveSession, from address: PeerAddress, at now: Instant,
+    into plaintext: inout MutableSpan<UInt8>, at offset: inout Int
+  ) {
+    let start = offset
+    let opened: DTLSOpened
+    do throws(DTLSError) {
+      opened = try live.session.open(record, of: datagram, into: &plaintext, at: &offset, with: cipher)
+    } catch {
+      switch error {
+      case .replayed, .tooOld: counters.replayed += 1
+      case .forged: counters.forged += 1
+      default: counters.unknown += 1
+      }
+      return
+    }
+    counters.recordsOpened += 1
+    live.heardAt = now
+    let moved = noteAddress(address, of: live, isNewest: opened.isNewest, bytes: record.whole.count)
+    switch opened.content {
+    case .applicationData:
+      live.lastFlight = nil
+      events.append(.data(session: live.id, range: start..<offset, moved: moved))
+    case .alert(let level, let description):
+      guard level == 2 || description == 0 else { return }
+      if description == 0 { answer(.alert, [1, 0], by: live, to: address) }
+      remove(live.id)
+      events.append(.closed(session: live.id))
+    case .finished:
+      guard var last = live.lastFlight, let again = try? last.again(in: &live.session, with: cipher) else { return }
+      live.lastFlight = last
+      for datagram in again { outbox.append((datagram, address)) }
+    case .renegotiation: answer(.alert, [1, 100], by: live, to: address)
+    }
+  }
+
+  /// RFC 9146 section 6: only an authentic record that is newer than all before moves the address.
+  /// - Returns: whether it moved.
+  private mutating func noteAddress(_ address: PeerAddress, of live: LiveSession, isNewest: Bool, bytes: Int) -> Bool {
+    if address == live.address {
+      live.unprovenCredit = nil
+      return false
+    }
+    guard isNewest, live.usesConnectionID else { return false }
+    live.address = address
+    live.unprovenCredit = DTLSEndpoint.unprovenFactor * bytes
+    counters.addressChanges += 1
+    return true
+  }
+
+  private mutating func answer(_ type: DTLSContentType, _ bytes: [UInt8], by live: LiveSession, to address: PeerAddress) {
+    var datagram = [UInt8](repeating: 0, count: live.session.recordBytes(plaintextBytes: bytes.count))
+    var offset = 0
+    var room = datagram.mutableSpan
+    guard (try? live.session.seal(type, bytes.span, into: &room, at: &offset, with: cipher)) != nil else { return }
+    outbox.append((datagram, address))
+  }
+
+  // MARK: Handshakes
+
+  private mutating func handshake(
+    _ bytes: Span<UInt8>, _ record: DTLSRecord, from address: PeerAddress, at now: Instant,
+    into plaintext: inout MutableSpan<UInt8>, at offset: inout Int
+  ) {
+    if let half = handshakes[address] {
+      let isOtherHello = record.epoch == 0 && DTLSHandshake.isClientHello(bytes) && half.handshake?.answers(bytes) == false
+      guard isOtherHello else {
+        _ = try? half.handshake?.receive(bytes, at: now, with: cipher)
+        settle(half, at: now, into: &plaintext, at: &offset)
+        return
+      }
+      guard proven(bytes, from: address, at: now) else { return }
+      // The device has started anew from the same address: its old flights would only confuse it.
+      handshakes[address] = nil
+      counters.handshakesFailed += 1
+    } else {
+      guard record.epoch == 0 else {
+        counters.unknown += 1
+        return
+      }
+      guard proven(bytes, from: address, at: now) else { return }
+    }
+    begin(bytes, from: address, at: now, into: &plaintext, at: &offset)
+  }
+
+  /// Whether this is a ClientHello with a good cookie. One without is answered by a HelloVerifyRequest.
+  private mutating func proven(_ bytes: Span<UInt8>, from address: PeerAddress, at now: Instant) -> Bool {
+    var reply = [UInt8](repeating: 0, count: CookieGate.replyBytes)
+    var room = reply.mutableSpan
+    let from = address.bytes
+    switch gate.examine(bytes, from: from.span, at: now, reply: &room) {
+    case .proven: return true
+    case .refused: counters.unknown += 1
+    case .verify:
+      counters.cookiesSent += 1
+      outbox.append((reply, address))
+    }
+    return false
+  }
+
+  private mutating func begin(
+    _ hello: Span<UInt8>, from address: PeerAddress, at now: Instant, into plaintext: inout MutableSpan<UInt8>,
+    at offset: inout Int
+  ) {
+    forgetEnded()
+    if handshakes.count >= handshakesMax { evictOldest() }
+    guard let id = newID() else {
+      counters.handshakesFailed += 1
+      return
+    }
+    serial += 1
+    let half = HalfOpen(id: id.word, address: address, serial: serial)
+    do throws(DTLSError) {
+      half.handshake = try DTLSHandshake(server: context, hello: hello, connectionID: id, at: now, with: cipher)
+    } catch {
+      counters.handshakesFailed += 1
+      return
+    }
+    counters.handshakesStarted += 1
+    if handshakes.isEmpty { swept = now }
+    handshakes[address] = half
+    order.append((address, serial))
+    settle(half, at: now, into: &plaintext, at: &offset)
+  }
+
+  /// An unguessable connection ID that no session has. (Two handshakes at one time share 48 random bits too rarely; `settle`
+  /// refuses the second.)
+  private func newID() -> ConnectionID? {
+    for _ in 0..<4 {
+      guard let bytes = try? randomBytes(8) else { return nil }
+      let number = bytes.reduce(0 as UInt64) { $0 << 8 | UInt64($1) }
+      let shard = shards[Int((number >> 48) % UInt64(shards.count))]
+      let id = ConnectionID(node: node, shard: shard, random: number)
+      if sessions[id.word] == nil { return id }
+    }
+    return nil
+  }
+
+  private mutating func evictOldest() {
+    guard oldest < order.count else { return }
+    handshakes[order[oldest].address] = nil
+    counters.handshakesEvicted += 1
+  }
+
+  /// Makes `order[oldest]` a handshake that is still there. One that stays moves on within `DTLSHandshake.lifeNs`.
+  private mutating func forgetEnded() {
+    while oldest < order.count, handshakes[order[oldest].address]?.serial != order[oldest].serial { oldest += 1 }
+    guard oldest > 256, oldest > order.count / 2 else { return }
+    order.removeFirst(oldest)
+    oldest = 0
+  }
+
+  /// Sends what a handshake has to say; makes its session if it is done, and ends it if it failed.
+  private mutating func settle(
+    _ half: HalfOpen, at now: Instant, into plaintext: inout MutableSpan<UInt8>, at offset: inout Int
+  ) {
+    guard sendOutput(of: half), half.handshake?.isDone == true else { return }
+    handshakes[half.address] = nil
+    guard sessions.count < sessionsMax, sessions[half.id] == nil, let established = half.handshake.take()?.finish() else {
+      counters.sessionsRefused += 1
+      return
+    }
+    counters.handshakesDone += 1
+    let (peer, last, early) = (established.peer, established.lastFlight, established.early)
+    let live = LiveSession(
+      established.takeSession(), id: half.id, address: half.address, lastFlight: last, heardAt: now)
+    sessions[half.id] = live
+    if !live.usesConnectionID, let old = classic.updateValue(half.id, forKey: half.address) {
+      // A classic session behind the same address is dead: its device has made this one.
+      sessions[old] = nil
+      events.append(.closed(session: old))
+    }
+    lingering.append((half.id, now.advanced(byNs: DTLSLastFlight.keptNs)))
+    events.append(.opened(session: half.id, peer: peer))
+    for bytes in early {
+      guard let record = try? DTLSRecord.next(in: bytes.span, from: 0) else { continue }
+      take(record, of: bytes.span, by: live, from: half.address, at: now, into: &plaintext, at: &offset)
+    }
+  }
+
+  /// - Returns: false if the handshake has failed; it is then gone, its alert on the way.
+  private mutating func sendOutput(of half: HalfOpen) -> Bool {
+    _ = half.handshake?.drain { datagram in
+      outbox.append((datagram.indices.map { datagram[$0] }, half.address))
+      return true
+    }
+    guard half.handshake?.error != nil else { return true }
+    handshakes[half.address] = nil
+    counters.handshakesFailed += 1
+    return false
+  }
+
+  // MARK: Sending
+
+  /// Seals `plaintext` for a session into `datagram` at `offset`.
+  /// - Returns: where to send it; `nil` if there is no such session, or its new address may not be sent so much yet.
+  /// - Throws: `.noRoom`; `.sequenceExhausted`: `close` the session.
+  package mutating func seal(
+    _ plaintext: Span<UInt8>, for session: UInt64, into datagram: inout MutableSpan<UInt8>, at offset: inout Int
+  ) throws(DTLSError) -> PeerAddress? {
+    guard let live = sessions[session] else { return nil }
+    let bytes = live.session.recordBytes(plaintextBytes: plaintext.count)
+    if let credit = live.unprovenCredit {
+      guard bytes <= credit else { return nil }
+      live.unprovenCredit = credit - bytes
+    }
+    try live.session.seal(.applicationData, plaintext, into: &datagram, at: &offset, with: cipher)
+    return live.address
+  }
+
+  /// Forgets a session, with close_notify to its device: for a revoked one, or one that has a newer session.
+  package mutating func close(_ session: UInt64) {
+    guard let live = sessions[session] else { return }
+    if live.unprovenCredit == nil { answer(.alert, [1, 0], by: live, to: live.address) }
+    remove(session)
+  }
+
+  /// Forgets sessions that have been silent since then, without a word to their devices. Looks at all of them: call it now and
+  /// then. A classic session is worth keeping for minutes, since its address is soon another's; one with a connection ID for
+  /// weeks.
+  /// - Returns: those forgotten.
+  package mutating func forgetSilent(
+    classicSince classicLimit: Instant, withConnectionIDSince limit: Instant
+  ) -> [UInt64] {
+    let silent = sessions.values.filter { $0.heardAt < ($0.usesConnectionID ? limit : classicLimit) }.map(\.id)
+    for session in silent { remove(session) }
+    return silent
+  }
+
+  private mutating func remove(_ session: UInt64) {
+    guard let live = sessions.removeValue(forKey: session) else { return }
+    if classic[live.address] == session { classic[live.address] = nil }
+  }
+
+  package var hasOutput: Bool { !outbox.isEmpty }
+
+  /// Hands each waiting datagram to `send`, which says whether it took it.
+  /// - Returns: true when nothing waits any more.
+  package mutating func drain<E: Error>(_ send: (Span<UInt8>, PeerAddress) throws(E) -> Bool) throws(E) -> Bool {
+    var sent = 0
+    defer { outbox.removeFirst(sent) }
+    for (datagram, address) in outbox {
+      guard try send(datagram.span, address) else { return false }
+      sent += 1
+    }
+    return true
+  }
+
+  // MARK: Time
+
+  /// When `expire` is due; `nil` while nothing waits for time.
+  package var deadline: Instant? {
+    guard let swept, !handshakes.isEmpty || !lingering.isEmpty else { return nil }
+    return handshakes.isEmpty ? lingering.first?.until : swept.advanced(byNs: DTLSEndpoint.sweepNs)
+  }
+
+  /// Sends flights again, and drops handshakes and last flights whose time is over.
+  package mutating func expire(at now: Instant) {
+    guard let deadline, now >= deadline else { return }
+    swept = now
+    for half in Array(handshakes.values) {
+      guard let due = half.handshake?.deadline, now >= due else { continue }
+      try? half.handshake?.expire(at: now, with: cipher)
+      _ = sendOutput(of: half)
+    }
+    var over = 0
+    while over < lingering.count, lingering[over].until <= now {
+      sessions[lingering[over].session]?.lastFlight = nil
+      over += 1
+    }
+    lingering.removeFirst(over)
+  }
+}
+
+/// One session of an endpoint.
+final class LiveSession {
+  var session: DTLSSession
+  let id: UInt64
+  let usesConnectionID: Bool
+  var address: PeerAddress
+  /// Bytes that may still be sent to a new address; `nil` once a second record has come from there.
+  var unprovenCredit: Int? = nil
+  var lastFlight: DTLSLastFlight?
+  /// When its handshake was done, or its last authentic record came.
+  var heardAt: Instant
+
+  init(
+    _ session: consuming DTLSSession, id: UInt64, address: PeerAddress, lastFlight: DTLSLastFlight?, heardAt: Instant
+  ) {
+    usesConnectionID = !session.readConnectionID.isEmpty
+    self.session = session
+    self.id = id
+    self.address = address
+    self.lastFlight = lastFlight
+    self.heardAt = heardAt
+  }
+}
+
+/// One handshake of an endpoint.
+final class HalfOpen {
+  var handshake: DTLSHandshake? = nil
+  let id: UInt64
+  let address: PeerAddress
+  let serial: UInt64
+
+  init(id: UInt64, address: PeerAddress, serial: UInt64) {
+    self.id = id
+    self.address = address
+    self.serial = serial
+  }
+}
