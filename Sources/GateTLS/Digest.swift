@@ -26,6 +26,7 @@ package func constantTimeEqual(_ a: Span<UInt8>, _ b: Span<UInt8>) -> Bool {
 /// `count` bytes that nobody can guess.
 /// - Throws: `.library`: the system gives no randomness; stop.
 package func randomBytes(_ count: Int) throws(TLSError) -> [UInt8] {
+  guard count > 0 else { return [] }
   precondition(count >= 0 && count <= Int(Int32.max))
   ErrorQueue.clear()
   var done = true
