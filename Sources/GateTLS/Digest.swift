@@ -26,12 +26,12 @@ package func constantTimeEqual(_ a: Span<UInt8>, _ b: Span<UInt8>) -> Bool {
 /// `count` bytes that nobody can guess.
 /// - Throws: `.library`: the system gives no randomness; stop.
 package func randomBytes(_ count: Int) throws(TLSError) -> [UInt8] {
-  guard count > 0 else { return [] }
   precondition(count >= 0 && count <= Int(Int32.max))
+  guard count > 0 else { return [] }
   ErrorQueue.clear()
   var done = true
   let bytes = unsafe [UInt8](unsafeUninitializedCapacity: count) { buffer, initialized in
-    if count > 0 { done = unsafe RAND_bytes(buffer.baseAddress, Int32(count)) == 1 }
+    done = unsafe RAND_bytes(buffer.baseAddress, Int32(count)) == 1
     initialized = done ? count : 0
   }
   guard done else { throw .library(code: ErrorQueue.drain()) }
