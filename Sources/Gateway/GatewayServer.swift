@@ -117,7 +117,7 @@ package final class GatewayServer {
       registry: registry, links: links, log: log)
     self.reloader = reloader
     let answer = GatewayServer.answering(
-      reloader: reloader, links: links, sequencer: sequencerLink, started: started)
+      reloader: reloader, registry: registry, links: links, sequencer: sequencerLink, started: started)
     let control = try ControlServer(directory: directory, stop: controlStop, answer: answer)
     let box = ControlBox(control)
     controlThread = try ThreadHandle("fixgate-control", failed: failed, log: log) { try box.run() }
@@ -142,7 +142,7 @@ package final class GatewayServer {
 
   /// Counts of one moment.
   package func status() -> Status? {
-    GatewayServer.askStatus(links: links, sequencer: sequencerLink, started: started)
+    GatewayServer.askStatus(registry: registry, links: links, sequencer: sequencerLink, started: started)
   }
 
   // MARK: - Parts
@@ -176,12 +176,12 @@ package final class GatewayServer {
   }
 
   private static func answering(
-    reloader: Reloader, links: [WorkerLink], sequencer: SequencerLink, started: Instant
+    reloader: Reloader, registry: RegistryHolder, links: [WorkerLink], sequencer: SequencerLink, started: Instant
   ) -> @Sendable (ControlRequest) -> ControlAnswer {
     { request in
       switch request {
       case .status:
-        ControlAnswer(status: askStatus(links: links, sequencer: sequencer, started: started))
+        ControlAnswer(status: askStatus(registry: registry, links: links, sequencer: sequencer, started: started))
       case .reload:
         reloader.reloadRegistry()
       case .marks(let device):
@@ -223,12 +223,14 @@ package final class GatewayServer {
     return answer
   }
 
-  private static func askStatus(links: [WorkerLink], sequencer: SequencerLink, started: Instant) -> Status? {
+  private static func askStatus(
+    registry: RegistryHolder, links: [WorkerLink], sequencer: SequencerLink, started: Instant
+  ) -> Status? {
     let box = AnswerBox<Snapshot>()
     sequencer.request(.snapshot { snapshot in box.put(snapshot) })
     guard let snapshot = box.wait(until: SystemClock.now().advanced(byNs: 10_000_000_000)) else { return nil }
     let uptimeS = Double(SystemClock.now().since(started)) / 1e9
-    return Status(snapshot, workers: links, uptimeS: uptimeS) { code in
+    return Status(snapshot, devices: registry.snapshot.deviceCount, workers: links, uptimeS: uptimeS) { code in
       RefusalCode(rawValue: code).map { "\($0)" } ?? "\(code)"
     }
   }

@@ -68,9 +68,10 @@ package struct Status: Codable, Equatable, Sendable {
   package var journal: Journal
   package var store: Store
   package var network: Network
+  /// Enrolled, revoked ones included.
   package var devices: Int
 
-  init(_ snapshot: Snapshot, workers: [WorkerLink], uptimeS: Double, refusalName: (UInt16) -> String) {
+  init(_ snapshot: Snapshot, devices: Int, workers: [WorkerLink], uptimeS: Double, refusalName: (UInt16) -> String) {
     version = fixgateVersion
     uptime_s = uptimeS
     balanced = snapshot.isBalanced
@@ -94,7 +95,7 @@ package struct Status: Codable, Equatable, Sendable {
       cursor: snapshot.sink.cursor, durable_cursor: snapshot.sink.durableCursor,
       lag_records: snapshot.journalEndLSN - min(snapshot.journalEndLSN, snapshot.sink.cursor),
       failures: snapshot.sink.failures, problem: snapshot.sink.problem)
-    devices = snapshot.devices
+    self.devices = devices
     refusals = [:]
     network = Network()
     for worker in workers {

@@ -195,7 +195,6 @@ package struct CommitLoop: ~Copyable {
     snapshot.commitFailures = commitFailures
     snapshot.storageProblem = problem
     snapshot.sink = sink
-    snapshot.devices = core.devices.count
     return snapshot
   }
 }

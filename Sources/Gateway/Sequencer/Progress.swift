@@ -119,7 +119,6 @@ package struct Snapshot: Equatable, Sendable {
   package var commitFailures: UInt64 = 0
   package var storageProblem: String?
   package var sink = SinkProgress()
-  package var devices = 0
 
   package var isBalanced: Bool {
     received + recovered == stored + duplicate + held + refused + queued + pending + setAside
