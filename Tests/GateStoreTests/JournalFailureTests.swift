@@ -79,8 +79,8 @@ import Testing
     #expect(try folder.openJournal().endLSN == 4)
   }
 
-  /// A disk of 256 KiB that is really full, and then has room again. Needs the right to mount; elsewhere the file size
-  /// limit test of the power-cut program covers the same errors.
+  /// A disk of 256 KiB that is really full, and then has room again. Needs the right to mount; elsewhere the end-to-end test
+  /// with a file size limit is what there is.
   @Test func fullDiskRefusesAndRecovers() throws {
     let folder = try JournalFolder()
     _ = unsafe mkdir(folder.journal, 0o700)
