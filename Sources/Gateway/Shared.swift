@@ -67,6 +67,8 @@ package final class WorkerCounters: Sendable {
   package let handshakesUnderWay = Atomic<Int>(0)
   package let bufferedBytes = Atomic<Int>(0)
   package let frames = Atomic<UInt64>(0)
+  /// Fields of frames that this gateway does not know: from newer devices, or noise.
+  package let unknownFields = Atomic<UInt64>(0)
   package let bytesIn = Atomic<UInt64>(0)
   package let bytesOut = Atomic<UInt64>(0)
   /// By `RefusalCode`.

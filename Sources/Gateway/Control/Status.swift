@@ -48,6 +48,8 @@ package struct Status: Codable, Equatable, Sendable {
     package var handshakes_under_way: Int = 0
     /// ClientHellos, frames cut off and answers not read.
     package var buffered_bytes: Int = 0
+    /// Fields of frames that this gateway does not know.
+    package var unknown_fields: UInt64 = 0
     package var frames: UInt64 = 0
     package var bytes_in: UInt64 = 0
     package var bytes_out: UInt64 = 0
@@ -108,6 +110,7 @@ package struct Status: Codable, Equatable, Sendable {
       network.handshakes_waiting += counters.handshakesWaiting.load(ordering: .relaxed)
       network.handshakes_under_way += counters.handshakesUnderWay.load(ordering: .relaxed)
       network.buffered_bytes += counters.bufferedBytes.load(ordering: .relaxed)
+      network.unknown_fields += counters.unknownFields.load(ordering: .relaxed)
       network.frames += counters.frames.load(ordering: .relaxed)
       network.bytes_in += counters.bytesIn.load(ordering: .relaxed)
       network.bytes_out += counters.bytesOut.load(ordering: .relaxed)

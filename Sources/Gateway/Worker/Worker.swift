@@ -36,7 +36,7 @@ final class Worker {
   let link: WorkerLink
   var poller: Poller
   var admission: Admission
-  private var intake: Intake
+  private(set) var intake: Intake
   private var registry: RegistrySnapshot
   private var registryVersion: UInt64
   var connections: [Connection?] = []

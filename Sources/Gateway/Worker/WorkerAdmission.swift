@@ -160,6 +160,7 @@ extension Worker {
     link.counters.handshakesWaiting.store(admission.handshakes.waiting, ordering: .relaxed)
     link.counters.handshakesUnderWay.store(admission.handshakes.halfOpen, ordering: .relaxed)
     link.counters.bufferedBytes.store(admission.bufferedBytes, ordering: .relaxed)
+    link.counters.unknownFields.store(intake.unknownFields, ordering: .relaxed)
   }
 
   // MARK: - One session a device
