@@ -130,33 +130,57 @@ let package = Package(
 )
 
 if withBench {
-  package.dependencies.append(.package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"))
+  package.dependencies += [
+    .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
+    .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
+  ]
   package.products.append(.library(name: "pathhook", type: .dynamic, targets: ["CPathHook"]))
   package.targets += [
     .target(name: "CAllocations", path: "bench/CAllocations"),
+    .target(name: "CBench", path: "bench/CBench"),
     .target(
       name: "BenchProto", dependencies: [.product(name: "SwiftProtobuf", package: "swift-protobuf")],
       path: "bench/Proto", exclude: ["README.md"]),
-    .target(name: "BenchHarness", dependencies: ["CAllocations"], path: "bench/Harness", swiftSettings: settings),
+    .target(name: "BenchHarness", dependencies: ["CAllocations", "GateCore"], path: "bench/Harness", swiftSettings: settings),
     // Preloaded into a gateway, never linked.
     .target(name: "CPathHook", path: "bench/CPathHook"),
     .executableTarget(
       name: "path-bite", dependencies: ["GateNet", "GateStore", "GateTLS"], path: "bench/Bite", swiftSettings: settings),
+    // The load generator.
+    .target(
+      name: "BenchFleet",
+      dependencies: [
+        "BenchHarness", "CBench", "GateCore", "GateDevice", "GateNet", "GateProto", "GateStore", "GateTLS", "Gateway",
+        .product(name: "Histogram", package: "hdrhistogram-swift"),
+      ],
+      path: "bench/Fleet", swiftSettings: settings),
     .target(
       name: "BenchPath",
-      dependencies: [
-        "BenchHarness", "CAllocations", "GateCore", "GateDevice", "GateMemory", "GateNet", "GateProto", "GateStore", "GateTLS",
-        "Gateway",
-      ],
+      dependencies: ["BenchFleet", "BenchHarness", "CAllocations", "GateCore", "GateMemory", "GateProto", "Gateway"],
       path: "bench/Path", swiftSettings: settings),
+    // Results as values: files, tables, comparison, plots.
+    .target(
+      name: "BenchReport", dependencies: [.product(name: "ArgumentParser", package: "swift-argument-parser")],
+      path: "bench/Report", swiftSettings: settings),
+    .target(
+      name: "BenchLoad",
+      dependencies: [
+        "BenchFleet", "BenchHarness", "BenchPath", "BenchReport", "CBench", "GateCore", "GateNet", "GateTLS", "Gateway",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Histogram", package: "hdrhistogram-swift"),
+      ],
+      path: "bench/Load", swiftSettings: settings),
     .executableTarget(
       name: "fixgate-bench",
       dependencies: [
-        "GateCore", "CFixProto", "BenchHarness", "BenchPath", "BenchProto",
+        "GateCore", "CFixProto", "BenchHarness", "BenchLoad", "BenchPath", "BenchProto", "BenchReport",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),
       ],
       path: "bench/Micro", swiftSettings: settings),
+    .testTarget(
+      name: "BenchTests", dependencies: ["BenchFleet", "BenchReport", "GateCore"], path: "bench/Tests",
+      swiftSettings: settings),
   ]
 }
 

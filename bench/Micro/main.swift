@@ -1,10 +1,15 @@
 import ArgumentParser
+import BenchLoad
+import BenchReport
 
-/// Times and counts one stage at a time. See README.md beside bench/.
+/// See README.md beside bench/.
 struct Bench: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "fixgate-bench", abstract: "Measure fixgate, one stage at a time.",
-    subcommands: [Decode.self, Wire.self, PathCommand.self, Smoke.self])
+    commandName: "fixgate-bench", abstract: "Measure fixgate: one stage at a time, and under load.",
+    subcommands: [
+      Decode.self, Wire.self, PathCommand.self, LoadCommand.self, SweepCommand.self, ReportCommand.self,
+      CompareCommand.self, Smoke.self,
+    ])
 }
 
 Bench.main()

@@ -1,3 +1,4 @@
+import BenchFleet
 import Foundation
 
 /// Shows that the hook sees what it is for: see Bite/main.swift.

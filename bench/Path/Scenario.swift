@@ -1,3 +1,4 @@
+import BenchFleet
 import Foundation
 package import GateCore
 import Gateway
@@ -50,16 +51,16 @@ package struct Scenario {
   }
 
   package func count(in folder: String, track: [Fix]) throws -> Counted {
-    let gateway = try GatewayProcess(in: folder, devices: connections, workers: workers, counting: true)
-    var fleet = try Fleet(gateway: gateway, batch: batch, fixes: track)
-    try fleet.run(fixes: warmUp)
+    let gateway = try GatewayProcess(Enrolment(devices: connections), in: folder, workers: workers, counting: true)
+    var fleet = try fleet(for: gateway, track)
+    try fleet.run(fixes: Int(warmUp))
     let commits = try gateway.status().journal.commits
-    let (acked, messages) = (fleet.acked, fleet.messages)
+    let (acked, messages) = (fleet.ackedFixes, fleet.recordedMessages)
     let before = try gateway.counters()
-    try fleet.run(fixes: fixes)
+    try fleet.run(fixes: Int(fixes))
     let after = try gateway.counters()
     let counted = Counted(
-      fixes: fleet.acked - acked, messages: fleet.messages - messages,
+      fixes: UInt64(fleet.ackedFixes - acked), messages: UInt64(fleet.recordedMessages - messages),
       commits: try gateway.status().journal.commits - commits, worker: after.since(before, threads: "fixgate-worker"),
       sequencer: after.since(before, threads: "fixgate-seq"), sink: after.since(before, threads: "fixgate-sink"))
     try finish(&fleet, gateway)
@@ -67,31 +68,39 @@ package struct Scenario {
   }
 
   package func time(in folder: String, track: [Fix]) throws -> Timed {
-    let gateway = try GatewayProcess(in: folder, devices: connections, workers: workers, counting: false)
-    var fleet = try Fleet(gateway: gateway, batch: batch, fixes: track)
-    try fleet.run(fixes: warmUp)
+    let gateway = try GatewayProcess(Enrolment(devices: connections), in: folder, workers: workers, counting: false)
+    var fleet = try fleet(for: gateway, track)
+    try fleet.run(fixes: Int(warmUp))
     let status = try gateway.status()
-    let before = ProcessThreads.cpuNs(of: gateway.id)
-    let acked = fleet.acked
+    let before = ProcessProbe.cpuNs(of: gateway.id)
+    let acked = fleet.ackedFixes
     let start = ContinuousClock.now
-    try fleet.run(fixes: fixes)
+    try fleet.run(fixes: Int(fixes))
     let elapsed = ContinuousClock.now - start
-    var cpuNs = ProcessThreads.cpuNs(of: gateway.id)
+    var cpuNs = ProcessProbe.cpuNs(of: gateway.id)
     for (name, ns) in before { cpuNs[name, default: ns] -= ns }
     let end = try gateway.status()
     let timed = Timed(
-      fixes: fleet.acked - acked,
+      fixes: UInt64(fleet.ackedFixes - acked),
       seconds: Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) / 1e18,
       commits: end.journal.commits - status.journal.commits, stored: end.fixes.stored - status.fixes.stored, cpuNs: cpuNs)
     try finish(&fleet, gateway)
     return timed
   }
 
+  /// All connected, each with a first message acked.
+  private func fleet(for gateway: GatewayProcess, _ track: [Fix]) throws -> Fleet {
+    let devices = Device.fixgate(gateway.enrolment, lanes: [1, 0, 0], fixes: track, batch: batch, messagesInFlight: 1)
+    var fleet = try Fleet(devices, target: try gateway.fleetTarget(), batch: batch)
+    _ = try fleet.open(connections)
+    return fleet
+  }
+
   /// Holds the gateway's own counts against what was acked.
   private func finish(_ fleet: inout Fleet, _ gateway: GatewayProcess) throws {
-    try fleet.settle()
+    let isSettled = try fleet.settle(within: 20_000_000_000)
     let status = try gateway.status()
-    guard status.fixes.isBalanced, status.fixes.received == fleet.acked, status.fixes.duplicate == 0 else {
+    guard isSettled, status.fixes.isBalanced, status.fixes.received == fleet.ackedFixes, status.fixes.duplicate == 0 else {
       throw PathError.unbalanced
     }
     try gateway.stop()

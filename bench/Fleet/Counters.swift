@@ -15,7 +15,7 @@ package struct Counters {
   private static let countersAt = 24
 
   /// Reads the hook's file while the gateway runs: the pages are shared, each number is whole.
-  package init(file: String) throws(PathError) {
+  package init(file: String) throws(ServerError) {
     guard let data = FileManager.default.contents(atPath: file), data.count > Counters.headerBytes else {
       throw .noCounters
     }
@@ -53,44 +53,4 @@ package struct Counters {
   private static func word(_ data: Data, _ at: Int) -> UInt64 {
     (0..<8).reduce(0) { $0 | UInt64(data[at + $1]) << UInt64(8 * $1) }
   }
-}
-
-/// CPU time of another process's threads, from /proc.
-package enum ProcessThreads {
-  /// By thread name.
-  package static func cpuNs(of process: Int32) -> [String: UInt64] {
-    var times: [String: UInt64] = [:]
-    let ids = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/\(process)/task")) ?? []
-    for id in ids.compactMap(Int.init) {
-      let name = text("/proc/\(process)/task/\(id)/comm").trimmingCharacters(in: .newlines)
-      times[name, default: 0] += cpuNs(process, id)
-    }
-    return times
-  }
-
-  /// User and system time in ns; 0 for a thread that has ended.
-  private static func cpuNs(_ process: Int32, _ thread: Int) -> UInt64 {
-    text("/proc/\(process)/task/\(thread)/schedstat").split(separator: " ").first.flatMap { UInt64($0) } ?? 0
-  }
-
-  private static func text(_ path: String) -> String {
-    String(decoding: FileManager.default.contents(atPath: path) ?? Data(), as: UTF8.self)
-  }
-}
-
-package enum PathError: Error, Equatable {
-  /// The hook wrote no file: it was not built, or not preloaded.
-  case noCounters
-  /// An executable or library that must lie beside this one is not there: build everything, not one product.
-  case notBuilt(String)
-  /// The gateway ended or said something else before `ready`.
-  case notReady
-  /// It did not end with 0 after SIGTERM.
-  case exit(Int32)
-  /// A connection ended, or a fix was refused: this run measures nothing.
-  case conversation(String)
-  /// The gateway's own counts do not fit what was sent.
-  case unbalanced
-  /// A number is over its bound, or the hook does not see what was done.
-  case outOfBounds(String)
 }

@@ -1,26 +1,20 @@
 import Foundation
 package import GateNet
 import GateStore
+import GateTLS
 package import Gateway
 
-/// The real `fixgate serve` as a child, in a folder of its own: TLS, journal with fsync, SQLite.
-package final class GatewayProcess {
-  package let address: SocketAddress
-  package let authorityPEM: [UInt8]
+/// A gateway's folder with its devices enrolled, from which any number of gateways start alike.
+package final class Enrolment {
   package let tokens: [[UInt8]]
-  private let child: Process
-  private let folder: String
-  private let countersFile: String
+  package let authorityPEM: [UInt8]
+  let folder: String
 
-  package var id: Int32 { child.processIdentifier }
-
-  /// - Parameters:
-  ///   - parent: a folder on the disk to be measured; what is made in it is removed by `stop`.
-  ///   - devices: number to enrol.
-  ///   - counting: with the hook preloaded.
-  package init(in parent: String, devices: Int, workers: Int, counting: Bool) throws {
-    folder = parent + "/path-\(UUID().uuidString)"
-    countersFile = folder + ".counters"
+  /// Made in memory where the system has such a folder: each enrolment is synced, and here nobody measures that.
+  package init(devices: Int) throws {
+    let memory = "/dev/shm"
+    let parent = FileManager.default.isWritableFile(atPath: memory) ? memory : NSTemporaryDirectory()
+    folder = parent + "/fixgate-bench-\(UUID().uuidString)"
     try GatewayProcess.run(try GatewayProcess.beside("fixgate"), ["init", folder, "--port", "7443"])
     authorityPEM = Array(FileManager.default.contents(atPath: folder + "/ca.crt") ?? Data())
     let registry = try RegistryStore(path: folder + "/data/" + GatewayServer.registryName)
@@ -32,16 +26,48 @@ package final class GatewayProcess {
       tokens.append(secret.token)
     }
     self.tokens = tokens
+  }
+
+  deinit { try? FileManager.default.removeItem(atPath: folder) }
+}
+
+/// The real `fixgate serve` as a child, in a folder of its own: TLS, journal with fsync, SQLite.
+package final class GatewayProcess {
+  package let address: SocketAddress
+  package let enrolment: Enrolment
+  private let child: Process
+  private let folder: String
+  private let countersFile: String
+
+  package var id: Int32 { child.processIdentifier }
+
+  /// - Parameters:
+  ///   - parent: a folder on the disk to be measured; what is made in it goes with this object.
+  ///   - workers: 0 for one a CPU.
+  ///   - counting: with the hook preloaded.
+  package init(_ enrolment: Enrolment, in parent: String, workers: Int, counting: Bool) throws {
+    self.enrolment = enrolment
+    folder = parent + "/path-\(UUID().uuidString)"
+    countersFile = folder + ".counters"
+    try FileManager.default.copyItem(atPath: enrolment.folder, toPath: folder)
 
     var environment = ProcessInfo.processInfo.environment
     environment["FIXGATE_LISTEN_TLS"] = "127.0.0.1:0"
     environment["FIXGATE_WORKERS"] = "\(workers)"
     environment["FIXGATE_LOG_LEVEL"] = "warning"
-    // A closed loop sends as fast as it is answered; the limiter still charges every frame and fix.
-    for limit in ["FRAMES_PER_SECOND", "FRAMES_BURST", "LIVE_PER_SECOND"] {
+    // A fleet on one machine is faster than its devices would be; the limiter still charges every frame and fix.
+    for limit in [
+      "FRAMES_PER_SECOND", "FRAMES_BURST", "LIVE_PER_SECOND", "BACKLOG_PER_SECOND", "HANDSHAKES_PER_SECOND",
+      "HANDSHAKES_BURST",
+    ] {
       environment["FIXGATE_LIMITS_" + limit] = "1000000"
     }
+    // Connections that are being replaced count too.
+    environment["FIXGATE_LIMITS_CONNECTIONS_MAX"] = "\(enrolment.tokens.count + 512)"
     environment["FIXGATE_LIMITS_LIVE_BURST"] = "10000000"
+    environment["FIXGATE_LIMITS_BACKLOG_BURST"] = "10000000"
+    environment["FIXGATE_LIMITS_PANIC_PER_SECOND"] = "1000"
+    environment["FIXGATE_LIMITS_PANIC_BURST"] = "10000"
     if counting {
       environment["LD_PRELOAD"] = try GatewayProcess.beside("libpathhook.so")
       environment["FIXGATE_PATH_COUNTERS"] = countersFile
@@ -55,12 +81,12 @@ package final class GatewayProcess {
     try child.run()
     var line: [UInt8] = []
     while line.last != UInt8(ascii: "\n") {
-      guard let byte = try output.fileHandleForReading.read(upToCount: 1)?.first else { throw PathError.notReady }
+      guard let byte = try output.fileHandleForReading.read(upToCount: 1)?.first else { throw ServerError.notReady }
       line.append(byte)
     }
     let words = String(decoding: line, as: UTF8.self).split(whereSeparator: \.isWhitespace)
     guard words.first == "ready", let target = words.first(where: { $0.hasPrefix("tls=") }) else {
-      throw PathError.notReady
+      throw ServerError.notReady
     }
     address = try HostPort(String(target.dropFirst(4))).resolve()[0]
   }
@@ -71,12 +97,17 @@ package final class GatewayProcess {
     try? FileManager.default.removeItem(atPath: countersFile)
   }
 
-  package func counters() throws(PathError) -> Counters { try Counters(file: countersFile) }
+  package func counters() throws(ServerError) -> Counters { try Counters(file: countersFile) }
+
+  package func fleetTarget() throws -> LinkTarget {
+    LinkTarget(
+      address: address, context: try TLSClientContext(authorityPEM: enrolment.authorityPEM), serverName: "localhost")
+  }
 
   /// Asks over the control socket, like `fixgate status`.
   package func status() throws -> Status {
     guard let status = try ControlClient.ask(.status, directory: folder + "/data")?.status else {
-      throw PathError.notReady
+      throw ServerError.notReady
     }
     return status
   }
@@ -85,17 +116,17 @@ package final class GatewayProcess {
   package func stop() throws {
     child.terminate()
     child.waitUntilExit()
-    guard child.terminationStatus == 0 else { throw PathError.exit(child.terminationStatus) }
+    guard child.terminationStatus == 0 else { throw ServerError.exit(child.terminationStatus) }
   }
 
   /// A product that was built into the same folder as this executable.
-  static func beside(_ name: String) throws(PathError) -> String {
+  package static func beside(_ name: String) throws(ServerError) -> String {
     let path = Foundation.Bundle.main.bundlePath + "/" + name
     guard FileManager.default.fileExists(atPath: path) else { throw .notBuilt(name) }
     return path
   }
 
-  static func run(_ path: String, _ arguments: [String], environment: [String: String]? = nil) throws {
+  package static func run(_ path: String, _ arguments: [String], environment: [String: String]? = nil) throws {
     let process = Process()
     process.executableURL = URL(fileURLWithPath: path)
     process.arguments = arguments
@@ -103,6 +134,6 @@ package final class GatewayProcess {
     process.standardOutput = FileHandle.nullDevice
     try process.run()
     process.waitUntilExit()
-    guard process.terminationStatus == 0 else { throw PathError.exit(process.terminationStatus) }
+    guard process.terminationStatus == 0 else { throw ServerError.exit(process.terminationStatus) }
   }
 }

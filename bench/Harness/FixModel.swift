@@ -1,11 +1,10 @@
-import BenchHarness
 import Foundation
-import GateCore
+package import GateCore
 
 /// What a phone would have said beside time and position: see README.md, "Wire model".
-enum FixModel {
+package enum FixModel {
   /// - Parameter full: also altitude, satellites and hdop.
-  static func fixes(_ track: Track, firstSequence: UInt64 = 1, full: Bool = false, seed: UInt64 = 1) -> [Fix] {
+  package static func fixes(_ track: Track, firstSequence: UInt64 = 1, full: Bool = false, seed: UInt64 = 1) -> [Fix] {
     var random = SplitMix(seed: seed)
     var fixes: [Fix] = []
     var (accuracy, course, altitude, satellites) = (50, 0, 400, 14)
