@@ -74,9 +74,32 @@ public nonisolated enum Fixgate_V1_VerdictCode: Int, SwiftProtobuf.Enum, Swift.C
 
   /// an optional value outside its range was taken as unknown
   case verdictValueDropped = 3
+
+  /// whole multiples of 1024 weeks were added to the time
+  case verdictWeekRollover = 4
+
+  /// the time came from a device clock that is provably off, and was moved by its error
+  case verdictClockRepaired = 5
   case verdictNullIsland = 20
+
+  /// from cells or wifi
+  case verdictApproximate = 21
+
+  /// mock location
+  case verdictSimulated = 22
+
+  /// a position, though the receiver says that it has none: often the last one again
+  case verdictReceiverInvalid = 23
+
+  /// looks 1024 weeks old, and nothing proves it
+  case verdictRolloverSuspected = 24
+
+  /// the same coordinates to the last digit while moving
+  case verdictFrozen = 25
+
+  /// further from the fixes around it than anything of its class travels
+  case verdictTeleport = 26
   case verdictLatitudeOutOfRange = 40
-  case verdictLongitudeOutOfRange = 41
   case verdictFuture = 42
 
   /// before GPS time began, 1980-01-06
@@ -85,6 +108,15 @@ public nonisolated enum Fixgate_V1_VerdictCode: Int, SwiftProtobuf.Enum, Swift.C
 
   /// neither a position nor an event
   case verdictNoPosition = 45
+
+  /// 50 to 56: what 20 to 26 flag, where the operator wants it held
+  case verdictHeldNullIsland = 50
+  case verdictHeldApproximate = 51
+  case verdictHeldSimulated = 52
+  case verdictHeldReceiverInvalid = 53
+  case verdictHeldRolloverSuspected = 54
+  case verdictHeldFrozen = 55
+  case verdictHeldTeleport = 56
 
   public init() {
     self = .verdictAccepted
@@ -111,6 +143,7 @@ public nonisolated enum Fixgate_V1_RefusalCode: Int, SwiftProtobuf.Enum, Swift.C
 
   /// 0, or above 2^62
   case refusalBadSequence = 9
+  case refusalCredentialExpired = 10
   case refusalRateLimited = 20
 
   /// send lower sequences first
@@ -376,6 +409,16 @@ public nonisolated struct Fixgate_V1_Uplink: @unchecked Sendable {
   public var hasSendTimeMs: Bool {_storage._sendTimeMs != nil}
   /// Clears the value of `sendTimeMs`. Subsequent reads from it will return its default value.
   public mutating func clearSendTimeMs() {_uniqueStorage()._sendTimeMs = nil}
+
+  /// monotonic_ms at that same moment; both or neither
+  public var sendMonotonicMs: UInt64 {
+    get {_storage._sendMonotonicMs ?? 0}
+    set {_uniqueStorage()._sendMonotonicMs = newValue}
+  }
+  /// Returns true if `sendMonotonicMs` has been explicitly set.
+  public var hasSendMonotonicMs: Bool {_storage._sendMonotonicMs != nil}
+  /// Clears the value of `sendMonotonicMs`. Subsequent reads from it will return its default value.
+  public mutating func clearSendMonotonicMs() {_uniqueStorage()._sendMonotonicMs = nil}
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1558,7 +1601,8 @@ public nonisolated struct Fixgate_V1_Judgement: Sendable {
   fileprivate var _count: UInt64? = nil
 }
 
-/// The gateway did not take something. Fixes named here, or all of the frame's when none are named, are not durable.
+/// The gateway did not take something. Fixes named here are not durable; when none are named, nothing that this session has
+/// in flight is to be counted on: with `retry` send it again, without the session is over.
 public nonisolated struct Fixgate_V1_Refusal: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -1790,11 +1834,11 @@ nonisolated extension Fixgate_V1_GapReason: SwiftProtobuf._ProtoNameProviding {
 }
 
 nonisolated extension Fixgate_V1_VerdictCode: SwiftProtobuf._ProtoNameProviding {
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0VERDICT_ACCEPTED\0\u{1}VERDICT_LONGITUDE_WRAPPED\0\u{1}VERDICT_COURSE_WRAPPED\0\u{1}VERDICT_VALUE_DROPPED\0\u{2}\u{11}VERDICT_NULL_ISLAND\0\u{2}\u{14}VERDICT_LATITUDE_OUT_OF_RANGE\0\u{1}VERDICT_LONGITUDE_OUT_OF_RANGE\0\u{1}VERDICT_FUTURE\0\u{1}VERDICT_ANCIENT\0\u{1}VERDICT_NO_TIME\0\u{1}VERDICT_NO_POSITION\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0VERDICT_ACCEPTED\0\u{1}VERDICT_LONGITUDE_WRAPPED\0\u{1}VERDICT_COURSE_WRAPPED\0\u{1}VERDICT_VALUE_DROPPED\0\u{1}VERDICT_WEEK_ROLLOVER\0\u{1}VERDICT_CLOCK_REPAIRED\0\u{2}\u{f}VERDICT_NULL_ISLAND\0\u{1}VERDICT_APPROXIMATE\0\u{1}VERDICT_SIMULATED\0\u{1}VERDICT_RECEIVER_INVALID\0\u{1}VERDICT_ROLLOVER_SUSPECTED\0\u{1}VERDICT_FROZEN\0\u{1}VERDICT_TELEPORT\0\u{2}\u{e}VERDICT_LATITUDE_OUT_OF_RANGE\0\u{2}\u{2}VERDICT_FUTURE\0\u{1}VERDICT_ANCIENT\0\u{1}VERDICT_NO_TIME\0\u{1}VERDICT_NO_POSITION\0\u{2}\u{5}VERDICT_HELD_NULL_ISLAND\0\u{1}VERDICT_HELD_APPROXIMATE\0\u{1}VERDICT_HELD_SIMULATED\0\u{1}VERDICT_HELD_RECEIVER_INVALID\0\u{1}VERDICT_HELD_ROLLOVER_SUSPECTED\0\u{1}VERDICT_HELD_FROZEN\0\u{1}VERDICT_HELD_TELEPORT\0")
 }
 
 nonisolated extension Fixgate_V1_RefusalCode: SwiftProtobuf._ProtoNameProviding {
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0REFUSAL_UNSPECIFIED\0\u{1}REFUSAL_MALFORMED\0\u{1}REFUSAL_TOO_LARGE\0\u{1}REFUSAL_NEED_HELLO\0\u{1}REFUSAL_UNSUPPORTED_PROTOCOL\0\u{1}REFUSAL_UNKNOWN_CREDENTIAL\0\u{1}REFUSAL_REVOKED\0\u{1}REFUSAL_STREAM_REUSED\0\u{1}REFUSAL_TOO_MANY_STREAMS\0\u{1}REFUSAL_BAD_SEQUENCE\0\u{2}\u{b}REFUSAL_RATE_LIMITED\0\u{1}REFUSAL_TOO_MANY_GAPS\0\u{1}REFUSAL_STORAGE_UNAVAILABLE\0\u{1}REFUSAL_BUSY\0\u{1}REFUSAL_SHUTTING_DOWN\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0REFUSAL_UNSPECIFIED\0\u{1}REFUSAL_MALFORMED\0\u{1}REFUSAL_TOO_LARGE\0\u{1}REFUSAL_NEED_HELLO\0\u{1}REFUSAL_UNSUPPORTED_PROTOCOL\0\u{1}REFUSAL_UNKNOWN_CREDENTIAL\0\u{1}REFUSAL_REVOKED\0\u{1}REFUSAL_STREAM_REUSED\0\u{1}REFUSAL_TOO_MANY_STREAMS\0\u{1}REFUSAL_BAD_SEQUENCE\0\u{1}REFUSAL_CREDENTIAL_EXPIRED\0\u{2}\u{a}REFUSAL_RATE_LIMITED\0\u{1}REFUSAL_TOO_MANY_GAPS\0\u{1}REFUSAL_STORAGE_UNAVAILABLE\0\u{1}REFUSAL_BUSY\0\u{1}REFUSAL_SHUTTING_DOWN\0")
 }
 
 nonisolated extension Fixgate_V1_FixMode: SwiftProtobuf._ProtoNameProviding {
@@ -1835,7 +1879,7 @@ nonisolated extension Fixgate_V1_Connectivity: SwiftProtobuf._ProtoNameProviding
 
 nonisolated extension Fixgate_V1_Uplink: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Uplink"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}hello\0\u{1}fix\0\u{1}batch\0\u{1}gap\0\u{1}ping\0\u{1}applied\0\u{1}lane\0\u{3}oldest_held\0\u{3}send_time_ms\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}hello\0\u{1}fix\0\u{1}batch\0\u{1}gap\0\u{1}ping\0\u{1}applied\0\u{1}lane\0\u{3}oldest_held\0\u{3}send_time_ms\0\u{3}send_monotonic_ms\0")
 
   fileprivate class _StorageClass {
     var _hello: Fixgate_V1_Hello? = nil
@@ -1847,6 +1891,7 @@ nonisolated extension Fixgate_V1_Uplink: SwiftProtobuf.Message, SwiftProtobuf._M
     var _lane: Fixgate_V1_Lane? = nil
     var _oldestHeld: UInt64? = nil
     var _sendTimeMs: Int64? = nil
+    var _sendMonotonicMs: UInt64? = nil
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -1866,6 +1911,7 @@ nonisolated extension Fixgate_V1_Uplink: SwiftProtobuf.Message, SwiftProtobuf._M
       _lane = source._lane
       _oldestHeld = source._oldestHeld
       _sendTimeMs = source._sendTimeMs
+      _sendMonotonicMs = source._sendMonotonicMs
     }
   }
 
@@ -1893,6 +1939,7 @@ nonisolated extension Fixgate_V1_Uplink: SwiftProtobuf.Message, SwiftProtobuf._M
         case 7: try { try decoder.decodeSingularEnumField(value: &_storage._lane) }()
         case 8: try { try decoder.decodeSingularUInt64Field(value: &_storage._oldestHeld) }()
         case 9: try { try decoder.decodeSingularInt64Field(value: &_storage._sendTimeMs) }()
+        case 10: try { try decoder.decodeSingularUInt64Field(value: &_storage._sendMonotonicMs) }()
         default: break
         }
       }
@@ -1932,6 +1979,9 @@ nonisolated extension Fixgate_V1_Uplink: SwiftProtobuf.Message, SwiftProtobuf._M
       try { if let v = _storage._sendTimeMs {
         try visitor.visitSingularInt64Field(value: v, fieldNumber: 9)
       } }()
+      try { if let v = _storage._sendMonotonicMs {
+        try visitor.visitSingularUInt64Field(value: v, fieldNumber: 10)
+      } }()
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -1950,6 +2000,7 @@ nonisolated extension Fixgate_V1_Uplink: SwiftProtobuf.Message, SwiftProtobuf._M
         if _storage._lane != rhs_storage._lane {return false}
         if _storage._oldestHeld != rhs_storage._oldestHeld {return false}
         if _storage._sendTimeMs != rhs_storage._sendTimeMs {return false}
+        if _storage._sendMonotonicMs != rhs_storage._sendMonotonicMs {return false}
         return true
       }
       if !storagesAreEqual {return false}
