@@ -105,14 +105,13 @@ final class Worker {
         handedOver = false
         context.sequencer.sleeper.wake()
       }
-      relieveMemory()
       if now >= nextSweep { sweep() }
       tell()
     }
   }
 
   /// Whether another frame may be taken: there is room for its records and for the answer.
-  private var hasRoom: Bool { unanswered < WorkerLink.unansweredMax - 2 && intake.hasRoom }
+  var hasRoom: Bool { unanswered < WorkerLink.unansweredMax - 2 && intake.hasRoom }
 
   /// - Returns: number of events.
   private func wait() throws(NetError) -> Int {
@@ -152,7 +151,7 @@ final class Worker {
 
   // MARK: - Reading
 
-  private func read(_ connection: Connection) {
+  func read(_ connection: Connection) {
     var count = 0
     do throws(NetError) {
       switch try Worker.fill(&cipher, from: connection, &count) {
@@ -436,6 +435,7 @@ final class Worker {
   private func sweep() {
     nextSweep = now.advanced(byNs: Worker.sweepNs)
     resumeListeners()
+    relieveMemory()
     for case let connection? in connections where connection.session.validUntilMs <= wallMs && !connection.isClosing {
       dismiss(connection, .credentialExpired)
     }
@@ -445,6 +445,7 @@ final class Worker {
         continue
       }
       guard connection.deadline <= now else { continue }
+      if !connection.isClosing, !connection.isWelcome, !hasRoom || hasAnswered(connection) { continue }
       if connection.isClosing || connection.tls == nil || !connection.isEstablished {
         end(connection, connection.isClosing ? nil : timeoutReason(connection))
       } else {
