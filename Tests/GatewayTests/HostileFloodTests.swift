@@ -12,7 +12,7 @@ extension EndToEnd.HostileWorld {
   static let crowd = isLong ? 10_000 : 500
   static let fleet = isLong ? 2_000 : 150
   /// For the allocator and the run itself.
-  static let slackBytes = 48 << 20
+  static let slackBytes = 16 << 20
 
   /// - Parameter handshakeS: from accept to hello.
   private func crowdGateway(handshakeS: Int) throws -> GatewayProcess {
