@@ -96,7 +96,7 @@ package enum GatewayError: Error, Equatable, Sendable {
   case expired(days: Int64)
   /// A file that `tls.certificate` or `tls.key` names.
   case unreadable(path: String, TLSError)
-  case noAddress(String)
+  case noAddress(_ key: String, String)
   case thread(String)
 }
 
@@ -113,7 +113,7 @@ extension GatewayError: CustomStringConvertible {
       "\(path) must hold exactly 32 bytes; bring the one back with which the registry's keys were sealed"
     case .expired(let days): "the certificate expired \(days) days ago"
     case .unreadable(let path, let error): "\(path): \(error)"
-    case .noAddress(let text): "listen.tls: '\(text)' is no address of this machine"
+    case .noAddress(let key, let text): "\(key): '\(text)' is no address of this machine"
     case .thread(let what): "a thread ended: \(what)"
     }
   }

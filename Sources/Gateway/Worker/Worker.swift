@@ -21,12 +21,24 @@ package struct WorkerContext: Sendable {
   package var link: WorkerLink
   package var sequencer: SequencerLink
   package var listeners: [Listener]
+  /// `nil` = no UDP.
+  package var dtls: DatagramContext?
   package var connectionsMax: Int
   /// Which of `peers` this worker is.
   package var index: Int
   package var peers: [WorkerLink]
   package var presence: Presence
+  /// A device may have one session over TCP and one over UDP.
+  package var datagramPresence: Presence
   package var log: Log
+}
+
+/// What a worker needs for UDP.
+package struct DatagramContext: Sendable {
+  package var contexts: DTLSHolder
+  package var listeners: [DatagramListener]
+  /// The same for all workers.
+  package var cookieKey: [UInt8]
 }
 
 /// One thread: its own epoll, its own listeners, its connections. Does nothing but wait, decrypt, hand frames to `Intake`, and
@@ -36,41 +48,43 @@ final class Worker {
   let link: WorkerLink
   var poller: Poller
   var admission: Admission
-  private(set) var intake: Intake
-  private var registry: RegistrySnapshot
-  private var registryVersion: UInt64
+  var intake: Intake
+  private(set) var registry: RegistrySnapshot
+  private(set) var registryVersion: UInt64
+  private let datagrams: Datagrams?
   var connections: [Connection?] = []
   var freeSlots: [Int] = []
   var generation: UInt32 = 0
   var open = 0
   var dirty: [Connection] = []
   /// Messages that the sequencer has not answered yet.
-  private var unanswered = 0
-  private var handedOver = false
+  var unanswered = 0
+  var handedOver = false
   var isDraining = false
   var listenersPaused = false
   private var nextSweep: Instant
   var now: Instant
-  private var wallMs: Int64
+  private(set) var wallMs: Int64
 
   /// Ciphertext as it comes from a socket.
   var cipher = [UInt8](repeating: 0, count: Worker.cipherBytes)
   /// Plaintext: first room for the session's default work, then the frame cut off by the last read, then what is decrypted.
   private var plain = [UInt8](repeating: 0, count: Worker.plainBytes)
   /// Frames to send, before encryption.
-  private var answer: [UInt8] = []
+  var answer: [UInt8] = []
 
   private static let cipherBytes = 65_536
   private static let plainStart = Limits.workBytesMax
   private static let plainBytes =
     plainStart + Limits.framePrefixBytesMax + Limits.frameBytesMax + cipherBytes
   private static let wakeToken: UInt64 = 0
+  static let firstSocketToken: UInt64 = 512
   static let firstConnectionToken: UInt64 = 1_024
   static let acceptsPerTurn = 64
   private static let sweepNs: UInt64 = 1_000_000_000
 
-  init(_ context: WorkerContext) throws(NetError) {
-    precondition(context.listeners.count < Worker.firstConnectionToken - 1)
+  init(_ context: WorkerContext) throws {
+    precondition(context.listeners.count < Worker.firstSocketToken - 1)
     self.context = context
     link = context.link
     poller = try Poller(capacity: 512)
@@ -84,9 +98,17 @@ final class Worker {
     admission = Admission(
       context.configuration.limits, workers: context.peers.count, seed: UInt64.random(in: .min ... .max))
     answer.reserveCapacity(4_096)
+    datagrams = try context.dtls.map { dtls in
+      try Datagrams(
+        dtls.listeners, configuration: context.configuration, contexts: dtls.contexts, cookieKey: dtls.cookieKey,
+        worker: context.index, workers: context.peers.count)
+    }
     try poller.add(link.sleeper.event.descriptor, token: Worker.wakeToken, for: .read)
     for (i, listener) in context.listeners.enumerated() {
       try poller.add(listener.tcp.descriptor, token: UInt64(i + 1), for: .read)
+    }
+    for (i, socket) in (datagrams?.sockets ?? []).enumerated() {
+      try poller.add(socket.udp.descriptor, token: Worker.token(socket: i), for: .read)
     }
   }
 
@@ -98,8 +120,12 @@ final class Worker {
       wallMs = SystemClock.wallMs()
       takeReplies()
       takeCommands()
-      for i in 0..<count { handle(poller.event(at: i)) }
+      for i in 0..<count { try handle(poller.event(at: i)) }
       flush()
+      if let datagrams {
+        advance(datagrams)
+        try flush(datagrams)
+      }
       beginHandshakes()
       if handedOver {
         handedOver = false
@@ -112,7 +138,7 @@ final class Worker {
   }
 
   /// Whether another frame may be taken: there is room for its records and for the answer.
-  private var hasRoom: Bool { unanswered < WorkerLink.unansweredMax - 2 && intake.hasRoom }
+  var hasRoom: Bool { unanswered < WorkerLink.unansweredMax - 2 && intake.hasRoom }
 
   /// - Returns: number of events.
   private func wait() throws(NetError) -> Int {
@@ -126,15 +152,17 @@ final class Worker {
     link.sleeper.prepare()
     var timeoutNs = link.isQuiet ? max(nextSweep.since(now), 1) : 0
     if let due = admission.handshakes.deadline(at: now) { timeoutNs = min(timeoutNs, due.since(now)) }
+    if let due = datagrams?.endpoint.deadline { timeoutNs = min(timeoutNs, due.since(now)) }
     let count = try poller.wait(timeoutNs: timeoutNs)
     link.sleeper.awake()
     return count
   }
 
-  private func handle(_ event: Poller.Event) {
+  private func handle(_ event: Poller.Event) throws(NetError) {
     switch event.token {
     case Worker.wakeToken: link.sleeper.event.clear()
-    case ..<Worker.firstConnectionToken: accept(Int(event.token) - 1)
+    case ..<Worker.firstSocketToken: accept(Int(event.token) - 1)
+    case ..<Worker.firstConnectionToken: if let datagrams { try handle(event, of: datagrams) }
     default:
       let slot = Int(event.token & 0xFFFF_FFFF) - Int(Worker.firstConnectionToken)
       guard slot < connections.count, let connection = connections[slot],
@@ -309,7 +337,7 @@ final class Worker {
   // MARK: - Answers
 
   /// Fixes of backlog that a device may have unacked now.
-  private var backlogWindow: UInt32 { context.sequencer.backlogWindow.load(ordering: .relaxed) }
+  var backlogWindow: UInt32 { context.sequencer.backlogWindow.load(ordering: .relaxed) }
 
   private func takeReplies() {
     while link.toWorker.pop({ bytes in deliver(SequencerReply(reading: bytes)) }) {}
@@ -317,6 +345,10 @@ final class Worker {
 
   private func deliver(_ reply: SequencerReply) {
     unanswered -= Int(reply.answers)
+    if reply.session.transport == .datagram {
+      if let datagrams { deliver(reply, over: datagrams) }
+      return
+    }
     let slot = Int(reply.session.slot)
     guard slot < connections.count, let connection = connections[slot], connection.session.id == reply.session,
       !connection.isClosing
@@ -329,12 +361,12 @@ final class Worker {
       takeOver(connection)
     }
     ReplyFrames.append(
-      reply, window: backlogWindow, told: &connection.toldWindow, wallMs: wallMs, to: &answer)
+      reply, window: backlogWindow, told: &connection.toldWindow, wallMs: wallMs, over: .stream, to: &answer)
     sendAnswer(connection)
   }
 
   func refuse(_ code: RefusalCode, retryAfterMs: UInt32?, closing: Bool, _ connection: Connection) {
-    ReplyFrames.append(code, retryAfterMs: retryAfterMs, closing: closing, to: &answer)
+    ReplyFrames.append(code, retryAfterMs: retryAfterMs, closing: closing, over: .stream, to: &answer)
     sendAnswer(connection)
   }
 
@@ -436,6 +468,7 @@ final class Worker {
   private func sweep() {
     nextSweep = now.advanced(byNs: Worker.sweepNs)
     resumeListeners()
+    if let datagrams { sweep(datagrams) }
     for case let connection? in connections where connection.session.validUntilMs <= wallMs && !connection.isClosing {
       dismiss(connection, .credentialExpired)
     }
@@ -461,6 +494,7 @@ final class Worker {
       case .registryChanged(let completion):
         completion.closed.wrappingAdd(closeRevoked(), ordering: .relaxed)
         completion.done()
+      case .displace(let id) where id.transport == .datagram: if let datagrams { displace(id, over: datagrams) }
       case .displace(let id): displace(id)
       case .ask(let device, let stream, let runs, let completion):
         completion.asked.wrappingAdd(ask(device, stream, for: runs), ordering: .relaxed)
@@ -475,10 +509,10 @@ final class Worker {
 
   /// - Returns: number of ranges asked for, over all sessions of the stream.
   private func ask(_ device: UInt32, _ stream: UInt32, for runs: [StreamMarks.Run]) -> Int {
-    var asked = 0
+    var asked = datagrams.map { ask(device, stream, for: runs, over: $0) } ?? 0
     for case let connection? in connections where connection.isWelcome && !connection.isClosing {
       guard case .open(let identity, stream) = connection.session.state, identity.device == device else { continue }
-      ReplyFrames.append(asking: runs, to: &answer)
+      ReplyFrames.append(asking: runs, over: .stream, to: &answer)
       sendAnswer(connection)
       asked += runs.count
     }
