@@ -47,7 +47,6 @@ extension Worker {
 
   /// The device receives at its address; whether its handshake may cost something now.
   private func mayBegin(from sender: SocketAddress) -> Bool {
-    guard !isDraining else { return false }
     if let reason = admission.datagramHandshakeRefusal(of: admission.source(of: sender), at: now) {
       link.counters.close(reason)
       return false
@@ -346,14 +345,22 @@ extension Worker {
   private func send(_ local: Int, _ datagrams: Datagrams) throws(NetError) {
     guard try !datagrams.sockets[local].udp.flush(), datagrams.blocked == nil else { return }
     datagrams.blocked = local
-    try poller.modify(datagrams.sockets[local].udp.descriptor, token: Worker.token(socket: local), for: [.read, .write])
+    try watch(datagrams)
   }
 
   /// The socket that was blocked has room.
   private func unblock(_ local: Int, _ datagrams: Datagrams) throws(NetError) {
     guard try datagrams.sockets[local].udp.flush() else { return }
     datagrams.blocked = nil
-    try poller.modify(datagrams.sockets[local].udp.descriptor, token: Worker.token(socket: local), for: .read)
+    try watch(datagrams)
+  }
+
+  private func watch(_ datagrams: Datagrams) throws(NetError) {
+    guard !isDraining else { return }
+    for (local, socket) in datagrams.sockets.enumerated() {
+      let interest: Poller.Interest = datagrams.blocked == nil ? .read : datagrams.blocked == local ? .write : []
+      try poller.modify(socket.udp.descriptor, token: Worker.token(socket: local), for: interest)
+    }
   }
 
   // MARK: - Events, time and commands
