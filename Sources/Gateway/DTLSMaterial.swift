@@ -19,10 +19,15 @@ package final class DTLSHolder: Sendable {
 }
 
 extension TLSMaterial {
-  /// The same certificate, authorities and pre-shared keys as over TCP.
-  /// - Throws: the errors of `DTLSServerContext`.
-  package func makeDTLSContext(registry: RegistryHolder) throws(TLSError) -> DTLSServerContext {
-    guard let registryKey else { return try DTLSServerContext(identity: identity, authorities: authorities) }
+  /// The same certificate, authorities and pre-shared keys as over TCP. A certificate of another kind than P-256 leaves the
+  /// pre-shared keys.
+  /// - Throws: the errors of `DTLSServerContext`; `GatewayError.noDTLSProof`.
+  package func makeDTLSContext(registry: RegistryHolder) throws -> DTLSServerContext {
+    let identity = isP256 ? identity : nil
+    guard let registryKey else {
+      guard let identity else { throw GatewayError.noDTLSProof }
+      return try DTLSServerContext(identity: identity, authorities: authorities)
+    }
     return try DTLSServerContext(identity: identity, authorities: authorities) { identity, key in
       let name = identity.indices.map { identity[$0] }
       guard var secret = KeyIdentity.secret(of: name, in: registry.snapshot, under: registryKey),

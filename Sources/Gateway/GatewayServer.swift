@@ -216,9 +216,7 @@ package final class GatewayServer {
       throw GatewayError.noAddress("listen.dtls", configuration.listen.dtls.joined(separator: ", "))
     }
     if granted < wanted {
-      log(
-        .warning,
-        "the system grants a UDP socket \(granted) of \(wanted) bytes: bursts may be lost; sysctl -w net.core.rmem_max=\(wanted)")
+      log(.warning, ReceiveBuffer.advice(granted: granted, wanted: wanted))
     }
     return (listeners, addresses)
   }

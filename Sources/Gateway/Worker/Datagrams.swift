@@ -20,6 +20,13 @@ package final class DatagramListener: Sendable {
   }
 }
 
+package enum ReceiveBuffer {
+  package static func advice(granted: Int, wanted: Int32) -> String {
+    "the system grants a UDP socket a receive buffer of \(granted) bytes, not \(wanted): bursts may be lost; "
+      + "raise it by 'sysctl -w net.core.rmem_max=\(wanted)', or lower dtls.receive_buffer_bytes"
+  }
+}
+
 /// A worker's sessions over UDP: its sockets, the endpoint that opens and seals for all of them, the conversations by the
 /// endpoint's slots, and what is to be said at the end of this turn. `Worker` acts on it.
 final class Datagrams {
@@ -49,7 +56,9 @@ final class Datagrams {
   var blocked: Int?
   var generation: UInt32 = 0
   var contextVersion: UInt64
+  /// Conversations whose device is known.
   var welcome = 0
+  var received = 0
   /// First room for the conversation's default work, then what is decrypted.
   var plain = [UInt8](repeating: 0, count: plainStart + UDPSocket.datagramBytesMax + DTLSHandshake.earlyBytesMax)
   var record = [UInt8](repeating: 0, count: UDPSocket.datagramBytesMax)
@@ -76,6 +85,31 @@ final class Datagrams {
     sockets = listeners.map { Socket($0.take()) }
   }
 
-  var kernelDrops: UInt64 { sockets.reduce(0) { $0 + UInt64($1.udp.kernelDrops) } }
-  var truncated: Int { sockets.reduce(0) { $0 + $1.udp.truncated } }
+  /// For status.
+  var counts: Status.Datagrams {
+    let counters = endpoint.counters
+    var counts = Status.Datagrams()
+    counts.sessions = endpoint.sessionCount
+    counts.devices = welcome
+    counts.received = received
+    counts.records = counters.recordsOpened
+    counts.forged = counters.forged
+    counts.replayed = counters.replayed
+    counts.unknown = counters.unknown
+    counts.cookies = counters.cookiesSent
+    counts.handshakes = counters.handshakesDone
+    counts.handshakes_under_way = endpoint.handshakeCount
+    counts.handshakes_failed = counters.handshakesFailed
+    counts.handshakes_refused = counters.handshakesRefused
+    counts.handshakes_evicted = counters.handshakesEvicted
+    counts.sessions_refused = counters.sessionsRefused
+    counts.address_changes = counters.addressChanges
+    for socket in sockets {
+      counts.kernel_drops += Int(socket.udp.kernelDrops)
+      counts.too_long += socket.udp.truncated
+      counts.unsent += socket.udp.unsendable
+    }
+    counts.unsent += unsent
+    return counts
+  }
 }

@@ -132,6 +132,7 @@ final class Worker {
       if let datagrams {
         advance(datagrams)
         try flush(datagrams)
+        link.counters.datagrams.withLock { $0 = datagrams.counts }
       }
       tell()
     }

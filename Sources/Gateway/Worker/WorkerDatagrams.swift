@@ -20,6 +20,7 @@ extension Worker {
   }
 
   private func take(_ bytes: Span<UInt8>, from sender: SocketAddress, at local: UInt8, _ datagrams: Datagrams) {
+    datagrams.received += 1
     link.counters.bytesIn.wrappingAdd(UInt64(bytes.count), ordering: .relaxed)
     let failed = datagrams.endpoint.counters.handshakesFailed
     Worker.open(bytes, from: sender.peer(at: local), at: now, &datagrams.endpoint, &datagrams.plain) {
