@@ -54,8 +54,8 @@ private struct ClientWorld: ~Copyable {
     endpoint.receive(datagram.span, from: address, at: now, plaintext: &span)
     for event in endpoint.events {
       switch event {
-      case .opened(let session, _): self.session = session
-      case .data(_, let range, _): atGateway.append(Array(room[range]))
+      case .opened(let session, _, _): self.session = session
+      case .data(_, _, let range, _): atGateway.append(Array(room[range]))
       case .closed: session = nil
       }
     }
