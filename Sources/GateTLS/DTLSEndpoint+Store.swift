@@ -60,19 +60,19 @@ extension DTLSEndpoint {
   ///   - bytes: a whole slot.
   ///   - number: its own.
   /// - Returns: `nil` if it holds none that can go on; the slot is then free.
-  package mutating func restore(_ bytes: Span<UInt8>, number: UInt32) -> (session: UInt64, facts: SessionFacts)? {
+  package mutating func restore(_ bytes: Span<UInt8>, number: UInt32) -> (session: UInt64, slot: Int, facts: SessionFacts)? {
     guard case .session(let slot) = SessionSlot.read(bytes), let live = revive(bytes, slot, number: number) else {
       shelf?.release(number)
       return nil
     }
     let (id, address) = (live.id, live.address)
-    guard sessions.insert(live) != nil else {
+    guard let place = sessions.insert(live) else {
       shelf?.release(number)
       return nil
     }
     if let address { classic[address] = id }
     counters.restored += 1
-    return (id, slot.facts)
+    return (id, place, slot.facts)
   }
 
   private func revive(_ bytes: Span<UInt8>, _ slot: SessionSlot, number: UInt32) -> LiveSession? {
@@ -81,7 +81,7 @@ extension DTLSEndpoint {
     else { return nil }
     session.writeLimit = min(next + WriteReservation.block, DTLSSession.sequencesMax)
     var live = LiveSession(
-      session, id: slot.connectionID, address: slot.address, heardS: slot.heardS, slot: number)
+      session, id: slot.connectionID, address: slot.address, heardS: slot.heardS, fileSlot: number)
     live.isSealed = true
     live.storedS = slot.heardS
     return live
@@ -90,7 +90,7 @@ extension DTLSEndpoint {
   /// What the session's conversation knows has changed, so its slot is written with the next `store`.
   /// - Parameter isOtherStream: it goes on in another stream than is stored: until the slot is durable, `seal` says nothing.
   package mutating func factsChanged(of session: UInt64, isOtherStream: Bool) {
-    guard let place = sessions.place(of: session), sessions[place].slot != LiveSession.noSlot else { return }
+    guard let place = sessions.place(of: session), sessions[place].fileSlot != LiveSession.noSlot else { return }
     if isOtherStream { sessions[place].hold = sessions[place].hold % 255 + 1 }
     markDirty(place)
   }
@@ -121,7 +121,7 @@ extension DTLSEndpoint {
       let isWhole = !sessions[place].isSealed
       guard writeSlot(at: place, facts: facts(session), reserving: limit, isWhole: isWhole, into: &room),
         let ticket = write(
-          sessions[place].slot, bytes.span.extracting(0..<(isWhole ? SessionSlot.bytes : SessionSlot.changingBytes)))
+          sessions[place].fileSlot, bytes.span.extracting(0..<(isWhole ? SessionSlot.bytes : SessionSlot.changingBytes)))
       else {
         counters.slotsFailed += 1
         continue
@@ -145,7 +145,7 @@ extension DTLSEndpoint {
       address: sessions[place].usesConnectionID ? nil : sessions[place].address
     ).write(into: &bytes)
     guard isWhole else { return true }
-    let (id, slot) = (sessions[place].id, sessions[place].slot)
+    let (id, slot) = (sessions[place].id, sessions[place].fileSlot)
     return (try? shelf.seal.close(sessions[place].session, connectionID: id, slot: slot, into: &bytes)) != nil
   }
 
@@ -171,7 +171,7 @@ extension DTLSEndpoint {
 
   /// - Returns: its place; `nil` if there is no room.
   mutating func add(_ live: consuming LiveSession) -> Int? {
-    let slot = live.slot
+    let slot = live.fileSlot
     if slot != LiveSession.noSlot {
       live.session.writeLimit = WriteReservation.ahead(of: live.session.writeSequence)
     }
@@ -190,14 +190,14 @@ extension DTLSEndpoint {
 
   /// Whether a record may be sealed now. Asks for the next block when half of this one is used.
   mutating func mayWrite(at place: Int) -> Bool {
-    guard sessions[place].slot != LiveSession.noSlot else { return true }
+    guard sessions[place].fileSlot != LiveSession.noSlot else { return true }
     let (next, limit) = (sessions[place].session.writeSequence, sessions[place].session.writeLimit)
     if WriteReservation.ahead(of: next) > limit, limit < DTLSSession.sequencesMax { markDirty(place) }
     return sessions[place].hold == 0 && (next < limit || limit == DTLSSession.sequencesMax)
   }
 
   private mutating func markDirty(_ place: Int) {
-    guard sessions[place].slot != LiveSession.noSlot, !sessions[place].isDirty else { return }
+    guard sessions[place].fileSlot != LiveSession.noSlot, !sessions[place].isDirty else { return }
     sessions[place].isDirty = true
     shelf?.dirty.append(sessions[place].id)
   }

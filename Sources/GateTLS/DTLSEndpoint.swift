@@ -1,13 +1,14 @@
 package import GateCore
 
-/// What a datagram brought.
+/// What a datagram brought, or the time. `slot` is the session's place among the live ones: below `sessionsMax`, and another's
+/// once it is closed, so the owner may keep what it knows of a session in an array.
 package enum DTLSEvent: Equatable, Sendable {
   /// A handshake is done: make a conversation for `session`.
-  case opened(session: UInt64, peer: DTLSPeer)
+  case opened(session: UInt64, slot: Int, peer: DTLSPeer)
   /// Plaintext of one record lies in this range of the room. `moved` = the device has a new address.
-  case data(session: UInt64, range: Range<Int>, moved: Bool)
-  /// The device said goodbye, or ended with a fatal alert: its session is gone.
-  case closed(session: UInt64)
+  case data(session: UInt64, slot: Int, range: Range<Int>, moved: Bool)
+  /// The device said goodbye, ended with a fatal alert, or was silent for too long: its session is gone.
+  case closed(session: UInt64, slot: Int)
 }
 
 /// What one endpoint has refused, for the operator.
@@ -22,6 +23,8 @@ package struct DTLSCounters: Equatable, Sendable {
   package var handshakesStarted = 0
   package var handshakesDone = 0
   package var handshakesFailed = 0
+  /// Not begun, because the owner would not.
+  package var handshakesRefused = 0
   /// Half-open handshakes that gave way to newer ones.
   package var handshakesEvicted = 0
   /// Handshakes that were done when no session was left.
@@ -33,8 +36,9 @@ package struct DTLSCounters: Equatable, Sendable {
   package var slotsFailed = 0
 }
 
-/// All DTLS of one UDP socket: tells cookies, handshakes and sessions apart, and keeps both within bounds. Datagrams, addresses
-/// and time in; events and datagrams out; no descriptor, no clock. One a worker.
+/// All DTLS of a worker's UDP sockets: tells cookies, handshakes and sessions apart, and keeps both within bounds. Datagrams, addresses
+/// and time in; events and datagrams out; no descriptor, no clock. One for all sockets of a
+/// worker, so that a session follows its device from IPv4 to IPv6 as well.
 ///
 /// A session is named by a number: its connection ID's, also if the device knows none. Records of type 25 find their session
 /// by connection ID and nothing else; classic ones by address (RFC 9146 section 4), which such a session cannot change.
@@ -48,7 +52,7 @@ package struct DTLSCounters: Equatable, Sendable {
   /// After a change of address, until a second record has come from there: send at most so many times what came.
   static let unprovenFactor = 3
 
-  private let context: DTLSServerContext
+  private var context: DTLSServerContext
   private let gate: CookieGate
   private let cipher: RecordCipher
   private let node: UInt8
@@ -71,7 +75,7 @@ package struct DTLSCounters: Equatable, Sendable {
   private var swept: Instant? = nil
   private var outbox: [(datagram: [UInt8], to: PeerAddress)] = []
 
-  /// Of the last `receive`.
+  /// Of the last `receive` or `forgetSilent`.
   package private(set) var events: [DTLSEvent] = []
   package internal(set) var counters = DTLSCounters()
 
@@ -102,8 +106,8 @@ package struct DTLSCounters: Equatable, Sendable {
   /// Seconds since 1970, as the clock went since the start.
   func seconds(at now: Instant) -> UInt32 { UInt32(clamping: epochS + Int64(now.ns / 1_000_000_000)) }
 
-  /// A small number that the session has as long as it lives, below `sessionsMax`: a table by it needs no map.
-  package func place(of session: UInt64) -> Int? { sessions.place(of: session) }
+  /// Handshakes that begin from now on use this one.
+  package mutating func use(_ context: DTLSServerContext) { self.context = context }
 
   package var sessionCount: Int { sessions.count }
   package var handshakeCount: Int { handshakes.count }
@@ -111,12 +115,16 @@ package struct DTLSCounters: Equatable, Sendable {
   // MARK: Receiving
 
   /// Takes one datagram. `events` then says what it brought; datagrams may wait for `drain`.
-  /// - Parameter plaintext: room for a datagram's length and `DTLSHandshake.earlyBytesMax`; used from its front.
+  /// - Parameters:
+  ///   - plaintext: has room for a datagram's length and `DTLSHandshake.earlyBytesMax` behind `start`.
+  ///   - mayBegin: asked before a handshake costs anything, when the device has shown that it receives at its address. A hello
+  ///     that is turned down is not answered; its device sends it again.
   package mutating func receive(
-    _ datagram: Span<UInt8>, from address: PeerAddress, at now: Instant, plaintext: inout MutableSpan<UInt8>
+    _ datagram: Span<UInt8>, from address: PeerAddress, at now: Instant, plaintext: inout MutableSpan<UInt8>,
+    behind start: Int = 0, mayBegin: () -> Bool = { true }
   ) {
     events.removeAll(keepingCapacity: true)
-    var offset = 0
+    var offset = start
     var at = 0
     while at < datagram.count {
       guard let record = try? DTLSRecord.next(in: datagram, from: at) else {
@@ -139,7 +147,7 @@ package struct DTLSCounters: Equatable, Sendable {
         continue
       }
       handshake(
-        datagram.extracting(record.whole), record, from: address, at: now, into: &plaintext, at: &offset)
+        datagram.extracting(record.whole), record, from: address, at: now, into: &plaintext, at: &offset, mayBegin)
     }
   }
 
@@ -166,12 +174,12 @@ package struct DTLSCounters: Equatable, Sendable {
     switch opened.content {
     case .applicationData:
       if !lastFlights.isEmpty { lastFlights[session] = nil }
-      events.append(.data(session: session, range: start..<offset, moved: moved))
+      events.append(.data(session: session, slot: place, range: start..<offset, moved: moved))
     case .alert(let level, let description):
       guard level == 2 || description == 0 else { return }
       if description == 0 { answer(.alert, [1, 0], by: place, to: address) }
       remove(session)
-      events.append(.closed(session: session))
+      events.append(.closed(session: session, slot: place))
     case .finished:
       guard var last = lastFlights[session], let again = try? last.again(in: &sessions[place].session, with: cipher) else {
         return
@@ -208,7 +216,7 @@ package struct DTLSCounters: Equatable, Sendable {
 
   private mutating func handshake(
     _ bytes: Span<UInt8>, _ record: DTLSRecord, from address: PeerAddress, at now: Instant,
-    into plaintext: inout MutableSpan<UInt8>, at offset: inout Int
+    into plaintext: inout MutableSpan<UInt8>, at offset: inout Int, _ mayBegin: () -> Bool
   ) {
     if let half = handshakes[address] {
       let isOtherHello = record.epoch == 0 && DTLSHandshake.isClientHello(bytes) && half.handshake?.answers(bytes) == false
@@ -217,7 +225,7 @@ package struct DTLSCounters: Equatable, Sendable {
         settle(half, at: now, into: &plaintext, at: &offset)
         return
       }
-      guard proven(bytes, from: address, at: now) else { return }
+      guard proven(bytes, from: address, at: now, mayBegin) else { return }
       // The device has started anew from the same address: its old flights would only confuse it.
       handshakes[address] = nil
       counters.handshakesFailed += 1
@@ -226,18 +234,23 @@ package struct DTLSCounters: Equatable, Sendable {
         counters.unknown += 1
         return
       }
-      guard proven(bytes, from: address, at: now) else { return }
+      guard proven(bytes, from: address, at: now, mayBegin) else { return }
     }
     begin(bytes, from: address, at: now, into: &plaintext, at: &offset)
   }
 
-  /// Whether this is a ClientHello with a good cookie. One without is answered by a HelloVerifyRequest.
-  private mutating func proven(_ bytes: Span<UInt8>, from address: PeerAddress, at now: Instant) -> Bool {
+  /// Whether this is a ClientHello with a good cookie whose handshake may begin. One without is answered by a
+  /// HelloVerifyRequest.
+  private mutating func proven(
+    _ bytes: Span<UInt8>, from address: PeerAddress, at now: Instant, _ mayBegin: () -> Bool
+  ) -> Bool {
     var reply = [UInt8](repeating: 0, count: CookieGate.replyBytes)
     var room = reply.mutableSpan
     let from = address.bytes
     switch gate.examine(bytes, from: from.span, at: now, reply: &room) {
-    case .proven: return true
+    case .proven:
+      if mayBegin() { return true }
+      counters.handshakesRefused += 1
     case .refused: counters.unknown += 1
     case .verify:
       counters.cookiesSent += 1
@@ -308,7 +321,7 @@ package struct DTLSCounters: Equatable, Sendable {
     let (peer, last, early) = (established.peer, established.lastFlight, established.early)
     let live = LiveSession(
       established.takeSession(), id: half.id, address: half.address, heardS: seconds(at: now),
-      slot: shelf?.takeSlot() ?? LiveSession.noSlot)
+      fileSlot: shelf?.takeSlot() ?? LiveSession.noSlot)
     guard let place = add(live) else {
       counters.sessionsRefused += 1
       return
@@ -316,12 +329,11 @@ package struct DTLSCounters: Equatable, Sendable {
     counters.handshakesDone += 1
     if !sessions[place].usesConnectionID, let old = classic.updateValue(half.id, forKey: half.address) {
       // A classic session behind the same address is dead: its device has made this one.
-      remove(old)
-      events.append(.closed(session: old))
+      if let dead = remove(old) { events.append(.closed(session: old, slot: dead)) }
     }
     lastFlights[half.id] = last
     lingering.append((half.id, now.advanced(byNs: DTLSLastFlight.keptNs)))
-    events.append(.opened(session: half.id, peer: peer))
+    events.append(.opened(session: half.id, slot: place, peer: peer))
     for bytes in early {
       guard let record = try? DTLSRecord.next(in: bytes.span, from: 0) else { continue }
       take(record, of: bytes.span, by: place, from: half.address, at: now, into: &plaintext, at: &offset)
@@ -341,6 +353,12 @@ package struct DTLSCounters: Equatable, Sendable {
   }
 
   // MARK: Sending
+
+  /// Where the session's datagrams go now; `nil` if there is no such session, or it has not sent since the start.
+  package func address(of session: UInt64) -> PeerAddress? {
+    guard let place = sessions.place(of: session) else { return nil }
+    return sessions[place].address
+  }
 
   /// Seals `plaintext` for a session into `datagram` at `offset`.
   /// - Returns: where to send it; `nil` if there is no such session, or it may not be sent this now: its address is new, or
@@ -372,27 +390,27 @@ package struct DTLSCounters: Equatable, Sendable {
 
   /// Forgets sessions that have been silent for so long, without a word to their devices. Looks at all of them: call it now
   /// and then. A classic session is worth keeping for minutes, since its address is soon another's; one with a connection ID
-  /// for weeks.
-  /// - Returns: those forgotten.
-  package mutating func forgetSilent(
-    at now: Instant, classicForS: UInt32, withConnectionIDForS: UInt32
-  ) -> [UInt64] {
-    let nowS = seconds(at: now)
-    var silent: [UInt64] = []
+  /// for weeks. `events` names those forgotten.
+  package mutating func forgetSilent(at now: Instant, classicForS: Int, withConnectionIDForS: Int) {
+    events.removeAll(keepingCapacity: true)
+    let nowS = Int(seconds(at: now))
     sessions.forEach { place in
-      let age = nowS - min(nowS, sessions[place].heardS)
-      if age > (sessions[place].usesConnectionID ? withConnectionIDForS : classicForS) { silent.append(sessions[place].id) }
+      let limit = sessions[place].usesConnectionID ? withConnectionIDForS : classicForS
+      guard nowS - Int(sessions[place].heardS) > limit else { return }
+      events.append(.closed(session: sessions[place].id, slot: place))
     }
-    for session in silent { remove(session) }
-    return silent
+    for case .closed(let session, _) in events { remove(session) }
   }
 
-  private mutating func remove(_ session: UInt64) {
-    guard let place = sessions.place(of: session) else { return }
+  /// - Returns: its place.
+  @discardableResult
+  private mutating func remove(_ session: UInt64) -> Int? {
+    guard let place = sessions.place(of: session) else { return nil }
     if let address = sessions[place].address, classic[address] == session { classic[address] = nil }
-    shelf?.release(sessions[place].slot)
+    shelf?.release(sessions[place].fileSlot)
     lastFlights[session] = nil
     sessions.remove(at: place)
+    return place
   }
 
   package var hasOutput: Bool { !outbox.isEmpty }

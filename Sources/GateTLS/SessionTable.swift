@@ -3,7 +3,7 @@ import Glibc
 
 /// One session of an endpoint.
 struct LiveSession: ~Copyable {
-  /// `slot` of a session that is not kept on disk.
+  /// `fileSlot` of a session that is not kept on disk.
   static let noSlot = UInt32.max
 
   var session: DTLSSession
@@ -24,16 +24,16 @@ struct LiveSession: ~Copyable {
   var heardS: UInt32
   /// `heardS` as the slot has it.
   var storedS: UInt32 = 0
-  /// In the session file.
-  let slot: UInt32
+  /// Its slot in the session file.
+  let fileSlot: UInt32
 
-  init(_ session: consuming DTLSSession, id: UInt64, address: PeerAddress?, heardS: UInt32, slot: UInt32) {
+  init(_ session: consuming DTLSSession, id: UInt64, address: PeerAddress?, heardS: UInt32, fileSlot: UInt32) {
     usesConnectionID = !session.readConnectionID.isEmpty
     self.session = session
     self.id = id
     self.address = address
     self.heardS = heardS
-    self.slot = slot
+    self.fileSlot = fileSlot
   }
 }
 

@@ -27,7 +27,7 @@ import WireVectors
 
   @Test func comesBackAsItWas() {
     var classic = Self.slot
-    classic.address = PeerAddress(high: 1, low: 2, port: 3, scope: 4, isIPv6: true)
+    classic.address = PeerAddress(high: 1, low: 2, port: 3, scope: 4, isIPv6: true, local: 5)
     var nobody = Self.slot
     nobody.facts = .unknown
     for slot in [Self.slot, classic, nobody] {

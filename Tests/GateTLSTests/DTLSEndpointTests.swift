@@ -11,7 +11,7 @@ import WireVectors
     #expect(id.word == device.id && [3, 5].contains(id.shard))
     #expect(device.session.writeConnectionID == (usesCID ? id : ConnectionID()))
     let events = gateway.receive(try device.seal([1, 2, 3]), from: peer(1))
-    #expect(events == [.data(session: device.id, range: 0..<3, moved: false)] && gateway.data == [[1, 2, 3]])
+    #expect(events == [.data(session: device.id, slot: 0, range: 0..<3, moved: false)] && gateway.data == [[1, 2, 3]])
     let answer = try #require(try gateway.answer([4], session: device.id))
     #expect(answer.to == peer(1))
     #expect(try device.open(answer.bytes) == [4])
@@ -24,10 +24,10 @@ import WireVectors
     var device = try EndpointDevice(with: &gateway, at: peer(1))
     let late = try device.seal([0])
     let first = try device.seal([1])
-    #expect(gateway.receive(first, from: peer(2)) == [.data(session: device.id, range: 0..<1, moved: true)])
+    #expect(gateway.receive(first, from: peer(2)) == [.data(session: device.id, slot: 0, range: 0..<1, moved: true)])
     #expect(try gateway.answer([9], session: device.id)?.to == peer(2))
     // Older and authentic from elsewhere: data, but no reason to move.
-    #expect(gateway.receive(late, from: peer(3)) == [.data(session: device.id, range: 0..<1, moved: false)])
+    #expect(gateway.receive(late, from: peer(3)) == [.data(session: device.id, slot: 0, range: 0..<1, moved: false)])
     // Replayed and forged ones from elsewhere move nothing.
     #expect(gateway.receive(first, from: peer(3)).isEmpty)
     var forged = try device.seal([2])
@@ -89,7 +89,7 @@ import WireVectors
     var gateway = try EndpointGateway()
     var device = try EndpointDevice(with: &gateway, at: peer(1))
     let bye = try device.session.seal(.alert, [1, 0], with: device.cipher)
-    #expect(gateway.receive(bye, from: peer(1)) == [.closed(session: device.id)])
+    #expect(gateway.receive(bye, from: peer(1)) == [.closed(session: device.id, slot: 0)])
     let answer = try #require(gateway.takeSent(to: peer(1)).last)
     let opened = try device.session.open(answer, with: device.cipher).get()
     #expect(opened.content == .alert(level: 1, description: 0))
@@ -163,11 +163,37 @@ import WireVectors
     var device = try EndpointDevice(with: &gateway, at: peer(2))
     gateway.now = gateway.now.advanced(byNs: 60_000_000_000)
     _ = gateway.receive(try device.seal([1]), from: peer(2))
-    let none = gateway.endpoint.forgetSilent(at: gateway.now, classicForS: 60, withConnectionIDForS: 0)
-    #expect(none == [])
-    let one = gateway.endpoint.forgetSilent(at: gateway.now, classicForS: 59, withConnectionIDForS: 0)
-    #expect(one == [classic] && gateway.endpoint.sessionCount == 1)
+    gateway.endpoint.forgetSilent(at: gateway.now, classicForS: 60, withConnectionIDForS: 0)
+    #expect(gateway.endpoint.events.isEmpty)
+    gateway.endpoint.forgetSilent(at: gateway.now, classicForS: 59, withConnectionIDForS: 0)
+    #expect(gateway.endpoint.events == [.closed(session: classic, slot: 0)] && gateway.endpoint.sessionCount == 1)
     #expect(gateway.receive(try device.seal([2]), from: peer(2)).count == 1)
+  }
+
+  /// The place of a session that is gone is given to the next; those that live keep theirs.
+  @Test func slotsAreReused() throws {
+    var gateway = try EndpointGateway()
+    let first = try EndpointDevice(with: &gateway, at: peer(1)).id
+    var second = try EndpointDevice(with: &gateway, at: peer(2))
+    gateway.endpoint.close(first)
+    var third = try EndpointDevice(with: &gateway, at: peer(3))
+    #expect(
+      gateway.receive(try third.seal([1]), from: peer(3))
+        == [.data(session: third.id, slot: 0, range: 0..<1, moved: false)])
+    #expect(
+      gateway.receive(try second.seal([1]), from: peer(2))
+        == [.data(session: second.id, slot: 1, range: 0..<1, moved: false)])
+  }
+
+  /// Turned down before it costs anything: no object, no answer. The device is let in when it comes again.
+  @Test func theOwnerMayTurnHandshakesDown() throws {
+    var gateway = try EndpointGateway()
+    gateway.admits = false
+    #expect(throws: DTLSError.timedOut) { try EndpointDevice(with: &gateway, at: peer(1)).id }
+    #expect(gateway.endpoint.counters.handshakesRefused == 1 && gateway.endpoint.counters.handshakesStarted == 0)
+    #expect(gateway.endpoint.handshakeCount == 0)
+    gateway.admits = true
+    _ = try EndpointDevice(with: &gateway, at: peer(1)).id
   }
 
   @Test func sessionsAreBounded() throws {

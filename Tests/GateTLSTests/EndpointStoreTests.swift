@@ -89,7 +89,7 @@ private let facts: SessionFacts = {
     #expect(second.receive(early, from: peer(1)).isEmpty && second.endpoint.counters.replayed == 1)
     let address = peer(usesCID ? 2 : 1)
     let events = second.receive(try device.seal([3]), from: address)
-    #expect(events == [.data(session: device.id, range: 0..<1, moved: usesCID)] && second.data == [[3]])
+    #expect(events == [.data(session: device.id, slot: 0, range: 0..<1, moved: usesCID)] && second.data == [[3]])
     let answer = try #require(try second.answer([4], session: device.id))
     #expect(answer.to == address)
     #expect(try device.open(answer.bytes) == [4])
@@ -237,7 +237,9 @@ private let facts: SessionFacts = {
     #expect(disk.writes == writes + 1)
     // The time goes on through a restart, whatever the monotonic clock does. This run's began at 1,000,000 s.
     var second = try disk.start(now: Instant(ns: 3_800_000_000_000))
-    #expect(second.endpoint.forgetSilent(at: second.now, classicForS: 0, withConnectionIDForS: 100) == [])
-    #expect(second.endpoint.forgetSilent(at: second.now, classicForS: 0, withConnectionIDForS: 99) == [device.id])
+    second.endpoint.forgetSilent(at: second.now, classicForS: 0, withConnectionIDForS: 100)
+    #expect(second.endpoint.sessionCount == 1)
+    second.endpoint.forgetSilent(at: second.now, classicForS: 0, withConnectionIDForS: 99)
+    #expect(second.endpoint.events == [.closed(session: device.id, slot: 0)] && second.endpoint.sessionCount == 0)
   }
 }

@@ -11,8 +11,9 @@ struct EndpointGateway: ~Copyable {
   var now = Instant(ns: 100_000_000_000)
   var sent: [(bytes: [UInt8], to: PeerAddress)] = []
   var data: [[UInt8]] = []
+  var admits = true
   /// What a start found in the session file.
-  var restored: [(session: UInt64, facts: SessionFacts)] = []
+  var restored: [(session: UInt64, slot: Int, facts: SessionFacts)] = []
 
   init(sessionsMax: Int = 100, handshakesMax: Int = 8, shelf: SessionShelf? = nil, epochS: Int64 = 0) throws {
     endpoint = try DTLSEndpoint(
@@ -25,9 +26,10 @@ struct EndpointGateway: ~Copyable {
   mutating func receive(_ datagram: [UInt8], from address: PeerAddress) -> [DTLSEvent] {
     var room = [UInt8](repeating: 0, count: 8_000)
     var span = room.mutableSpan
-    endpoint.receive(datagram.span, from: address, at: now, plaintext: &span)
+    let admits = admits
+    endpoint.receive(datagram.span, from: address, at: now, plaintext: &span) { admits }
     let events = endpoint.events
-    for case .data(_, let range, _) in events { data.append(Array(room[range])) }
+    for case .data(_, _, let range, _) in events { data.append(Array(room[range])) }
     drain()
     return events
   }
@@ -74,7 +76,7 @@ struct EndpointDevice: ~Copyable {
       let datagrams = handshake?.takeOutput() ?? []
       if datagrams.isEmpty { throw DTLSError.timedOut }
       for datagram in datagrams {
-        for case .opened(let id, _) in gateway.receive(datagram, from: address) { session = id }
+        for case .opened(let id, _, _) in gateway.receive(datagram, from: address) { session = id }
       }
       for datagram in gateway.takeSent(to: address) {
         progress = try handshake?.receive(datagram.span, at: gateway.now, with: cipher) ?? .handshaking

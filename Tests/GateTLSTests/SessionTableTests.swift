@@ -9,7 +9,7 @@ import WireVectors
     let key = [UInt8](repeating: UInt8(truncatingIfNeeded: id), count: DTLSSuite.pskAES128CCM8.keyBlockBytes)
     return LiveSession(
       try DTLSSession(suite: .pskAES128CCM8, role: .server, keyBlock: key.span, readConnectionID: ConnectionID(gateway: id)),
-      id: id, address: nil, heardS: 0, slot: LiveSession.noSlot)
+      id: id, address: nil, heardS: 0, fileSlot: LiveSession.noSlot)
   }
 
   /// What a session takes in the table; its keys are 48 bytes more with malloc's own.

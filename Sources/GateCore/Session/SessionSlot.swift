@@ -26,7 +26,7 @@ package struct SessionFacts: Equatable, Sendable, BitwiseCopyable {
 ///   0 u32 CRC32C of 4..<112            40 i64 valid until, ms        80 u32 last heard, s since 1970
 ///   4 u16 protocol version             48 i64 clock error, ms        84 u32 scope of the address
 ///   6 u8 credential kind, 0 = none     56 u64 write base             88 u64, 96 u64 address, high and low
-///   7 u8 flags                         64 u64 write reserved        104 u16 port; then zeros
+///   7 u8 flags                         64 u64 write reserved        104 u16 port, u8 local; then zeros
 ///   8 u64 connection ID                72 u64 read next
 ///  16 u32 device, tenant, stream, policy version
 ///  32 u64 credential selector
@@ -103,6 +103,7 @@ package struct SessionSlot: Equatable, Sendable {
       out.store(address.high, at: 88)
       out.store(address.low, at: 96)
       out.store(address.port, at: 104)
+      out[106] = address.local
     }
     out.store(CRC32C.of(out.span, in: 4..<SessionSlot.changingBytes), at: 0)
   }
@@ -131,7 +132,7 @@ package struct SessionSlot: Equatable, Sendable {
       ? nil
       : PeerAddress(
         high: bytes.load64(at: 88), low: bytes.load64(at: 96), port: bytes.load16(at: 104), scope: bytes.load32(at: 84),
-        isIPv6: flags & 4 != 0)
+        isIPv6: flags & 4 != 0, local: bytes[106])
     let slot = SessionSlot(
       connectionID: bytes.load64(at: 8), facts: facts, writeBase: bytes.load64(at: 56), writeReserved: bytes.load64(at: 64),
       readNext: bytes.load64(at: 72), heardS: bytes.load32(at: 80), address: address)
