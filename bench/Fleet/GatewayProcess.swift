@@ -53,6 +53,7 @@ package final class GatewayProcess {
 
     var environment = ProcessInfo.processInfo.environment
     environment["FIXGATE_LISTEN_TLS"] = "127.0.0.1:0"
+    environment["FIXGATE_LISTEN_DTLS"] = "127.0.0.1:0"
     environment["FIXGATE_WORKERS"] = "\(workers)"
     environment["FIXGATE_LOG_LEVEL"] = "warning"
     // A fleet on one machine is faster than its devices would be; the limiter still charges every frame and fix.
