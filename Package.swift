@@ -2,7 +2,8 @@
 import PackageDescription
 
 // Built only when asked for: they need more packages, or an instrumented build.
-let withBench = Context.environment["FIXGATE_BENCH"] == "1"
+let withPeers = Context.environment["FIXGATE_BENCH"] == "peers"
+let withBench = withPeers || Context.environment["FIXGATE_BENCH"] == "1"
 let withFuzz = Context.environment["FIXGATE_FUZZ"] == "1"
 
 // One list of settings for every target of ours.
@@ -130,6 +131,8 @@ let package = Package(
 )
 
 if withBench {
+  // Its own tests alone: they need no other build of everything.
+  package.targets.removeAll { $0.type == .test }
   package.dependencies += [
     .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
     .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
@@ -170,10 +173,17 @@ if withBench {
         .product(name: "Histogram", package: "hdrhistogram-swift"),
       ],
       path: "bench/Load", swiftSettings: settings),
+    .target(
+      name: "BenchPeers",
+      dependencies: [
+        "BenchFleet", "BenchLoad", "BenchReport", "GateCore", "GateNet", "GateTLS",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      path: "bench/Peers/Side", swiftSettings: settings),
     .executableTarget(
       name: "fixgate-bench",
       dependencies: [
-        "GateCore", "CFixProto", "BenchHarness", "BenchLoad", "BenchPath", "BenchProto", "BenchReport",
+        "GateCore", "CFixProto", "BenchHarness", "BenchLoad", "BenchPath", "BenchPeers", "BenchProto", "BenchReport",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),
       ],

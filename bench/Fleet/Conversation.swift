@@ -5,12 +5,14 @@ package import GateProto
 /// What a device says and hears, whatever carries it. Messages are answered in the order in which they were recorded.
 package protocol Conversation: AnyObject {
   /// A connection stands. What is unanswered is said again.
-  func connected(at now: Instant)
+  func connected(at now: Instant, overDatagrams: Bool)
   func disconnected()
   /// So many messages are there to be sent.
   func record(_ messages: Int, at now: Instant)
-  /// Appends what may be sent now, if anything; nothing more once `out` has `bytes`.
-  func speak(into out: inout [UInt8], upTo bytes: Int, at now: Instant)
+  /// Appends the next message that may be sent now.
+  /// - Returns: whether there was one.
+  func speak(into out: inout [UInt8], at now: Instant) -> Bool
+  /// Takes a datagram, or bytes of a stream as they come.
   /// - Returns: how many fixes the peer has taken over for good by these bytes.
   /// - Throws: when the peer breaks its protocol.
   func hear(_ bytes: Span<UInt8>, at now: Instant) throws -> Int
@@ -29,6 +31,7 @@ package final class FixgateConversation: Conversation {
   private let batch: Int
   private let isPanic: Bool
   private var isHeld = false
+  private var usesDatagrams = false
   private var events: [DeviceEvent] = []
 
   /// - Parameters:
@@ -52,26 +55,37 @@ package final class FixgateConversation: Conversation {
     self.batch = batch
   }
 
-  package func connected(at now: Instant) { session.connected(at: now) }
+  package func connected(at now: Instant, overDatagrams: Bool) {
+    usesDatagrams = overDatagrams
+    if overDatagrams {
+      session.connectedOverUDP(at: now, isResumed: false, seed: UInt64(offset))
+    } else {
+      session.connected(at: now)
+    }
+  }
+
   package func disconnected() { session.disconnected() }
   package func record(_ messages: Int, at now: Instant) {
     session.record(UInt64(messages * batch), at: now, panic: isPanic)
   }
 
-  package func speak(into out: inout [UInt8], upTo bytes: Int, at now: Instant) {
+  package func speak(into out: inout [UInt8], at now: Instant) -> Bool {
     isHeld = false
     let (fixes, offset) = (fixes, offset)
-    while out.count < bytes, session.nextFrame(
+    return session.nextFrame(
       into: &out, at: now,
       from: { places, into in
         for place in places { into.append(fixes[(offset + Int(place) - 1) % fixes.count]) }
       })
-    {}
   }
 
   package func hear(_ bytes: Span<UInt8>, at now: Instant) throws -> Int {
     events.removeAll(keepingCapacity: true)
-    try session.receive(bytes, at: now, into: &events)
+    if usesDatagrams {
+      try session.receive(datagram: bytes, at: now, into: &events)
+    } else {
+      try session.receive(bytes, at: now, into: &events)
+    }
     var acked = 0
     for event in events {
       switch event {
@@ -86,5 +100,6 @@ package final class FixgateConversation: Conversation {
     return acked
   }
 
-  package var wakeAt: Instant? { isHeld ? session.deadline : nil }
+  /// Datagrams get lost, refused fixes wait; else every answer is an event.
+  package var wakeAt: Instant? { isHeld || usesDatagrams ? session.deadline : nil }
 }

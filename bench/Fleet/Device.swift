@@ -33,6 +33,15 @@ package final class Device {
     self.lane = lane
   }
 
+  /// When its conversation or its connection has something to do though nothing came.
+  var wakeAt: Instant? {
+    guard let link else { return nil }
+    switch (conversation.wakeAt, link.wakeAt) {
+    case (let a?, let b?): return min(a, b)
+    case (let a, let b): return a ?? b
+    }
+  }
+
   var traffic: Traffic {
     var all = pastTraffic
     if let link { all += link.traffic }

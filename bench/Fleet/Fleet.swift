@@ -1,6 +1,5 @@
 package import GateCore
 import GateNet
-import GateTLS
 
 /// Many devices on one thread and one epoll: the load generator.
 ///
@@ -36,12 +35,13 @@ package struct Fleet: ~Copyable {
 
   package private(set) var ackedFixes = 0
   package private(set) var recordedMessages = 0
-  package private(set) var reconnects = 0
+  /// Devices that went on from another address, on the same connection.
+  package private(set) var moves = 0
   /// Connections that the server closed, or that failed.
   package private(set) var connectionsLost = 0
   package private(set) var recorder = Recorder(span: Instant(ns: 0)..<Instant(ns: 0), lanes: 1)
   private let devices: [Device]
-  private let target: LinkTarget
+  private let makeLink: Connect
   private let batch: Int
   private let resumes: Bool
   private let lanes: Int
@@ -52,7 +52,9 @@ package struct Fleet: ~Copyable {
   private var pace = Pace.silent
   private var scheduled = 0
   private var reconnecting: [Int] = []
+  /// Devices that have something to do at a time of their own.
   private var asleep: [Int] = []
+  private var nextWaking = Instant(ns: 0)
   private var opened = 0
   private var opening = Opening()
   private var nextToLose = 0
@@ -64,6 +66,8 @@ package struct Fleet: ~Copyable {
   private static let writeBytes = 16_384
   /// Handshakes that are begun between two looks at the schedule: about a millisecond's work.
   private static let connectsAtATime = 4
+  /// How often sleepers are looked after.
+  private static let wakingNs: UInt64 = 20_000_000
   /// Messages that are taken up between two looks at the network.
   private static let messagesAtATime = 64
   /// Room for what is not a device: standard streams, the server's pipes, libraries.
@@ -73,7 +77,7 @@ package struct Fleet: ~Copyable {
   ///   - batch: fixes in a message.
   ///   - resumes: new connections go by a ticket where there is one.
   /// - Throws: `.tooFewDescriptors`.
-  package init(_ devices: [Device], target: LinkTarget, batch: Int, resumes: Bool = true) throws {
+  package init(_ devices: [Device], batch: Int, resumes: Bool = true, connect: @escaping Connect) throws {
     let have = try OpenFiles.raiseLimit()
     let need = devices.count + Fleet.spareDescriptors
     guard have >= need else { throw FleetError.tooFewDescriptors(have: have, need: need) }
@@ -84,7 +88,7 @@ package struct Fleet: ~Copyable {
     self.poller = poller
     self.timer = timer
     self.devices = devices
-    self.target = target
+    makeLink = connect
     self.batch = batch
     self.resumes = resumes
     lanes = (devices.map(\.lane).max() ?? 0) + 1
@@ -209,9 +213,7 @@ extension Fleet {
   private mutating func step(until moment: Instant) throws {
     var ready: Int
     if reconnecting.isEmpty {
-      var moment = moment
-      for index in asleep { if let wake = devices[index].conversation.wakeAt { moment = min(moment, wake) } }
-      timer.arm(at: moment)
+      timer.arm(at: asleep.isEmpty ? moment : min(moment, nextWaking))
       ready = try poller.wait(timeoutNs: nil)
     } else {
       ready = try poller.wait(timeoutNs: 0)
@@ -250,15 +252,17 @@ extension Fleet {
 
   private mutating func handle(_ device: Device, writable: Bool) throws {
     guard let link = device.link else { return }
+    let now = SystemClock.now()
     var goesOn = true
+    buffers.messages.removeAll(keepingCapacity: true)
     do {
       if writable { try link.becameWritable() }
-      goesOn = try link.receive(&buffers)
+      goesOn = try link.receive(&buffers, at: now)
     } catch is NetError {
       goesOn = false
     }
-    if buffers.plainCount > 0 || !device.wasOpen { device.hasHeard = true }
-    if buffers.plainCount > 0 { try hear(device) }
+    if !buffers.messages.isEmpty || !device.wasOpen { device.hasHeard = true }
+    for message in buffers.messages { try hear(device, message, at: now) }
     guard goesOn else {
       connectionsLost += 1
       guard connectionsLost <= devices.count else {
@@ -268,8 +272,7 @@ extension Fleet {
     }
     if link.isOpen, !device.wasOpen {
       device.wasOpen = true
-      let now = SystemClock.now()
-      device.conversation.connected(at: now)
+      device.conversation.connected(at: now, overDatagrams: link.carriesDatagrams)
       if let lostAt = device.lostAt {
         recorder.reconnected(lost: lostAt, at: now, resumed: link.isResumed)
         device.lostAt = nil
@@ -278,14 +281,9 @@ extension Fleet {
     try turn(device)
   }
 
-  private mutating func hear(_ device: Device) throws {
-    let now = SystemClock.now()
+  private mutating func hear(_ device: Device, _ message: Range<Int>, at now: Instant) throws {
     let plain = buffers.plain
-    let fixes = try device.conversation.hear(plain.span.extracting(..<buffers.plainCount), at: now)
-    if device.conversation.wakeAt != nil, !device.isAsleep {
-      device.isAsleep = true
-      asleep.append(device.index)
-    }
+    let fixes = try device.conversation.hear(plain.span.extracting(message), at: now)
     guard fixes > 0 else { return }
     ackedFixes += fixes
     recorder.heard(fixes: fixes, at: now)
@@ -305,9 +303,9 @@ extension Fleet {
     device.hasAck = true
     guard device.generation == 1, let link = device.link else { return }
     opened += 1
-    // TCP's handshake is a round trip of its own; then every time it spoke had to be answered.
+    // Every time it spoke had to be answered.
     if opening.roundTrips == 0 {
-      opening.roundTrips = device.turns + 1
+      opening.roundTrips = device.turns + link.roundTripsToBegin
       opening.traffic = link.traffic
     }
   }
@@ -316,26 +314,46 @@ extension Fleet {
   private mutating func turn(_ device: Device) throws {
     guard let link = device.link else { return }
     do {
-      if link.isOpen, !link.isBlocked {
-        out.removeAll(keepingCapacity: true)
-        device.conversation.speak(into: &out, upTo: Fleet.writeBytes, at: SystemClock.now())
-        if !out.isEmpty { try link.write(out) }
-      }
+      if link.isOpen, !link.isBlocked { try speak(device, link) }
       if try link.flush(poller, token: device.token), device.hasHeard {
         device.hasHeard = false
         device.turns += 1
+      }
+      if !device.isAsleep, device.wakeAt != nil {
+        device.isAsleep = true
+        asleep.append(device.index)
       }
     } catch is NetError {
       return  // the next read tells that it is gone
     }
   }
 
-  private mutating func wakeSleepers() throws {
-    guard !asleep.isEmpty else { return }
+  /// Messages of a stream go out together, datagrams each for itself.
+  private mutating func speak(_ device: Device, _ link: any Link) throws {
     let now = SystemClock.now()
-    for index in asleep where devices[index].conversation.wakeAt.map({ $0 <= now }) ?? true {
-      devices[index].isAsleep = false
-      try turn(devices[index])
+    out.removeAll(keepingCapacity: true)
+    while out.count < Fleet.writeBytes, device.conversation.speak(into: &out, at: now) {
+      guard link.carriesDatagrams else { continue }
+      try link.write(out)
+      out.removeAll(keepingCapacity: true)
+    }
+    if !out.isEmpty { try link.write(out) }
+  }
+
+  /// Looks after devices that may have something to do though nothing came.
+  private mutating func wakeSleepers() throws {
+    let now = SystemClock.now()
+    guard !asleep.isEmpty, now >= nextWaking else { return }
+    nextWaking = now.advanced(byNs: Fleet.wakingNs)
+    for index in asleep {
+      let device = devices[index]
+      guard let due = device.wakeAt else {
+        device.isAsleep = false
+        continue
+      }
+      guard due <= now else { continue }
+      try device.link?.expire(at: now)
+      try turn(device)
     }
     asleep.removeAll { !devices[$0].isAsleep }
   }
@@ -349,20 +367,24 @@ extension Fleet {
     device.turns = 0
     device.hasHeard = true
     device.hasAck = false
-    let link = try TLSLink(to: target, ticket: resumes ? device.ticket : nil)
+    let link = try makeLink(resumes ? device.ticket : nil, SystemClock.now())
     device.ticket = nil
     try link.watch(poller, token: device.token)
     device.link = link
+    try turn(device)
   }
 
-  /// Ends the connection of the device whose turn it is; it makes another at once.
+  /// The device whose turn it is gets another address: it goes on from there, or makes another connection at once.
   private mutating func loseNext() throws {
     for _ in devices.indices {
       let device = devices[nextToLose]
       nextToLose = (nextToLose + 1) % devices.count
       guard let link = device.link, link.isOpen else { continue }
+      if resumes, try link.move(poller, token: device.token) {
+        moves += 1
+        return
+      }
       link.close()
-      reconnects += 1
       return lose(device)
     }
   }

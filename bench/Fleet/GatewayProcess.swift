@@ -1,14 +1,24 @@
-import Foundation
-package import GateNet
+package import Foundation
+import GateNet
 import GateStore
 import GateTLS
 package import Gateway
 
+package enum Transport: String, Sendable, CaseIterable {
+  case tls
+  case dtls
+}
+
 /// A gateway's folder with its devices enrolled, from which any number of gateways start alike.
 package final class Enrolment {
   package let tokens: [[UInt8]]
-  package let authorityPEM: [UInt8]
   let folder: String
+
+  /// The development certificate, its key and who signed it, PEM.
+  package var certificate: Data { file("server.crt") }
+  package var key: Data { file("server.key") }
+  package var authority: Data { file("ca.crt") }
+  package var authorityPEM: [UInt8] { Array(authority) }
 
   /// Made in memory where the system has such a folder: each enrolment is synced, and here nobody measures that.
   package init(devices: Int) throws {
@@ -16,7 +26,6 @@ package final class Enrolment {
     let parent = FileManager.default.isWritableFile(atPath: memory) ? memory : NSTemporaryDirectory()
     folder = parent + "/fixgate-bench-\(UUID().uuidString)"
     try GatewayProcess.run(try GatewayProcess.beside("fixgate"), ["init", folder, "--port", "7443"])
-    authorityPEM = Array(FileManager.default.contents(atPath: folder + "/ca.crt") ?? Data())
     let registry = try RegistryStore(path: folder + "/data/" + GatewayServer.registryName)
     var tokens: [[UInt8]] = []
     for i in 0..<devices {
@@ -29,12 +38,15 @@ package final class Enrolment {
   }
 
   deinit { try? FileManager.default.removeItem(atPath: folder) }
+
+  private func file(_ name: String) -> Data { FileManager.default.contents(atPath: folder + "/" + name) ?? Data() }
 }
 
 /// The real `fixgate serve` as a child, in a folder of its own: TLS, journal with fsync, SQLite.
 package final class GatewayProcess {
-  package let address: SocketAddress
   package let enrolment: Enrolment
+  private let transport: Transport
+  private let address: SocketAddress
   private let child: Process
   private let folder: String
   private let countersFile: String
@@ -45,14 +57,18 @@ package final class GatewayProcess {
   ///   - parent: a folder on the disk to be measured; what is made in it goes with this object.
   ///   - workers: 0 for one a CPU.
   ///   - counting: with the hook preloaded.
-  package init(_ enrolment: Enrolment, in parent: String, workers: Int, counting: Bool) throws {
+  package init(
+    _ enrolment: Enrolment, in parent: String, transport: Transport = .tls, workers: Int, counting: Bool = false
+  ) throws {
     self.enrolment = enrolment
+    self.transport = transport
     folder = parent + "/path-\(UUID().uuidString)"
     countersFile = folder + ".counters"
     try FileManager.default.copyItem(atPath: enrolment.folder, toPath: folder)
 
     var environment = ProcessInfo.processInfo.environment
     environment["FIXGATE_LISTEN_TLS"] = "127.0.0.1:0"
+    environment["FIXGATE_LISTEN_DTLS"] = transport == .dtls ? "127.0.0.1:0" : ""
     environment["FIXGATE_LISTEN_DTLS"] = "127.0.0.1:0"
     environment["FIXGATE_WORKERS"] = "\(workers)"
     environment["FIXGATE_LOG_LEVEL"] = "warning"
@@ -86,10 +102,11 @@ package final class GatewayProcess {
       line.append(byte)
     }
     let words = String(decoding: line, as: UTF8.self).split(whereSeparator: \.isWhitespace)
-    guard words.first == "ready", let target = words.first(where: { $0.hasPrefix("tls=") }) else {
+    guard words.first == "ready", let target = words.first(where: { $0.hasPrefix(transport.rawValue + "=") })
+    else {
       throw ServerError.notReady
     }
-    address = try HostPort(String(target.dropFirst(4))).resolve()[0]
+    address = try HostPort(String(target.dropFirst(transport.rawValue.count + 1))).resolve()[0]
   }
 
   deinit {
@@ -100,9 +117,20 @@ package final class GatewayProcess {
 
   package func counters() throws(ServerError) -> Counters { try Counters(file: countersFile) }
 
-  package func fleetTarget() throws -> LinkTarget {
-    LinkTarget(
-      address: address, context: try TLSClientContext(authorityPEM: enrolment.authorityPEM), serverName: "localhost")
+  /// Devices check its certificate and prove themselves by their tokens.
+  package func connector() throws -> Connect {
+    let address = address
+    switch transport {
+    case .tls:
+      let context = try TLSClientContext(authorityPEM: enrolment.authorityPEM)
+      return { ticket, _ in
+        try TLSLink(to: address, context: context, serverName: "localhost", ticket: ticket)
+      }
+    case .dtls:
+      let context = try DTLSClientContext(
+        authorityPEM: enrolment.authorityPEM, identity: nil, suites: [.ecdheECDSAAES128GCM])
+      return { _, now in try DTLSLink(to: address, context: context, serverName: "localhost", at: now) }
+    }
   }
 
   /// Asks over the control socket, like `fixgate status`.

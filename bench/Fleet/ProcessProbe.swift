@@ -21,15 +21,23 @@ package enum ProcessProbe {
   }
 
   /// Kernel memory that sockets take: their slab objects where `/proc/slabinfo` may be read (as root), and buffers.
+  ///
+  /// Each socket has also one file and one directory entry. These are counted by the number of sockets, since programs
+  /// that have nothing to do with it make and drop such objects all the time.
   /// - Returns: bytes; `nil` for what this user may not read.
   package static func socketBytes() -> (objects: Int?, buffers: Int) {
-    let table = text("/proc/slabinfo")
-    var objects: Int?
-    for line in table.split(separator: "\n") {
+    var active: [String: (count: Int, bytes: Int)] = [:]
+    for line in text("/proc/slabinfo").split(separator: "\n") {
       let fields = line.split(separator: " ")
-      guard fields.count > 3, socketSlabs.contains(String(fields[0])), let active = Int(fields[1]), let size = Int(fields[3])
-      else { continue }
-      objects = (objects ?? 0) + active * size
+      guard fields.count > 3, let count = Int(fields[1]), let size = Int(fields[3]) else { continue }
+      active[String(fields[0])] = (count, size)
+    }
+    var objects: Int?
+    if let sockets = active["sock_inode_cache"] {
+      let own = ["TCP", "UDP", "sock_inode_cache", "eventpoll_epi", "eventpoll_pwq"].reduce(0) { sum, name in
+        sum + (active[name].map { $0.count * $0.bytes } ?? 0)
+      }
+      objects = own + sockets.count * ["filp", "dentry"].reduce(0) { $0 + (active[$1]?.bytes ?? 0) }
     }
     // "TCP: inuse 5 orphan 0 tw 0 alloc 7 mem 1", mem in pages of 4,096 bytes.
     let tcp = text("/proc/net/sockstat").split(separator: "\n").first { $0.hasPrefix("TCP:") }?.split(separator: " ") ?? []
@@ -37,13 +45,10 @@ package enum ProcessProbe {
     return (objects, pages * 4_096)
   }
 
-  /// One socket takes one each of: TCP or UDP, its inode, its file, its directory entry, and in epoll an item and a hook.
-  private static let socketSlabs: Set<String> = [
-    "TCP", "UDP", "sock_inode_cache", "filp", "dentry", "eventpoll_epi", "eventpoll_pwq",
-  ]
-
+  /// `FileManager` would read one page of a file whose size the kernel does not say.
   package static func text(_ path: String) -> String {
-    String(decoding: FileManager.default.contents(atPath: path) ?? Data(), as: UTF8.self)
+    let file = FileHandle(forReadingAtPath: path)
+    return String(decoding: (try? file?.readToEnd()) ?? Data(), as: UTF8.self)
   }
 
   private static func kilobytes(_ path: String, _ field: String) -> Int {

@@ -7,7 +7,7 @@ package protocol Server: AnyObject {
   var processes: [Int32] { get }
   /// How many devices are enrolled.
   var devices: Int { get }
-  func target() throws -> LinkTarget
+  func connector() throws -> Connect
   /// One device each for all that are enrolled, new to the server.
   func fleet(lanes: [Double], batch: Int, messagesInFlight: Int) -> [Device]
   /// Acked fixes that are not in the store yet.
@@ -25,14 +25,16 @@ package final class FixgateServer: Server {
   private let fixes: [Fix]
 
   /// - Parameter fixes: what its devices record, over and over.
-  package init(_ enrolment: Enrolment, in folder: String, workers: Int, fixes: [Fix]) throws {
-    gateway = try GatewayProcess(enrolment, in: folder, workers: workers, counting: false)
+  package init(
+    _ enrolment: Enrolment, in folder: String, transport: Transport, workers: Int, fixes: [Fix]
+  ) throws {
+    gateway = try GatewayProcess(enrolment, in: folder, transport: transport, workers: workers)
     self.fixes = fixes
   }
 
   package var processes: [Int32] { [gateway.id] }
   package var devices: Int { gateway.enrolment.tokens.count }
-  package func target() throws -> LinkTarget { try gateway.fleetTarget() }
+  package func connector() throws -> Connect { try gateway.connector() }
 
   package func fleet(lanes: [Double], batch: Int, messagesInFlight: Int) -> [Device] {
     Device.fixgate(

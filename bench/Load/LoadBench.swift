@@ -1,4 +1,4 @@
-import BenchFleet
+package import BenchFleet
 import BenchHarness
 import BenchPath
 package import BenchReport
@@ -34,7 +34,7 @@ package struct LoadBench {
     var cases = works.map { Case(name: $0.name, subject: "fixgate", kind: $0.kind, parameters: $0.parameters, runs: []) }
     for round in 0..<runs {
       for (index, work) in works.enumerated() {
-        let run = try perform(work, seed: UInt64(round + 1))
+        let run = try perform(work, seed: UInt64(round + 1)) { _ in nil }
         cases[index].runs.append(run)
         tell("run \(round + 1) of \(runs), \(work.name): \(LoadTable.line(run))")
       }
@@ -42,11 +42,18 @@ package struct LoadBench {
     return cases
   }
 
-  private mutating func perform(_ work: Work, seed: UInt64) throws -> Run {
+  /// - Parameter peer: starts another server for these devices; `nil` for fixgate.
+  package mutating func perform(
+    _ work: Work, seed: UInt64, peer: (Enrolment) throws -> (any Server)?
+  ) throws -> Run {
     let enrolment = try enrolment(of: work.parameters.devices)
-    // The gateway and its threads inherit the CPUs of the thread that starts it.
+    // The server and its threads inherit the CPUs of the thread that starts it.
     try Cores.pin(to: cores.server)
-    let server = try FixgateServer(enrolment, in: folder, workers: work.parameters.workers, fixes: fixes)
+    let server: any Server =
+      try peer(enrolment)
+      ?? FixgateServer(
+        enrolment, in: folder, transport: Transport(rawValue: work.parameters.transport) ?? .tls,
+        workers: work.parameters.workers, fixes: fixes)
     return try LoadRun(work.parameters, kind: work.kind, seed: seed).perform(on: server, cores: cores)
   }
 

@@ -1,9 +1,13 @@
 package import ArgumentParser
-import BenchReport
+import BenchFleet
+package import BenchReport
 import Foundation
 
 /// What `load` and `sweep` have in common.
 package struct LoadOptions: ParsableArguments {
+  @Option(help: "How devices connect: tls, or dtls over UDP.")
+  package var transport = "tls"
+
   @Option(help: "Devices, each with a connection of its own.")
   package var devices = 200
 
@@ -37,13 +41,15 @@ package struct LoadOptions: ParsableArguments {
     guard devices >= 1, inFlight >= 1, runs >= 1, seconds > 0, warmUp >= 0 else {
       throw ValidationError("Devices, runs and messages in flight are 1 at least, and a run takes some time.")
     }
+    guard Transport(rawValue: transport) != nil else { throw ValidationError("--transport is tls or dtls.") }
     if let json, !FileManager.default.isWritableFile(atPath: URL(filePath: json).deletingLastPathComponent().path) {
       throw ValidationError("\(json) cannot be written: is there such a folder?")
     }
   }
 
-  var parameters: Case.Parameters {
+  package var parameters: Case.Parameters {
     var parameters = Case.Parameters()
+    parameters.transport = transport
     parameters.devices = devices
     parameters.inFlight = inFlight
     parameters.seconds = seconds
@@ -116,11 +122,11 @@ package struct LoadCommand: ParsableCommand {
     base.reconnectsPerSecond = churn
     base.storm = storm
     base.fullHandshakes = fullHandshakes
-    if idle { return [LoadBench.Work("idle, \(options.devices) devices", .idle, base)] }
+    if idle { return [LoadBench.Work("idle, \(options.transport), \(options.devices) devices", .idle, base)] }
     return batch.flatMap { batch in
       var parameters = base
       parameters.batch = batch
-      let name = "\(options.devices) devices, \(batch) \(batch == 1 ? "fix" : "fixes") a message"
+      let name = "\(options.transport), \(options.devices) devices, \(batch) \(batch == 1 ? "fix" : "fixes") a message"
       if rate.isEmpty { return [LoadBench.Work("saturation, " + name, .saturation, parameters)] }
       return rate.map { rate in
         parameters.offered = rate

@@ -29,7 +29,7 @@ package struct LoadRun {
     let inFlight = kind == .saturation ? parameters.inFlight : 1
     var fleet = try Fleet(
       server.fleet(lanes: parameters.lanes, batch: parameters.batch, messagesInFlight: max(inFlight, 4)),
-      target: try server.target(), batch: parameters.batch, resumes: !parameters.fullHandshakes)
+      batch: parameters.batch, resumes: !parameters.fullHandshakes, connect: try server.connector())
     var run = Run()
     if cores.isShared { run.notes.append("server and generator shared one CPU") }
     try open(&fleet, server, &run)
@@ -52,8 +52,8 @@ package struct LoadRun {
     run.figures[.openingCPU] = Double(used) / 1e3 / count
     run.figures[.openingGeneratorBusy] = Double(opening.generatorCPUNs) / Double(opening.ns)
     run.figures[.roundTrips] = Double(opening.roundTrips)
-    run.figures[.openingUp] = opening.traffic.wireBytesUp
-    run.figures[.openingDown] = opening.traffic.wireBytesDown
+    run.figures[.openingUp] = Double(opening.traffic.bytesUp)
+    run.figures[.openingDown] = Double(opening.traffic.bytesDown)
     guard kind == .idle else { return }
     try quiet(&fleet)
     let grown = Memory(of: server)
@@ -78,7 +78,7 @@ package struct LoadRun {
     try fleet.run(pace(inFlight, seed: seed &+ 1_000), weather: weather, recording: warm..<warm, until: warm)
 
     weather.storm = parameters.storm
-    let (commits, traffic, acked) = (try server.commits(), fleet.traffic, fleet.ackedFixes)
+    let (commits, traffic, acked, moves) = (try server.commits(), fleet.traffic, fleet.ackedFixes, fleet.moves)
     let (cpu, own) = (CPU(of: server), Cores.threadCPUNs)
     let start = SystemClock.now()
     let span = start..<start.advanced(byNs: ns(parameters.seconds))
@@ -98,8 +98,8 @@ package struct LoadRun {
     run.figures[.cpuPerMillion] = Double(cpuEnd.total - cpu.total) / 1e9 / millions
     for (stage, ns) in cpuEnd.stages(since: cpu) { run.figures[stage] = Double(ns) / 1e9 / millions }
     if let commits, let commitsEnd { run.figures[.fixesPerCommit] = fixes / Double(max(1, commitsEnd - commits)) }
-    run.figures[.wireUp] = carried.wireBytesUp / all
-    run.figures[.wireDown] = carried.wireBytesDown / all
+    run.figures[.wireUp] = Double(carried.bytesUp) / all
+    run.figures[.wireDown] = Double(carried.bytesDown) / all
     run.figures[.packets] = Double(carried.packetsUp + carried.packetsDown) / all
     run.figures[.unanswered] = Double(recorder.unanswered)
     run.figures[.refused] = Double(fleet.refusedFixes)
@@ -109,7 +109,8 @@ package struct LoadRun {
         run.latencyByLane[lane] = latency.quantiles
       }
     }
-    if parameters.reconnectsPerSecond > 0 || parameters.storm > 0 { note(reconnections: recorder, in: &run) }
+    if fleet.moves > 0 { run.figures[.moves] = Double(fleet.moves - moves) }
+    if recorder.reconnection.totalCount > 0 { note(reconnections: recorder, in: &run) }
     judgeGenerator(recorder, busy: Double(ownEnd - own) / (parameters.seconds * 1e9), in: &run)
     if !isSettled { run.notes.append("\(recorder.unanswered) messages had no ack 10 s after the load ended") }
     if lostEarly > 0 { run.notes.append("the server ended \(lostEarly) connections") }
@@ -140,7 +141,6 @@ package struct LoadRun {
   private func note(reconnections recorder: Recorder, in run: inout Run) {
     let count = recorder.reconnection.totalCount
     run.figures[.reconnects] = Double(count)
-    guard count > 0 else { return }
     run.figures[.reconnectP50] = Double(recorder.reconnection.valueAtPercentile(50)) / 1e6
     run.figures[.reconnectP99] = Double(recorder.reconnection.valueAtPercentile(99)) / 1e6
     run.figures[.reconnectMost] = Double(recorder.reconnection.max) / 1e6
@@ -181,12 +181,6 @@ package struct LoadRun {
   }
 
   private func ns(_ seconds: Double) -> UInt64 { UInt64(seconds * 1e9) }
-}
-
-extension Traffic {
-  /// With the headers of IPv4 and TCP, 52 bytes a packet: loopback's packets, cut to Ethernet's size.
-  var wireBytesUp: Double { Double(bytesUp + packetsUp * UInt64(TLSLink.headerBytes)) }
-  var wireBytesDown: Double { Double(bytesDown + packetsDown * UInt64(TLSLink.headerBytes)) }
 }
 
 extension Histogram<UInt64> {

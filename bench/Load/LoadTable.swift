@@ -38,7 +38,7 @@ package enum LoadTable {
   }
 
   /// What a run brought, in a few words.
-  static func line(_ run: Run) -> String {
+  package static func line(_ run: Run) -> String {
     let shown: [Metric] = [.fixesPerSecond, .cpuPerMillion, .p50, .p99, .idleUser, .idleKernel]
     let parts = shown.compactMap { metric in run.figures[metric].map { "\(metric.rawValue) \(metric.text($0))" } }
     return (parts + (run.isLate ? ["late"] : [])).joined(separator: ", ")

@@ -57,7 +57,7 @@ package struct SweepCommand: ParsableCommand {
       var parameters = options.parameters
       parameters.batch = batch[0]
       parameters.offered = (most * share / 10).rounded() * 10
-      return LoadBench.Work("offered, \(Metric.number(share * 100)) % of saturation", .offered, parameters)
+      return LoadBench.Work("offered, \(Int((share * 100).rounded())) % of saturation", .offered, parameters)
     }
   }
 

@@ -1,5 +1,6 @@
 import ArgumentParser
 import BenchHarness
+import BenchLoad
 import BenchPath
 
 /// `smoke`: everything, tiny. Fails on what does not depend on the machine's speed.
@@ -30,6 +31,7 @@ struct Smoke: ParsableCommand {
       let scenario = Scenario(connections: 20, batch: batch, warmUp: UInt64(2_000 * batch), fixes: UInt64(5_000 * batch))
       try Bounds.check(try scenario.count(in: folder, track: track))
     }
+    for transport in ["tls", "dtls"] { try LoadSmoke.run(transport: transport, in: folder) }
     print("smoke: ok")
   }
 }

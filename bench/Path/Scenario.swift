@@ -68,7 +68,7 @@ package struct Scenario {
   }
 
   package func time(in folder: String, track: [Fix]) throws -> Timed {
-    let gateway = try GatewayProcess(Enrolment(devices: connections), in: folder, workers: workers, counting: false)
+    let gateway = try GatewayProcess(Enrolment(devices: connections), in: folder, workers: workers)
     var fleet = try fleet(for: gateway, track)
     try fleet.run(fixes: Int(warmUp))
     let status = try gateway.status()
@@ -91,7 +91,7 @@ package struct Scenario {
   /// All connected, each with a first message acked.
   private func fleet(for gateway: GatewayProcess, _ track: [Fix]) throws -> Fleet {
     let devices = Device.fixgate(gateway.enrolment, lanes: [1, 0, 0], fixes: track, batch: batch, messagesInFlight: 1)
-    var fleet = try Fleet(devices, target: try gateway.fleetTarget(), batch: batch)
+    var fleet = try Fleet(devices, batch: batch, connect: try gateway.connector())
     _ = try fleet.open(connections)
     return fleet
   }

@@ -26,6 +26,7 @@ package enum Metric: String, Codable, CodingKeyRepresentable, CaseIterable, Send
   case openingGeneratorBusy = "generator_busy_opening"
   case idleUser = "idle_user_bytes_per_connection"
   case idleKernel = "idle_kernel_bytes_per_connection"
+  case moves = "addresses_changed"
   case reconnects = "reconnects"
   case reconnectP50 = "reconnect_ms_p50"
   case reconnectP99 = "reconnect_ms_p99"
@@ -70,6 +71,7 @@ package enum Metric: String, Codable, CodingKeyRepresentable, CaseIterable, Send
     case .openingGeneratorBusy: "generator busy meanwhile"
     case .idleUser: "memory of an idle connection, user space"
     case .idleKernel: "memory of an idle connection, kernel, both ends"
+    case .moves: "devices that went on from another address"
     case .reconnects: "connections lost and made anew"
     case .reconnectP50: "reconnection, median"
     case .reconnectP99: "reconnection, 99 %"
@@ -102,7 +104,8 @@ package enum Metric: String, Codable, CodingKeyRepresentable, CaseIterable, Send
   package var better: Better {
     switch self {
     case .fixesPerSecond, .openingsPerSecond: .higher
-    case .fixesPerCommit, .generatorBusy, .openingGeneratorBusy, .lagP50, .lagP99, .reconnects, .resumedShare: .neither
+    case .fixesPerCommit, .generatorBusy, .openingGeneratorBusy, .lagP50, .lagP99, .moves, .reconnects,
+      .resumedShare: .neither
     default: .lower
     }
   }
@@ -117,17 +120,20 @@ package enum Metric: String, Codable, CodingKeyRepresentable, CaseIterable, Send
   package static func number(_ value: Double) -> String {
     guard value.isFinite else { return "-" }
     let size = abs(value)
-    if size >= 1_000 {
-      var digits = String(Int64(value.magnitude.rounded()))
-      var at = digits.count - 3
-      while at > 0 {
-        digits.insert(",", at: digits.index(digits.startIndex, offsetBy: at))
-        at -= 3
-      }
-      return (value < 0 ? "-" : "") + digits
-    }
+    if size >= 1_000 { return grouped(Int(value.rounded())) }
     let places = size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : size == 0 ? 0 : 3
     return fixed(value, places)
+  }
+
+  /// Thousands apart.
+  static func grouped(_ value: Int) -> String {
+    var digits = String(value.magnitude)
+    var at = digits.count - 3
+    while at > 0 {
+      digits.insert(",", at: digits.index(digits.startIndex, offsetBy: at))
+      at -= 3
+    }
+    return (value < 0 ? "-" : "") + digits
   }
 
   /// - Parameter places: behind the point.

@@ -34,10 +34,12 @@ package struct Page {
     html += "<div class=\"plots\">\n"
     for (svg, caption) in plots.all { html += "<figure>\(svg)<figcaption>\(escaped(caption))</figcaption></figure>\n" }
     html += "</div>\n"
-    html += table(of: results.cases.filter { $0.subject == "fixgate" && $0.kind == .offered }, title: "Offered loads", offered)
-    html += table(of: results.cases.filter { $0.subject == "fixgate" && $0.kind == .saturation }, title: "Saturation", saturation)
-    html += table(of: results.cases.filter { $0.kind == .idle }, title: "Idle connections", idle)
-    html += table(of: results.cases.filter { $0.subject != "fixgate" || isBesidePeers($0, results) }, title: "Side by side", peers)
+    let beside = results.cases.filter { $0.subject != "fixgate" || isBesidePeers($0, results) }
+    let own = results.cases.filter { one in !beside.contains { $0.name == one.name } }
+    html += table(of: own.filter { $0.kind == .offered }, title: "Offered loads", offered)
+    html += table(of: own.filter { $0.kind == .saturation }, title: "Saturation", saturation)
+    html += table(of: own.filter { $0.kind == .idle }, title: "Idle connections", idle)
+    html += table(of: beside, title: "Side by side", peers)
     return html + conditions(results)
   }
 
@@ -62,7 +64,7 @@ package struct Page {
       let kernel = largest.spread(.idleKernel).map { ", and \(Metric.fixed($0.median / 1_024, 1)) KB of the kernel's, both ends" }
       cards.append((
         Metric.fixed(user.median / 1_024, 1) + " KB", "an idle connection",
-        "\(Metric.number(Double(largest.parameters.devices))) of them\(kernel ?? "")"
+        "\(Metric.grouped(largest.parameters.devices)) of them\(kernel ?? "")"
       ))
     }
     guard !cards.isEmpty else { return "" }
@@ -127,7 +129,7 @@ package struct Page {
   }
 
   static func counted(_ count: Int, _ one: String, _ many: String) -> String {
-    "\(Metric.number(Double(count))) \(count == 1 ? one : many)"
+    "\(Metric.grouped(count)) \(count == 1 ? one : many)"
   }
 
   private static func conditions(_ results: Results) -> String {
