@@ -97,10 +97,10 @@ extension DTLSEndpoint {
 
   /// Writes the slots of sessions that are new, have changed or are gone.
   /// - Parameters:
-  ///   - facts: of the session's conversation.
+  ///   - facts: of the session's conversation; `slot` as in `DTLSEvent`.
   ///   - write: puts the bytes to the front of the slot with this number, and returns the ticket by which `settle` will say
   ///     that they are durable; tickets never fall. `nil` = it failed: a later change tries again.
-  package mutating func store(facts: (UInt64) -> SessionFacts, write: (UInt32, Span<UInt8>) -> UInt64?) {
+  package mutating func store(facts: (UInt64, _ slot: Int) -> SessionFacts, write: (UInt32, Span<UInt8>) -> UInt64?) {
     guard let shelf, hasUnstored else { return }
     let (dirty, ended) = (shelf.dirty, shelf.ended)
     (shelf.dirty, shelf.ended) = ([], [])
@@ -119,7 +119,7 @@ extension DTLSEndpoint {
       let limit = min(WriteReservation.ahead(of: sessions[place].session.writeSequence), DTLSSession.sequencesMax)
       var room = bytes.mutableSpan
       let isWhole = !sessions[place].isSealed
-      guard writeSlot(at: place, facts: facts(session), reserving: limit, isWhole: isWhole, into: &room),
+      guard writeSlot(at: place, facts: facts(session, place), reserving: limit, isWhole: isWhole, into: &room),
         let ticket = write(
           sessions[place].fileSlot, bytes.span.extracting(0..<(isWhole ? SessionSlot.bytes : SessionSlot.changingBytes)))
       else {
@@ -128,11 +128,20 @@ extension DTLSEndpoint {
       }
       sessions[place].isSealed = true
       sessions[place].storedS = sessions[place].heardS
+      sessions[place].isHeardSince = false
       if limit > sessions[place].session.writeLimit || sessions[place].hold != 0 {
         shelf.unsettled.append(
           SessionShelf.Unsettled(session: session, writeLimit: limit, hold: sessions[place].hold, ticket: ticket))
       }
     }
+  }
+
+  /// Has the next `store` write every session that was heard since its slot was written: for a clean stop, after which nothing
+  /// can be replayed.
+  package mutating func storeAll() {
+    var heard: [Int] = []
+    sessions.forEach { if sessions[$0].isHeardSince { heard.append($0) } }
+    for place in heard { markDirty(place) }
   }
 
   private func writeSlot(
@@ -185,6 +194,7 @@ extension DTLSEndpoint {
 
   mutating func noteHeard(at place: Int, _ nowS: UInt32) {
     sessions[place].heardS = nowS
+    sessions[place].isHeardSince = true
     if nowS &- sessions[place].storedS >= DTLSEndpoint.heardStepS { markDirty(place) }
   }
 

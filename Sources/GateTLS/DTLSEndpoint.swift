@@ -61,7 +61,7 @@ package struct DTLSCounters: Equatable, Sendable {
   /// Seconds since 1970 at `Instant` 0, so that what is kept on disk outlives a reboot.
   private let epochS: Int64
 
-  var sessions: SessionTable
+  var sessions: DTLSSessionTable
   var classic: [PeerAddress: UInt64] = [:]
   let shelf: SessionShelf?
   /// Last flights of handshakes that have just been done.
@@ -100,7 +100,7 @@ package struct DTLSCounters: Equatable, Sendable {
     self.handshakesMax = handshakesMax
     self.epochS = epochS
     self.shelf = shelf
-    sessions = SessionTable(capacity: sessionsMax)
+    sessions = DTLSSessionTable(capacity: sessionsMax)
   }
 
   /// Seconds since 1970, as the clock went since the start.

@@ -29,7 +29,7 @@ import WireVectors
     var classic = Self.slot
     classic.address = PeerAddress(high: 1, low: 2, port: 3, scope: 4, isIPv6: true, local: 5)
     var nobody = Self.slot
-    nobody.facts = .unknown
+    nobody.facts = SessionFacts()
     for slot in [Self.slot, classic, nobody] {
       let bytes = Self.bytes(slot)
       #expect(SessionSlot.read(bytes.span) == .session(slot))

@@ -53,7 +53,7 @@ private let moment = Instant(ns: 100_000_000_000)
 extension EndpointGateway {
   fileprivate mutating func store(_ disk: inout Disk, _ facts: [UInt64: SessionFacts] = [:]) {
     var copy = disk
-    endpoint.store(facts: { facts[$0] ?? .unknown }) { copy.write($0, $1) }
+    endpoint.store(facts: { session, _ in facts[session] ?? SessionFacts() }) { copy.write($0, $1) }
     disk = copy
   }
 }
