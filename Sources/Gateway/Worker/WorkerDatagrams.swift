@@ -374,14 +374,23 @@ extension Worker {
     if event.readable, !isDraining { try readDatagrams(datagrams, from: local) }
   }
 
-  /// Retransmissions of handshakes, and a fresh certificate.
+  /// Retransmissions of handshakes, and what a reload has brought.
   func advance(_ datagrams: Datagrams) {
     if let due = datagrams.endpoint.deadline, now >= due { datagrams.endpoint.expire(at: now) }
-    let version = context.dtls?.contexts.version ?? 0
-    if version != datagrams.contextVersion, let fresh = context.dtls?.contexts.current {
-      datagrams.contextVersion = version
-      datagrams.endpoint.use(fresh)
-    }
+    guard let contexts = context.dtls?.contexts, contexts.version != datagrams.contextVersion else { return }
+    datagrams.contextVersion = contexts.version
+    let before = datagrams.context
+    datagrams.context = contexts.current
+    datagrams.endpoint.use(datagrams.context)
+    guard !datagrams.context.hasAuthorities(of: before) else { return }
+    // Nothing is left of a handshake by which its certificate could be judged again: the device makes another.
+    for index in datagrams.conversations.indices where isCertified(index, datagrams) { end(index, datagrams) }
+  }
+
+  private func isCertified(_ index: Int, _ datagrams: Datagrams) -> Bool {
+    if let known = datagrams.conversations[index].known { return known.credential.kind == .certificate }
+    if case .certificate? = datagrams.extras[index]?.channel { return true }
+    return false
   }
 
   /// Once a second: who has not said hello in time goes, and once a minute who has long been silent.
