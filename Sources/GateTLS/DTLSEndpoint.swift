@@ -27,7 +27,7 @@ package struct DTLSCounters: Equatable, Sendable {
   package var handshakesRefused = 0
   /// Half-open handshakes that gave way to newer ones.
   package var handshakesEvicted = 0
-  /// Handshakes that were done when no session was left.
+  /// Handshakes that were not begun, or were done for nothing, because no session was left.
   package var sessionsRefused = 0
   package var addressChanges = 0
 }
@@ -244,6 +244,10 @@ package struct DTLSCounters: Equatable, Sendable {
     _ hello: Span<UInt8>, from address: PeerAddress, at now: Instant, into plaintext: inout MutableSpan<UInt8>,
     at offset: inout Int
   ) {
+    guard sessions.count < sessionsMax else {
+      counters.sessionsRefused += 1
+      return
+    }
     forgetEnded()
     if handshakes.count >= handshakesMax { evictOldest() }
     guard let id = newID() else {
