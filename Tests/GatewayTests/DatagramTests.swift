@@ -105,6 +105,30 @@ extension EndToEnd {
       #expect(try device.next()?.welcome?.through == 3)
     }
 
+    /// A session carries one stream, since what was sent in another may still be under way.
+    @Test func aReusedStreamEndsTheSession() throws {
+      let gateway = try GatewayProcess()
+      try gateway.start()
+      let bundle = try gateway.addDevice("tracker")
+      let first = try Self.open(bundle, next: 1)
+      try first.send(Self.message(1...5))
+      try first.ack(through: 5)
+      // Wiped, it counts from 1 again with the stream that it had.
+      let second = try DatagramDevice(bundle: bundle)
+      try second.send(DatagramDevice.message(Self.hello(second, next: 4), Self.ride(1...3)))
+      let refusal = try #require(try second.refusal())
+      #expect(refusal.code == .streamReused && refusal.closing && refusal.stream != nil)
+      #expect(try second.next() == nil && second.isClosed)
+      let third = try DatagramDevice(bundle: bundle)
+      let hello = Hello(token: third.token, stream: try #require(refusal.stream), nextSequence: 4)
+      try third.send(DatagramDevice.message(hello, Self.ride(1...3)))
+      try third.ack(through: 3)
+      // Nor may a device change its stream in the middle.
+      try third.send(DatagramDevice.message(Self.hello(third, next: 9), Self.ride(7...8)))
+      #expect(try third.refusal()?.code == .malformed)
+      #expect(try gateway.drained().fixes.stored == 8)
+    }
+
     @Test func aFreshHandshakeReplacesTheOldSession() throws {
       let gateway = try GatewayProcess()
       try gateway.start()

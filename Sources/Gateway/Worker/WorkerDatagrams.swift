@@ -182,7 +182,10 @@ extension Worker {
     case .ack:
       merge(reply, index, datagrams)
       return
-    case .refusal: link.counters.refuse(UInt16(reply.refusal.rawValue))
+    case .refusal:
+      link.counters.refuse(UInt16(reply.refusal.rawValue))
+      // Another stream wants another session: what is under way in this one must not be taken for the new stream's.
+      if reply.refusal == .streamReused { datagrams.conversations[index].close() }
     case .welcome: welcome(index, datagrams)
     }
     ReplyFrames.append(
