@@ -18,7 +18,6 @@ package final class SessionShelf: @unchecked Sendable {
   fileprivate struct Unsettled {
     let session: UInt64
     let writeLimit: UInt64
-    let hold: UInt8
     let ticket: UInt64
   }
 
@@ -45,7 +44,6 @@ package final class SessionShelf: @unchecked Sendable {
 /// worker's back, without its waiting: nothing that must not happen twice depends on a write that is not durable.
 /// - A record number: a new session uses the block that its slot names. Should the slot be lost, the session is gone with it,
 ///   and its keys are never used again. Later blocks are used only when `settle` has said that their reservation is durable.
-/// - A fix in the wrong stream: before a session that is stored with one stream says anything of another, its slot is durable.
 /// - An old slot that comes back from the dead was a good session once: its numbers go on above its reservation, and its
 ///   device is judged anew.
 ///
@@ -88,11 +86,8 @@ extension DTLSEndpoint {
   }
 
   /// What the session's conversation knows has changed, so its slot is written with the next `store`.
-  /// - Parameter isOtherStream: it goes on in another stream than is stored: until the slot is durable, `seal` says nothing.
-  package mutating func factsChanged(of session: UInt64, isOtherStream: Bool) {
-    guard let place = sessions.place(of: session), sessions[place].fileSlot != LiveSession.noSlot else { return }
-    if isOtherStream { sessions[place].hold = sessions[place].hold % 255 + 1 }
-    markDirty(place)
+  package mutating func factsChanged(of session: UInt64) {
+    if let place = sessions.place(of: session) { markDirty(place) }
   }
 
   /// Writes the slots of sessions that are new, have changed or are gone.
@@ -129,9 +124,8 @@ extension DTLSEndpoint {
       sessions[place].isSealed = true
       sessions[place].storedS = sessions[place].heardS
       sessions[place].isHeardSince = false
-      if limit > sessions[place].session.writeLimit || sessions[place].hold != 0 {
-        shelf.unsettled.append(
-          SessionShelf.Unsettled(session: session, writeLimit: limit, hold: sessions[place].hold, ticket: ticket))
+      if limit > sessions[place].session.writeLimit {
+        shelf.unsettled.append(SessionShelf.Unsettled(session: session, writeLimit: limit, ticket: ticket))
       }
     }
   }
@@ -166,7 +160,6 @@ extension DTLSEndpoint {
       guard let place = sessions.place(of: entry.session) else { continue }
       let limit = sessions[place].session.writeLimit
       sessions[place].session.writeLimit = max(limit, entry.writeLimit)
-      if sessions[place].hold == entry.hold { sessions[place].hold = 0 }
     }
     shelf.unsettled.removeFirst(count)
   }
@@ -203,7 +196,7 @@ extension DTLSEndpoint {
     guard sessions[place].fileSlot != LiveSession.noSlot else { return true }
     let (next, limit) = (sessions[place].session.writeSequence, sessions[place].session.writeLimit)
     if WriteReservation.ahead(of: next) > limit, limit < DTLSSession.sequencesMax { markDirty(place) }
-    return sessions[place].hold == 0 && (next < limit || limit == DTLSSession.sequencesMax)
+    return next < limit || limit == DTLSSession.sequencesMax
   }
 
   private mutating func markDirty(_ place: Int) {

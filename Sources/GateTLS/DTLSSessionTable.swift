@@ -20,8 +20,6 @@ struct LiveSession: ~Copyable {
   var isDirty = false
   /// A record has come that the slot does not know of.
   var isHeardSince = false
-  /// Not 0: nothing is sealed for the device until the slot, as written with this value, is durable.
-  var hold: UInt8 = 0
   /// When its handshake was done, or its last authentic record came: seconds since 1970.
   var heardS: UInt32
   /// `heardS` as the slot has it.

@@ -10,6 +10,7 @@ import WireVectors
     facts.stream = 0xFFFF_FFF0
     facts.protocolVersion = 1
     facts.policyVersion = 9
+    facts.authorities = 0xDEAD_BEEF
     facts.credential = CredentialReference(kind: .key, selector: 0x0123_4567_89AB_CDEF)
     facts.validUntilMs = 1_900_000_000_000
     facts.clockErrorMs = -5

@@ -11,6 +11,8 @@ package struct SessionFacts: Equatable, Sendable, BitwiseCopyable {
   package var credential: CredentialReference? = nil
   /// End of the credential, ms since 1970-01-01 UTC; `.max` = never.
   package var validUntilMs: Int64 = .max
+  /// Only of a certificate: a mark of the authorities that vouched for it.
+  package var authorities: UInt32 = 0
   /// As in `Session`.
   package var clockErrorMs: Int64? = nil
 
@@ -25,7 +27,7 @@ package struct SessionFacts: Equatable, Sendable, BitwiseCopyable {
 ///   0 u32 CRC32C of 4..<112            40 i64 valid until, ms        80 u32 last heard, s since 1970
 ///   4 u16 protocol version             48 i64 clock error, ms        84 u32 scope of the address
 ///   6 u8 credential kind, 0 = none     56 u64 write base             88 u64, 96 u64 address, high and low
-///   7 u8 flags                         64 u64 write reserved        104 u16 port, u8 local; then zeros
+///   7 u8 flags                         64 u64 write reserved        104 u16 port, u8 local, 0, u32 authorities
 ///   8 u64 connection ID                72 u64 read next
 ///  16 u32 device, tenant, stream, policy version (4 numbers)
 ///  32 u64 credential selector
@@ -95,6 +97,7 @@ package struct SessionSlot: Equatable, Sendable {
     out.store(facts.credential?.selector ?? 0, at: 32)
     out.store(UInt64(bitPattern: facts.validUntilMs), at: 40)
     out.store(UInt64(bitPattern: facts.clockErrorMs ?? 0), at: 48)
+    out.store(facts.authorities, at: 108)
     out.store(writeBase, at: 56)
     out.store(writeReserved, at: 64)
     out.store(readNext, at: 72)
@@ -126,6 +129,7 @@ package struct SessionSlot: Equatable, Sendable {
       guard let kind = CredentialKind(rawValue: bytes[6]) else { return .damaged }
       facts.credential = CredentialReference(kind: kind, selector: bytes.load64(at: 32))
     }
+    facts.authorities = bytes.load32(at: 108)
     facts.validUntilMs = Int64(bitPattern: bytes.load64(at: 40))
     if flags & 1 != 0 { facts.clockErrorMs = Int64(bitPattern: bytes.load64(at: 48)) }
     let address =

@@ -80,7 +80,7 @@ struct Conversation {
   }
 
   /// What is worth keeping for the next run of the gateway.
-  func facts(_ extra: ConversationExtra?, tenant: UInt32) -> SessionFacts {
+  func facts(_ extra: ConversationExtra?, tenant: UInt32, authorities: UInt32) -> SessionFacts {
     var facts = SessionFacts()
     guard isOpen else {
       if case .key(let selector)? = extra?.channel { facts.credential = CredentialReference(kind: .key, selector: selector) }
@@ -89,6 +89,7 @@ struct Conversation {
     (facts.device, facts.tenant, facts.policyVersion) = (device, tenant, policyVersion)
     facts.protocolVersion = UInt16(protocolVersion)
     facts.credential = credential
+    facts.authorities = credentialKind == .certificate ? authorities : 0
     facts.validUntilMs = validUntilMs
     facts.clockErrorMs = clockErrorMs == Conversation.unknownClock ? nil : clockErrorMs
     // Work for fixes that carry none has no room in a slot: the next hello brings it again.
@@ -118,20 +119,17 @@ struct Conversation {
   }
 
   /// Keeps what a message has changed.
-  /// - Returns: whether a hello has moved a welcome conversation to another stream, which must be welcome first.
-  mutating func keep(_ made: borrowing Session) -> Bool {
+  mutating func keep(_ made: borrowing Session) {
     policyVersion = made.policyVersion
     clockErrorMs = made.clockErrorMs ?? Conversation.unknownClock
-    guard case .open(let identity, let stream) = made.state, let credential = made.credential else { return false }
-    let hasMoved = state == .welcome && self.stream != stream
+    guard case .open(let identity, let stream) = made.state, let credential = made.credential else { return }
     device = identity.device
     protocolVersion = UInt8(clamping: made.protocolVersion)
     self.stream = stream
     (credentialKind, credentialSelector) = (credential.kind, credential.selector)
     validUntilMs = made.validUntilMs
-    if state == .awaitingHello || hasMoved { state = .greeted }
+    if state == .awaitingHello { state = .greeted }
     isIntroduced = true
-    return hasMoved
   }
 
   mutating func welcome() { state = .welcome }

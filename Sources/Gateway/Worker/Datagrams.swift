@@ -56,6 +56,7 @@ final class Datagrams {
   /// The socket that takes no more for now; none is read from meanwhile, so that what waits stays bounded.
   var blocked: Int?
   var generation: UInt32 = 0
+  var context: DTLSServerContext
   var contextVersion: UInt64
   /// Conversations whose device is known.
   var welcome = 0
@@ -77,12 +78,13 @@ final class Datagrams {
   ) throws {
     let contexts = context.contexts
     contextVersion = contexts.version
+    self.context = contexts.current
     stored = context.stored
     let shards = (0...255 as ClosedRange<Int>).filter { $0 % workers == worker }.map { UInt8($0) }
     func share(_ number: Int) -> Int { max((number + workers - 1) / workers, 1) }
     let sessionsMax = stored?.sessionsMax ?? share(configuration.dtls.sessionsMax)
     endpoint = try DTLSEndpoint(
-      context: contexts.current, cookieKey: context.cookieKey, node: configuration.listen.node, shards: shards,
+      context: self.context, cookieKey: context.cookieKey, node: configuration.listen.node, shards: shards,
       sessionsMax: min(sessionsMax, Int(SessionID.firstDatagramSlot)),
       handshakesMax: share(configuration.dtls.handshakesMax), shelf: try stored?.makeShelf(),
       epochS: SystemClock.wallMs() / 1_000 - Int64(SystemClock.now().ns / 1_000_000_000))

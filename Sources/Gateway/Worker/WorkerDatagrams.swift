@@ -118,10 +118,7 @@ extension Worker {
       : intake.take(
         datagrams.plain.span, frame: range, session: &session, word: &datagrams.conversations[index].frameWord,
         registry: registry, at: now, wallMs: wallMs, out: &answer)
-    if datagrams.conversations[index].keep(session) {
-      datagrams.welcome -= 1
-      datagrams.endpoint.factsChanged(of: datagrams.conversations[index].session, isOtherStream: true)
-    }
+    datagrams.conversations[index].keep(session)
     keepExtra(of: session, index, had: extra, datagrams)
     handedOver = true
     switch outcome {
@@ -140,7 +137,7 @@ extension Worker {
     let kept = ConversationExtra(channel: session.isOpen ? .none : session.channel, work: session.work)
     datagrams.extras[index] = kept.isEmpty ? nil : kept
     if kept.work.isEmpty != (extra?.work.isEmpty ?? true) {
-      datagrams.endpoint.factsChanged(of: datagrams.conversations[index].session, isOtherStream: false)
+      datagrams.endpoint.factsChanged(of: datagrams.conversations[index].session)
     }
   }
 
@@ -188,7 +185,10 @@ extension Worker {
     case .ack:
       merge(reply, index, datagrams)
       return
-    case .refusal: link.counters.refuse(UInt16(reply.refusal.rawValue))
+    case .refusal:
+      link.counters.refuse(UInt16(reply.refusal.rawValue))
+      // Another stream wants another session: what is under way in this one must not be taken for the new stream's.
+      if reply.refusal == .streamReused { datagrams.conversations[index].close() }
     case .welcome: welcome(index, datagrams)
     }
     ReplyFrames.append(
@@ -218,7 +218,7 @@ extension Worker {
     datagrams.conversations[index].registryVersion = UInt32(truncatingIfNeeded: registryVersion)
     datagrams.welcome += 1
     let conversation = datagrams.conversations[index]
-    datagrams.endpoint.factsChanged(of: conversation.session, isOtherStream: false)
+    datagrams.endpoint.factsChanged(of: conversation.session)
     guard
       let old = context.datagramPresence.take(conversation.device, id(index, conversation), worker: context.index)
     else { return }
@@ -383,14 +383,23 @@ extension Worker {
     if event.readable, !isDraining { try readDatagrams(datagrams, from: local) }
   }
 
-  /// Retransmissions of handshakes, and a fresh certificate.
+  /// Retransmissions of handshakes, and what a reload has brought.
   func advance(_ datagrams: Datagrams) {
     if let due = datagrams.endpoint.deadline, now >= due { datagrams.endpoint.expire(at: now) }
-    let version = context.dtls?.contexts.version ?? 0
-    if version != datagrams.contextVersion, let fresh = context.dtls?.contexts.current {
-      datagrams.contextVersion = version
-      datagrams.endpoint.use(fresh)
-    }
+    guard let contexts = context.dtls?.contexts, contexts.version != datagrams.contextVersion else { return }
+    datagrams.contextVersion = contexts.version
+    let before = datagrams.context
+    datagrams.context = contexts.current
+    datagrams.endpoint.use(datagrams.context)
+    guard !datagrams.context.hasAuthorities(of: before) else { return }
+    // Nothing is left of a handshake by which its certificate could be judged again: the device makes another.
+    for index in datagrams.conversations.indices where isCertified(index, datagrams) { end(index, datagrams) }
+  }
+
+  private func isCertified(_ index: Int, _ datagrams: Datagrams) -> Bool {
+    if let known = datagrams.conversations[index].known { return known.credential.kind == .certificate }
+    if case .certificate? = datagrams.extras[index]?.channel { return true }
+    return false
   }
 
   /// Once a second: who has not said hello in time goes, and once a minute who has long been silent.

@@ -26,8 +26,10 @@ extension Worker {
     datagrams.makeRoom(for: index)
     datagrams.generation &+= 1
     let generation = datagrams.generation
-    // A registry that has lost the device knows nothing of its revocation either.
-    guard facts.device == 0 || registry.knows(device: facts.device), facts.device <= context.configuration.data.devicesMax
+    // A registry that has lost the device knows nothing of its revocation either, and nothing is left of a handshake by which
+    // other authorities could judge its certificate.
+    guard facts.device == 0 || registry.knows(device: facts.device), facts.device <= context.configuration.data.devicesMax,
+      facts.credential?.kind != .certificate || facts.authorities == datagrams.context.authoritiesMark
     else {
       datagrams.endpoint.close(session)
       return
@@ -59,7 +61,8 @@ extension Worker {
     datagrams.endpoint.store { _, index in
       let conversation = datagrams.conversations[index]
       let tenant = conversation.known.map { registry.tenant(ofDevice: $0.device) } ?? 0
-      return conversation.facts(datagrams.extras[index], tenant: tenant)
+      return conversation.facts(
+        datagrams.extras[index], tenant: tenant, authorities: datagrams.context.authoritiesMark)
     } write: { slot, bytes in
       try? file.write(bytes, slot: slot)
     }
