@@ -73,6 +73,8 @@ package struct Configuration: Equatable, Sendable {
     package var handshakes = Limiter(perSecond: 1_000, burst: 1_000)
     package var handshakesHalfOpen = 1_024
     package var handshakesWaiting = 8_192
+    /// Of the whole gateway: ClientHellos, frames cut off, answers not read.
+    package var bufferedBytesMax = 256 << 20
     /// Charged before a frame is decoded, per connection.
     package var frames = Limiter(perSecond: 50_000, burst: 100_000)
     package var live = Limiter(perSecond: 50, burst: 2_000)
