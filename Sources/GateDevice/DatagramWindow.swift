@@ -43,9 +43,9 @@ struct DatagramWindow: Sendable {
   static let firstWaitNs: UInt64 = 1_000_000_000
   /// The gateway answers when a disk has synced, which now and then takes longer than the network does.
   static let waitMinNs: UInt64 = 200_000_000
-  static let waitMaxNs: UInt64 = 16_000_000_000
+  static let waitMaxNs: UInt64 = 8_000_000_000
   /// After so many time-outs in a row the gateway has forgotten the session, or is not there ...
-  private static let timeoutsMax = 8
+  private static let timeoutsMax = 10
   /// ... and after fewer if it has never answered in it.
   private static let timeoutsAtFirstMax = 5
   private static let overtaken: UInt64 = 3
