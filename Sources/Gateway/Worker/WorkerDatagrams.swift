@@ -12,10 +12,12 @@ extension Worker {
   /// - Throws: the socket is of no use any more: stop the process.
   func readDatagrams(_ datagrams: Datagrams, from local: Int) throws(NetError) {
     let socket = datagrams.sockets[local]
+    let handshakes = datagrams.endpoint.counters.handshakesStarted
     for _ in 0..<Datagrams.batchesPerTurn where hasRoom && datagrams.blocked == nil {
       let count = try socket.udp.receive { bytes, sender in take(bytes, from: sender, at: UInt8(local), datagrams) }
       try sendHandshakes(datagrams)
-      if count < UDPSocket.batchMax { return }
+      // Each costs as much as a thousand fixes: the others of this worker are served before the next batch of them.
+      if count < UDPSocket.batchMax || datagrams.endpoint.counters.handshakesStarted > handshakes { return }
     }
   }
 
@@ -191,25 +193,31 @@ extension Worker {
       if reply.refusal == .streamReused { datagrams.conversations[index].close() }
     case .welcome: welcome(index, datagrams)
     }
-    ReplyFrames.append(
-      reply, window: backlogWindow, told: &datagrams.conversations[index].toldWindow, wallMs: wallMs, over: .datagram,
-      to: &answer)
+    append(reply, index, datagrams)
     say(index, datagrams)
+  }
+
+  private func append(_ reply: SequencerReply, _ index: Int, _ datagrams: Datagrams) {
+    let window = backlogWindow
+    var told = window
+    if reply.kind != .refusal { told = datagrams.conversations[index].knownWindow(now: window) }
+    ReplyFrames.append(reply, window: window, told: &told, wallMs: wallMs, over: .datagram, to: &answer)
   }
 
   /// An ack says all that those before it said, but for the judgements: these are gathered.
   private func merge(_ reply: SequencerReply, _ index: Int, _ datagrams: Datagrams) {
-    var at = pending(index, datagrams)
-    var merged = reply
-    if let before = datagrams.answers[at].ack {
-      if before.judgementCount + reply.judgementCount > Limits.judgementsPerAckMax {
-        at = another(index, datagrams)
-      } else {
-        for i in 0..<before.judgementCount { merged.judgements[reply.judgementCount + i] = before.judgements[i] }
-        merged.judgementCount += before.judgementCount
-      }
+    let at = pending(index, datagrams)
+    let judged = datagrams.answers[at].ack?.judgementCount ?? 0
+    if judged == 0 {
+      datagrams.answers[at].ack = reply
+    } else if judged + reply.judgementCount > Limits.judgementsPerAckMax {
+      datagrams.answers[another(index, datagrams)].ack = reply
+    } else {
+      var merged = reply
+      for i in 0..<judged { merged.judgements[reply.judgementCount + i] = datagrams.answers[at].ack!.judgements[i] }
+      merged.judgementCount += judged
+      datagrams.answers[at].ack = merged
     }
-    datagrams.answers[at].ack = merged
   }
 
   private func welcome(_ index: Int, _ datagrams: Datagrams) {
@@ -294,11 +302,7 @@ extension Worker {
     let index = datagrams.answers[at].index
     answer += datagrams.answers[at].message
     let own = answer.count
-    if let ack = datagrams.answers[at].ack {
-      ReplyFrames.append(
-        ack, window: backlogWindow, told: &datagrams.conversations[index].toldWindow, wallMs: wallMs, over: .datagram,
-        to: &answer)
-    }
+    if let ack = datagrams.answers[at].ack { append(ack, index, datagrams) }
     let cut = answer.count > Limits.datagramBytesMax ? own : answer.count
     for part in [0..<cut, cut..<answer.count] where !part.isEmpty {
       try seal(part, of: datagrams.conversations[index].session, datagrams)
