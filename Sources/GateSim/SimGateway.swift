@@ -24,11 +24,11 @@ final class SimGateway {
   /// Recovers what the disk holds.
   init(
     run: Int, configuration: Configuration, segmentBytes: Int, disk: SimDisk, data: SimFolder, journal: SimFolder,
-    table: SimTable, workers: Int, devicesMax: Int, seed: UInt64, at now: Instant
+    table: SimTable, store: SimStore?, workers: Int, devicesMax: Int, seed: UInt64, at now: Instant
   ) throws {
     self.run = run
     self.data = data
-    let sink = SimSink(table, disk, seed: seed &+ 1)
+    let sink = try SimSink(table, store, disk, seed: seed &+ 1)
     var recovery = try Recovery.run(
       data: Directory(data), journal: { Directory(journal) }, segmentBytes: segmentBytes, sinkCursor: sink.cursor,
       salts: SeededRandom(seed: seed &+ 2), log: { _, _ in })

@@ -51,6 +51,8 @@ package struct World: ~Copyable {
   let data: SimFolder
   let journal: SimFolder
   let table = SimTable()
+  /// The real store beside the table, in some worlds.
+  let store: SimStore?
   var gateway: SimGateway?
   var life = 0
   var powerWasCut = false
@@ -83,6 +85,8 @@ package struct World: ~Copyable {
 
   static let wallStartMs: Int64 = 1_780_000_000_000
   static let eventsMax = 400_000
+  /// One world in so many has the real store.
+  static let storeOneIn: UInt64 = 16
   static let quietNs: UInt64 = 3_600_000_000_000
 
   package init(seed: UInt64) {
@@ -93,6 +97,11 @@ package struct World: ~Copyable {
     disk = SimDisk(seed: random.next())
     data = disk.makeFolder()
     journal = disk.makeFolder()
+    do {
+      store = seed % World.storeOneIn == 0 ? try SimStore() : nil
+    } catch {
+      fatalError("no temporary folder for the store: \(error)")
+    }
     disk.rates = SimDisk.Rates(
       sync: plan.syncFails, write: plan.writeFails, short: plan.writesShort, names: plan.namesFail)
     table.failing = plan.sinkFails
@@ -263,13 +272,13 @@ package struct World: ~Copyable {
   mutating func boot() {
     guard gateway == nil else { return }
     disk.restart(powerCut: powerWasCut)
-    if powerWasCut { table.cutPower(&random) }
+    if powerWasCut { cutPowerOfStore() }
     powerWasCut = false
     life += 1
     do {
       let started = try SimGateway(
         run: life, configuration: configuration, segmentBytes: plan.segmentBytes, disk: disk, data: data,
-        journal: journal, table: table, workers: plan.workers, devicesMax: 64, seed: random.next(), at: now)
+        journal: journal, table: table, store: store, workers: plan.workers, devicesMax: 64, seed: random.next(), at: now)
       gateway = started
       tally.starts += 1
       tally.torn += started.tornCount
@@ -293,6 +302,17 @@ package struct World: ~Copyable {
       push(.boot, after: 1_000_000_000 + upTo(1_000_000_000))
     }
     if gateway != nil { afterGatewayStep() }
+  }
+
+  /// Of the real store a power cut takes all that it may or nothing.
+  mutating func cutPowerOfStore() {
+    guard let store else {
+      table.cutPower(&random, all: false)
+      return
+    }
+    guard random.next() % 2 == 0 else { return }
+    table.cutPower(&random, all: true)
+    do { try store.cutPower() } catch { fatalError("the store's folder: \(error)") }
   }
 
   /// After anything that touched the disk: the crash may have come in it.
