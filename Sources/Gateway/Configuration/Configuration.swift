@@ -10,6 +10,8 @@ package struct Configuration: Equatable, Sendable {
     package var publicTLS = ["localhost:7443"]
     /// UDP, as `tls`; empty = none.
     package var dtls = ["0.0.0.0:7443", "[::]:7443"]
+    /// What bundles tell devices of UDP; empty = as `publicTLS`.
+    package var publicDTLS: [String] = []
     /// The first byte of connection IDs.
     package var node: UInt8 = 0
   }

@@ -106,6 +106,9 @@ extension ConfigurationKey {
     list(
       "listen.dtls", "Addresses for DTLS over UDP. Empty: none.", \.listen.dtls, expects: "host:port or [address]:port",
       mayBeEmpty: true),
+    list(
+      "listen.public_dtls", "Where devices reach it over UDP; new bundles carry it. Empty: as listen.public_tls.",
+      \.listen.publicDTLS, expects: "host:port or [address]:port", mayBeEmpty: true),
     number(
       "listen.node", "Number of this gateway in the connection IDs of sessions over UDP, for a load balancer to route by.",
       \.listen.node, 0...255),
