@@ -59,8 +59,8 @@ extension World {
     if gateway.bufferedRows > 64 + 2 * Limits.messageBytesMax / Record.headerBytes {
       violation = .overLimit("\(gateway.bufferedRows) rows wait in the sink")
     }
-    for worker in gateway.workers where worker.unanswered > SimWorker.unansweredMax {
-      violation = .overLimit("\(worker.unanswered) messages are unanswered")
+    for port in gateway.ports where port.unanswered > SimWorker.unansweredMax {
+      violation = .overLimit("\(port.unanswered) messages are unanswered")
     }
     let devices = gateway.devices
     for device in 0..<devices.count {
