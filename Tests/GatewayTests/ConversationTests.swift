@@ -37,11 +37,20 @@ import Testing
     #expect(again.channel == .session(device: 3, by: credential, untilMs: 1_000))
   }
 
-  @Test func whatOutlivesTheProcess() {
-    let known = Conversation.Known(device: 3, stream: 8, policyVersion: 6, credential: credential, validUntilMs: .max)
-    let conversation = Conversation(session: 9, generation: 1, resuming: known)
-    #expect(conversation.known == known && conversation.state == .welcome && !conversation.isIntroduced)
-    let session = conversation.makeSession(index: 0, registry: registry, extra: nil)
+  @Test func whatOutlivesTheProcess() throws {
+    var before = Conversation(session: 9, generation: 1)
+    var greeted = before.makeSession(index: 0, registry: registry, extra: nil)
+    let greeting = Session.Greeting(protocolVersion: 1, stream: 8, nextSequence: 1, oldestHeld: 0)
+    _ = try greeted.hello(greeting, proof: .device(identity, by: credential, untilMs: .max))
+    greeted.policyVersion = 6
+    before.keep(greeted)
+    // Not welcomed yet: the next run must hear the hello itself.
+    #expect(Conversation(session: 9, generation: 2, resuming: before.facts(nil, tenant: 2, authorities: 0)) == nil)
+    before.welcome()
+    let facts = before.facts(nil, tenant: 2, authorities: 0)
+    let after = try #require(Conversation(session: 9, generation: 2, resuming: facts))
+    #expect(after.known == before.known && after.state == .welcome && !after.isIntroduced)
+    let session = after.makeSession(index: 0, registry: registry, extra: nil)
     #expect(session.state == .open(identity, stream: 8) && session.policyVersion == 6)
   }
 
