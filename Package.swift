@@ -194,6 +194,23 @@ if withBench {
   ]
 }
 
+// The rival that is written in Swift too.
+if withPeers {
+  package.dependencies += [
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+    .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.0"),
+  ]
+  package.targets.append(
+    .executableTarget(
+      name: "plain-server",
+      dependencies: [
+        "BenchProto", "CSQLite", .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"), .product(name: "NIOSSL", package: "swift-nio-ssl"),
+        .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+      ],
+      path: "bench/Peers/PlainServer", swiftSettings: [.swiftLanguageMode(.v6)]))
+}
+
 if withFuzz {
   package.targets.append(.target(name: "FuzzDriver", path: "Tests/Fuzz/Driver", swiftSettings: fuzzed))
   for (folder, properties) in [

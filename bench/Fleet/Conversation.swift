@@ -1,5 +1,6 @@
 package import GateCore
 import GateDevice
+import GateNet
 package import GateProto
 
 /// What a device says and hears, whatever carries it. Messages are answered in the order in which they were recorded.
@@ -73,7 +74,7 @@ package final class FixgateConversation: Conversation {
     isHeld = false
     let (fixes, offset) = (fixes, offset)
     return session.nextFrame(
-      into: &out, at: now,
+      into: &out, at: now, clockMs: SystemClock.wallMs(), monotonicMs: now.ns / 1_000_000,
       from: { places, into in
         for place in places { into.append(fixes[(offset + Int(place) - 1) % fixes.count]) }
       })
