@@ -189,8 +189,11 @@ if withBench {
       ],
       path: "bench/Micro", swiftSettings: settings),
     .testTarget(
-      name: "BenchTests", dependencies: ["BenchFleet", "BenchReport", "GateCore"], path: "bench/Tests",
-      swiftSettings: settings),
+      name: "BenchTests",
+      dependencies: [
+        "BenchFleet", "BenchReport", "GateCore", .product(name: "Histogram", package: "hdrhistogram-swift"),
+      ],
+      path: "bench/Tests", swiftSettings: settings),
   ]
 }
 

@@ -59,11 +59,12 @@ package struct Scenario {
     let before = try gateway.counters()
     try fleet.run(fixes: Int(fixes))
     let after = try gateway.counters()
+    let (ackedEnd, messagesEnd) = (fleet.ackedFixes, fleet.recordedMessages)
+    let status = try finish(&fleet, gateway)
     let counted = Counted(
-      fixes: UInt64(fleet.ackedFixes - acked), messages: UInt64(fleet.recordedMessages - messages),
-      commits: try gateway.status().journal.commits - commits, worker: after.since(before, threads: "fixgate-worker"),
-      sequencer: after.since(before, threads: "fixgate-seq"), sink: after.since(before, threads: "fixgate-sink"))
-    try finish(&fleet, gateway)
+      fixes: UInt64(ackedEnd - acked), messages: UInt64(messagesEnd - messages), commits: status.journal.commits - commits,
+      worker: after.since(before, threads: "fixgate-worker"), sequencer: after.since(before, threads: "fixgate-seq"),
+      sink: after.since(before, threads: "fixgate-sink"))
     return counted
   }
 
@@ -84,7 +85,7 @@ package struct Scenario {
       fixes: UInt64(fleet.ackedFixes - acked),
       seconds: Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) / 1e18,
       commits: end.journal.commits - status.journal.commits, stored: end.fixes.stored - status.fixes.stored, cpuNs: cpuNs)
-    try finish(&fleet, gateway)
+    _ = try finish(&fleet, gateway)
     return timed
   }
 
@@ -96,13 +97,15 @@ package struct Scenario {
     return fleet
   }
 
-  /// Holds the gateway's own counts against what was acked.
-  private func finish(_ fleet: inout Fleet, _ gateway: GatewayProcess) throws {
+  /// Holds the gateway's own counts against what was acked, and ends it. They are told a moment after the event, so they are
+  /// looked at when all is quiet.
+  private func finish(_ fleet: inout Fleet, _ gateway: GatewayProcess) throws -> Status {
     let isSettled = try fleet.settle(within: 20_000_000_000)
     let status = try gateway.status()
     guard isSettled, status.fixes.isBalanced, status.fixes.received == fleet.ackedFixes, status.fixes.duplicate == 0 else {
       throw PathError.unbalanced
     }
     try gateway.stop()
+    return status
   }
 }

@@ -144,7 +144,11 @@ package struct Page {
       ("a run", "\(Metric.number(parameters.seconds)) s after \(Metric.number(parameters.warmUpS)) s of warm-up, \(counted(results.cases.first?.runs.count ?? 0, "run", "runs")) of each case in turn; \(parameters.transport.uppercased()), \(counted(parameters.workers, "worker", "workers")); track: \(parameters.track)"),
     ]
     let list = rows.map { "<tr><th>\(escaped($0.0))</th><td>\(escaped($0.1))</td></tr>" }
-    let notes = Set(results.cases.flatMap { one in one.runs.flatMap { $0.notes.map { "\(one.name): \($0)" } } }).sorted()
+    var named: [String: [String]] = [:]
+    for one in results.cases {
+      for note in Set(one.runs.flatMap(\.notes)) { named[note, default: []].append(one.name) }
+    }
+    let notes = named.sorted { $0.key < $1.key }.map { "\($0.key) (\($0.value.joined(separator: "; ")))" }
     let noted = notes.isEmpty ? "" : "<h3>Notes</h3><ul>\(notes.map { "<li>\(escaped($0))</li>" }.joined())</ul>\n"
     return """
       \(noted)<h3>Conditions</h3>
