@@ -45,7 +45,7 @@ let package = Package(
     .target(name: "GateCore", dependencies: ["CGateShims"], swiftSettings: withFuzz ? fuzzed : settings),
     .target(name: "GateMemory", dependencies: ["GateCore"], swiftSettings: settings),
     .target(name: "GateProto", dependencies: ["GateCore", "CFixProto"], swiftSettings: settings),
-    .target(name: "GateTLS", dependencies: ["GateCore", "COpenSSL"], swiftSettings: settings),
+    .target(name: "GateTLS", dependencies: ["GateCore", "COpenSSL"], swiftSettings: withFuzz ? fuzzed : settings),
     .target(name: "GateNet", dependencies: ["GateCore", "CLinux"], swiftSettings: settings),
     .target(name: "GateStore", dependencies: ["GateCore", "CSQLite", "CLinux"], swiftSettings: settings),
     .target(name: "GateDevice", dependencies: ["GateCore", "GateProto"], swiftSettings: settings),
@@ -103,7 +103,7 @@ let package = Package(
       name: "GatewayTests",
       dependencies: [
         "fixgate", "Gateway", "GateCore", "GateDevice", "GateNet", "GateProto", "GateStore", "GateTLS", "GateTrack",
-        "PowerCutDisk", "GatewayProperties",
+        "PowerCutDisk", "GatewayProperties", "DTLSProperties",
       ],
       swiftSettings: settings),
 
@@ -111,6 +111,9 @@ let package = Package(
       name: "GatewayProperties",
       dependencies: ["Gateway", "GateConfiguration", "GateCore", "GateMemory", "GateProto", "GateTLS", "GateTrack"],
       path: "Tests/Fuzz/GatewayProperties", swiftSettings: settings),
+    .target(
+      name: "DTLSProperties", dependencies: ["GateCore", "GateTLS"], path: "Tests/Fuzz/DTLSProperties",
+      swiftSettings: settings),
     .target(
       name: "JournalProperties", dependencies: ["GateCore"], path: "Tests/Fuzz/JournalProperties",
       swiftSettings: settings),
@@ -159,8 +162,18 @@ if withBench {
       path: "bench/Fleet", swiftSettings: settings),
     .target(
       name: "BenchPath",
-      dependencies: ["BenchFleet", "BenchHarness", "CAllocations", "GateCore", "GateMemory", "GateProto", "Gateway"],
+      dependencies: [
+        "BenchFleet", "BenchHarness", "CAllocations", "GateCore", "GateDevice", "GateMemory", "GateNet", "GateProto",
+        "GateTLS", "Gateway",
+      ],
       path: "bench/Path", swiftSettings: settings),
+    .target(
+      name: "BenchDTLS",
+      dependencies: [
+        "BenchHarness", "CAllocations", "COpenSSL", "GateCore", "GateMemory", "GateProto", "GateStore", "GateTLS",
+        "Gateway",
+      ],
+      path: "bench/DTLS", swiftSettings: settings),
     // Results as values: files, tables, comparison, plots.
     .target(
       name: "BenchReport", dependencies: [.product(name: "ArgumentParser", package: "swift-argument-parser")],
@@ -183,7 +196,8 @@ if withBench {
     .executableTarget(
       name: "fixgate-bench",
       dependencies: [
-        "GateCore", "CFixProto", "BenchHarness", "BenchLoad", "BenchPath", "BenchPeers", "BenchProto", "BenchReport",
+        "GateCore", "GateTLS", "CFixProto", "BenchDTLS", "BenchHarness", "BenchLoad", "BenchPath", "BenchPeers",
+        "BenchProto", "BenchReport",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),
       ],
@@ -218,7 +232,8 @@ if withFuzz {
   package.targets.append(.target(name: "FuzzDriver", path: "Tests/Fuzz/Driver", swiftSettings: fuzzed))
   for (folder, properties) in [
     ("Wire", "WireVectors"), ("Journal", "JournalProperties"), ("Session", "GatewayProperties"),
-    ("Track", "GatewayProperties"), ("Configuration", "GatewayProperties"),
+    ("Track", "GatewayProperties"), ("Configuration", "GatewayProperties"), ("Datagrams", "DTLSProperties"),
+    ("Slots", "DTLSProperties"),
   ] {
     package.targets.append(
       .executableTarget(

@@ -1,5 +1,5 @@
 package import Foundation
-import GateNet
+package import GateNet
 import GateStore
 import GateTLS
 package import Gateway
@@ -46,8 +46,9 @@ package final class Enrolment {
 package final class GatewayProcess {
   package let enrolment: Enrolment
   private let transport: Transport
-  private let address: SocketAddress
-  private let child: Process
+  package private(set) var address: SocketAddress
+  private var child: Process
+  private let environment: [String: String]
   private let folder: String
   private let countersFile: String
 
@@ -57,8 +58,10 @@ package final class GatewayProcess {
   ///   - parent: a folder on the disk to be measured; what is made in it goes with this object.
   ///   - workers: 0 for one a CPU.
   ///   - counting: with the hook preloaded.
+  ///   - settings: over the configuration that `init` writes, by their names in the environment.
   package init(
-    _ enrolment: Enrolment, in parent: String, transport: Transport = .tls, workers: Int, counting: Bool = false
+    _ enrolment: Enrolment, in parent: String, transport: Transport = .tls, workers: Int, counting: Bool = false,
+    settings: [String: String] = [:]
   ) throws {
     self.enrolment = enrolment
     self.transport = transport
@@ -69,27 +72,26 @@ package final class GatewayProcess {
     var environment = ProcessInfo.processInfo.environment
     environment["FIXGATE_LISTEN_TLS"] = "127.0.0.1:0"
     environment["FIXGATE_LISTEN_DTLS"] = transport == .dtls ? "127.0.0.1:0" : ""
-    environment["FIXGATE_LISTEN_DTLS"] = "127.0.0.1:0"
     environment["FIXGATE_WORKERS"] = "\(workers)"
     environment["FIXGATE_LOG_LEVEL"] = "warning"
     // A fleet on one machine is faster than its devices would be; the limiter still charges every frame and fix.
-    for limit in [
-      "FRAMES_PER_SECOND", "FRAMES_BURST", "LIVE_PER_SECOND", "BACKLOG_PER_SECOND", "HANDSHAKES_PER_SECOND",
-      "HANDSHAKES_BURST",
-    ] {
+    for limit in ["FRAMES_PER_SECOND", "FRAMES_BURST", "LIVE_PER_SECOND"] {
       environment["FIXGATE_LIMITS_" + limit] = "1000000"
     }
-    // Connections that are being replaced count too.
-    environment["FIXGATE_LIMITS_CONNECTIONS_MAX"] = "\(enrolment.tokens.count + 512)"
     environment["FIXGATE_LIMITS_LIVE_BURST"] = "10000000"
-    environment["FIXGATE_LIMITS_BACKLOG_BURST"] = "10000000"
-    environment["FIXGATE_LIMITS_PANIC_PER_SECOND"] = "1000"
-    environment["FIXGATE_LIMITS_PANIC_BURST"] = "10000"
     if counting {
       environment["LD_PRELOAD"] = try GatewayProcess.beside("libpathhook.so")
       environment["FIXGATE_PATH_COUNTERS"] = countersFile
     }
-    child = Process()
+    environment.merge(settings) { $1 }
+    self.environment = environment
+    (child, address) = try GatewayProcess.serve(folder, environment, transport)
+  }
+
+  private static func serve(
+    _ folder: String, _ environment: [String: String], _ transport: Transport
+  ) throws -> (Process, SocketAddress) {
+    let child = Process()
     child.executableURL = URL(fileURLWithPath: try GatewayProcess.beside("fixgate"))
     child.arguments = ["serve", "--config", folder + "/fixgate.yaml"]
     child.environment = environment
@@ -106,7 +108,14 @@ package final class GatewayProcess {
     else {
       throw ServerError.notReady
     }
-    address = try HostPort(String(target.dropFirst(transport.rawValue.count + 1))).resolve()[0]
+    return (child, try HostPort(String(target.dropFirst(transport.rawValue.count + 1))).resolve()[0])
+  }
+
+  /// `kill -9`, and another one on the same data. Its port is a new one: connections of the first may linger on the old.
+  package func crashAndRestart() throws {
+    kill(child.processIdentifier, SIGKILL)
+    child.waitUntilExit()
+    (child, address) = try GatewayProcess.serve(folder, environment, transport)
   }
 
   deinit {

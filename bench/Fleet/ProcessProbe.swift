@@ -20,6 +20,11 @@ package enum ProcessProbe {
     kilobytes("/proc/\(process)/status", "RssAnon:") * 1_024
   }
 
+  /// All of its memory that is in RAM, bytes.
+  package static func residentBytes(of process: Int32) -> Int {
+    kilobytes("/proc/\(process)/status", "VmRSS:") * 1_024
+  }
+
   /// Kernel memory that sockets take: their slab objects where `/proc/slabinfo` may be read (as root), and buffers.
   ///
   /// Each socket has also one file and one directory entry. These are counted by the number of sockets, since programs

@@ -28,7 +28,15 @@ package final class FixgateServer: Server {
   package init(
     _ enrolment: Enrolment, in folder: String, transport: Transport, workers: Int, fixes: [Fix]
   ) throws {
-    gateway = try GatewayProcess(enrolment, in: folder, transport: transport, workers: workers)
+    // As with the limits that `GatewayProcess` raises: this fleet opens, reconnects and sends in every lane faster.
+    let settings = [
+      // Connections that are being replaced count too.
+      "CONNECTIONS_MAX": enrolment.tokens.count + 512, "HANDSHAKES_PER_SECOND": 1_000_000, "HANDSHAKES_BURST": 1_000_000,
+      "BACKLOG_PER_SECOND": 1_000_000, "BACKLOG_BURST": 10_000_000, "PANIC_PER_SECOND": 1_000, "PANIC_BURST": 10_000,
+    ]
+    gateway = try GatewayProcess(
+      enrolment, in: folder, transport: transport, workers: workers,
+      settings: Dictionary(uniqueKeysWithValues: settings.map { ("FIXGATE_LIMITS_" + $0, "\($1)") }))
     self.fixes = fixes
   }
 
