@@ -120,6 +120,7 @@ final class SimWorker {
         refusals[code.rawValue, default: 0] += 1
         close(connection, &actions)
         return
+      case .enrol: preconditionFailure("simulated devices are enrolled")
       }
     }
     connection.stash = Array(plain[start...])

@@ -43,9 +43,14 @@ struct DemoCommand: ParsableCommand {
     defer { gateway.kill() }
 
     let bundlePath = folder + "/courier-1.bundle"
-    try Enrolment.add(
-      id: "courier-1", tenant: Installation.tenant, out: bundlePath, gateways: ["localhost:\(port)"], setup: setup)
-    _ = try Enrolment.tellGateway(setup)
+    let device = try DeviceName.parse(["courier-1", "--tenant", Installation.tenant])
+    try setup.issue(
+      .token, to: device, BundleOptions.parse(["--out", bundlePath, "--gateway", "localhost:\(port)"]),
+      authority: AuthorityOptions.parse([])
+    ) { registry, credential in
+      _ = try registry.addDevice(tenant: device.tenant, id: device.id, credential: credential, nowMs: Clock.nowMs)
+    }
+    try setup.tellGateway()
     print("2. courier-1 of tenant \(Installation.tenant) is enrolled; the running gateway knows it")
 
     let ride = CourierRide.fixes(

@@ -44,7 +44,7 @@ struct SendCommand: ParsableCommand {
   @Option(name: .customLong("patience"), help: "Seconds without an ack after which it gives up.")
   var patience = 120
 
-  @Argument(help: "TRACK.csv or TRACK.csv.gz with a header: lat, lng, time, ...")
+  @Argument(help: "CSV with a header (lat, lng, time, ...) or GPX; plain or .gz.")
   var track: String
 
   func run() throws {
@@ -81,6 +81,9 @@ struct SendCommand: ParsableCommand {
     var settings = Uploader.Settings(
       gateways: gateways, serverName: bundle.serverName, authorityPEM: Array(bundle.certificates.utf8))
     settings.key = bundle.psk.map { ExternalKey(identity: Array($0.identity.utf8), secret: $0.secret) }
+    settings.identity = bundle.identity.map {
+      TLSIdentity(certificatePEM: Array($0.certificatePEM.utf8), keyPEM: Array($0.keyPEM.utf8))
+    }
     settings.patienceNs = UInt64(max(patience, 1)) * 1_000_000_000
 
     let before = log.ackedCount
@@ -125,7 +128,7 @@ struct SendCommand: ParsableCommand {
     do {
       return try GateDevice.Bundle(parsing: String(decoding: bytes, as: UTF8.self))
     } catch {
-      throw Complaint("\(path) is not a bundle: \(error)")
+      throw Complaint("\(path) is not a bundle that can be used: \(error)")
     }
   }
 

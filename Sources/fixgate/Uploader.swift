@@ -14,6 +14,8 @@ struct Uploader {
     var authorityPEM: [UInt8]
     /// The external key by which the device proves itself, if not by its token.
     var key: ExternalKey?
+    /// Or its certificate.
+    var identity: TLSIdentity?
     /// Bytes that may wait to be sent: a live fix recorded now stands behind no more than these.
     var unsentBytesMax = 8_192
     /// Without an ack for so long, it gives up.
@@ -28,9 +30,9 @@ struct Uploader {
       switch self {
       case .refusedForGood(.revoked): "the gateway refuses this device: it is revoked. Ask for a new bundle"
       case .refusedForGood(.unknownCredential):
-        "the gateway does not know this device's token. Is this the bundle's gateway? Ask its operator for a new bundle"
+        "the gateway does not know this device's credential. Is this the bundle's gateway? Ask its operator for a new bundle"
       case .refusedForGood(.credentialExpired):
-        "the token in this bundle has ended: use the newer bundle of this device, from 'fixgate device rotate'"
+        "the credential in this bundle has ended: use the newer bundle of this device, from 'fixgate device rotate'"
       case .refusedForGood(let code): "the gateway refuses this device for good: \(code)"
       case .outOfPatience(let last):
         "no fix was acked for a while, so this run ends; run it again to go on. Last problem: \(last)"
@@ -61,7 +63,7 @@ struct Uploader {
     self.settings = settings
     self.fixes = fixes
     self.session = session
-    context = try TLSClientContext(authorityPEM: settings.authorityPEM, key: settings.key)
+    context = try TLSClientContext(authorityPEM: settings.authorityPEM, identity: settings.identity, key: settings.key)
     lastAck = SystemClock.now()
   }
 

@@ -37,7 +37,7 @@ struct ReadFrame {
           let count = try FixDecoder.batch(bytes.span, range, into: &span, at: 0)
           frame.sequences += fixes[0..<count].map(\.sequence)
           frame.latitudes += fixes[0..<count].map(\.latitudeE7)
-        case .fix, .sendTimeMs, .sendMonotonicMs: break
+        case .fix, .sendTimeMs, .sendMonotonicMs, .enrol: break
         }
       }
       frames.append(frame)

@@ -24,6 +24,8 @@ package struct Intake: ~Copyable {
     case refused(RefusalCode)
     /// The frame was refused and the connection ends once `out` is sent.
     case close(RefusalCode)
+    /// A device asks to be enrolled, which others do; the session takes nothing more.
+    case enrol(Enrol)
   }
 
   private let settings: Settings
@@ -84,6 +86,7 @@ package struct Intake: ~Copyable {
     var lane = 0
     var low: UInt64 = 0
     var hello: Range<Int>?
+    var enrol: Range<Int>?
     var sendTimeMs: Int64?
     var sendMonotonicMs: UInt64?
     var scanner = UplinkScanner(frame)
@@ -111,10 +114,20 @@ package struct Intake: ~Copyable {
       case .sendTimeMs(let time): sendTimeMs = time
       case .sendMonotonicMs(let time): sendMonotonicMs = time
       case .applied: break
+      case .enrol(let range):
+        guard enrol == nil else { return close(.malformed, &session, into: &out) }
+        enrol = range
       }
     }
     unknownFields &+= UInt64(scanner.unknownFields)
 
+    if let enrol {
+      guard case .awaitingHello = session.state, hello == nil, count == 0, gaps == 0,
+        let request = try? Enrol.decode(bytes, enrol)
+      else { return close(.malformed, &session, into: &out) }
+      session.close()
+      return .enrol(request)
+    }
     guard low <= Limits.sequenceMax, gaps <= Limits.gapsPerFrameMax else {
       return close(.malformed, &session, into: &out)
     }

@@ -26,6 +26,7 @@ package struct WorkerContext: Sendable {
   package var index: Int
   package var peers: [WorkerLink]
   package var presence: Presence
+  package var enroller: Enroller
   package var log: Log
 }
 
@@ -58,7 +59,7 @@ final class Worker {
   /// Plaintext: first room for the session's default work, then the frame cut off by the last read, then what is decrypted.
   private var plain = [UInt8](repeating: 0, count: Worker.plainBytes)
   /// Frames to send, before encryption.
-  private var answer: [UInt8] = []
+  var answer: [UInt8] = []
 
   private static let cipherBytes = 65_536
   private static let plainStart = Limits.workBytesMax
@@ -167,7 +168,7 @@ final class Worker {
       return
     }
     link.counters.bytesIn.wrappingAdd(UInt64(count), ordering: .relaxed)
-    if connection.isClosing { return }
+    if connection.isClosing || connection.isEnrolling { return }
     if connection.tls == nil {
       greet(connection, count)
     } else {
@@ -294,6 +295,10 @@ final class Worker {
         sendAnswer(connection)
         close(connection)
         return false
+      case .enrol(let request):
+        sendAnswer(connection)
+        enrol(request, connection)
+        return false
       }
       if !answer.isEmpty { sendAnswer(connection) }
       if connection.isClosing { return false }
@@ -339,7 +344,7 @@ final class Worker {
   }
 
   /// Encrypts `answer`. A device that does not read its answers while more and more of them wait is let go.
-  private func sendAnswer(_ connection: Connection) {
+  func sendAnswer(_ connection: Connection) {
     defer { answer.removeAll(keepingCapacity: true) }
     guard !answer.isEmpty, let tls = connection.tls else { return }
     do throws(TLSError) {
@@ -465,6 +470,7 @@ final class Worker {
       case .ask(let device, let stream, let runs, let completion):
         completion.asked.wrappingAdd(ask(device, stream, for: runs), ordering: .relaxed)
         completion.done()
+      case .enrolled(let id, let answer): enrolled(id, answer)
       case .drain: drain()
       }
     }
