@@ -2,6 +2,8 @@
 package enum Limits {
   /// Longest frame in bytes, length prefix not counted. One TLS record's worth of plaintext.
   package static let frameBytesMax = 16_384
+  /// Longest message over UDP in bytes, both ways: with record, UDP and IP headers it fits IPv6's smallest MTU.
+  package static let datagramBytesMax = 1_200
   /// Longest length prefix in bytes: a varint of `frameBytesMax`.
   package static let framePrefixBytesMax = 3
   /// Most fixes in one frame. A column that ends early repeats its last difference, so bytes alone do not bound this.
@@ -39,13 +41,11 @@ package enum Limits {
   package static let journalBlockBytes = 4_096
   /// Slots of a worker's source filter; 40 bytes each.
   package static let sourceSlots = 16_384
-  /// Bytes of connections that one worker buffers at most: ClientHellos, frames cut off, answers not read. A connection whose
-  /// bytes would pass it is closed. What libssl holds itself comes on top: about 14 KB an open connection, 40 KB a half-open one.
-  package static let bufferedBytesMax = 128 << 20
-  /// Above this a worker lets in nobody new and closes those that hold the most, slow readers first ...
-  package static let bufferedBytesHigh = bufferedBytesMax / 4 * 3
-  /// ... until this is left.
-  package static let bufferedBytesLow = bufferedBytesMax / 2
+  /// What a connection costs at most in bytes, what waits in it (`limits.buffered_bytes_max`) not counted: a socket's objects
+  /// before a ClientHello is whole; libssl's on top during the handshake; and those that stay. Measured, and held by tests.
+  package static let strangerBytesMax = 4_096
+  package static let halfOpenBytesMax = 40_960
+  package static let openBytesMax = 16_384
   /// Ciphertext that a connection may send without one byte of plaintext in it: two full records, then it is closed.
   package static let barrenBytesMax = 2 * (frameBytesMax + 256)
   /// Enrolment windows that are open or have ended lately.

@@ -1,13 +1,14 @@
 package import GateCore
 
-/// What a datagram brought.
+/// What a datagram brought, or the time. `slot` is the session's place among the live ones: below `sessionsMax`, and another's
+/// once it is closed, so the owner may keep what it knows of a session in an array.
 package enum DTLSEvent: Equatable, Sendable {
   /// A handshake is done: make a conversation for `session`.
-  case opened(session: UInt64, peer: DTLSPeer)
+  case opened(session: UInt64, slot: Int, peer: DTLSPeer)
   /// Plaintext of one record lies in this range of the room. `moved` = the device has a new address.
-  case data(session: UInt64, range: Range<Int>, moved: Bool)
-  /// The device said goodbye, or ended with a fatal alert: its session is gone.
-  case closed(session: UInt64)
+  case data(session: UInt64, slot: Int, range: Range<Int>, moved: Bool)
+  /// The device said goodbye, ended with a fatal alert, or was silent for too long: its session is gone.
+  case closed(session: UInt64, slot: Int)
 }
 
 /// What one endpoint has refused, for the operator.
@@ -22,18 +23,27 @@ package struct DTLSCounters: Equatable, Sendable {
   package var handshakesStarted = 0
   package var handshakesDone = 0
   package var handshakesFailed = 0
+  /// Not begun, because the owner would not.
+  package var handshakesRefused = 0
   /// Half-open handshakes that gave way to newer ones.
   package var handshakesEvicted = 0
   /// Handshakes that were done when no session was left.
   package var sessionsRefused = 0
   package var addressChanges = 0
+  /// Sessions taken over from the session file.
+  package var restored = 0
+  /// Slots that could not be written: their sessions may not outlive the process.
+  package var slotsFailed = 0
 }
 
-/// All DTLS of one UDP socket: tells cookies, handshakes and sessions apart, and keeps both within bounds. Datagrams, addresses
-/// and time in; events and datagrams out; no descriptor, no clock. One a worker.
+/// All DTLS of a worker's UDP sockets: tells cookies, handshakes and sessions apart, and keeps both within bounds. Datagrams, addresses
+/// and time in; events and datagrams out; no descriptor, no clock. One for all sockets of a
+/// worker, so that a session follows its device from IPv4 to IPv6 as well.
 ///
 /// A session is named by a number: its connection ID's, also if the device knows none. Records of type 25 find their session
 /// by connection ID and nothing else; classic ones by address (RFC 9146 section 4), which such a session cannot change.
+///
+/// With a `SessionShelf` its sessions outlive the process, see DTLSEndpoint+Store.swift.
 ///
 /// Sendable: there is one owner, which may hand it to another thread.
 @safe package struct DTLSEndpoint: ~Copyable, @unchecked Sendable {
@@ -42,16 +52,20 @@ package struct DTLSCounters: Equatable, Sendable {
   /// After a change of address, until a second record has come from there: send at most so many times what came.
   static let unprovenFactor = 3
 
-  private let context: DTLSServerContext
+  private var context: DTLSServerContext
   private let gate: CookieGate
   private let cipher: RecordCipher
   private let node: UInt8
   private let shards: [UInt8]
-  private let sessionsMax: Int
   private let handshakesMax: Int
+  /// Seconds since 1970 at `Instant` 0, so that what is kept on disk outlives a reboot.
+  private let epochS: Int64
 
-  private var sessions: [UInt64: LiveSession] = [:]
-  private var classic: [PeerAddress: UInt64] = [:]
+  var sessions: SessionTable
+  var classic: [PeerAddress: UInt64] = [:]
+  let shelf: SessionShelf?
+  /// Last flights of handshakes that have just been done.
+  private var lastFlights: [UInt64: DTLSLastFlight] = [:]
   private var handshakes: [PeerAddress: HalfOpen] = [:]
   /// Addresses in the order in which their handshakes began; those before `oldest` are gone.
   private var order: [(address: PeerAddress, serial: UInt64)] = []
@@ -61,16 +75,19 @@ package struct DTLSCounters: Equatable, Sendable {
   private var swept: Instant? = nil
   private var outbox: [(datagram: [UInt8], to: PeerAddress)] = []
 
-  /// Of the last `receive`.
+  /// Of the last `receive` or `forgetSilent`.
   package private(set) var events: [DTLSEvent] = []
-  package private(set) var counters = DTLSCounters()
+  package internal(set) var counters = DTLSCounters()
 
   /// - Parameters:
   ///   - cookieKey: the same for all endpoints of a gateway.
   ///   - shards: this worker's virtual shards, one at least; see `UDPSocket.routeByShard`.
+  ///   - shelf: where sessions are kept on disk; `nil` = nowhere.
+  ///   - epochS: seconds from 1970-01-01 UTC to `Instant` 0.
   /// - Throws: `.library`: stop.
   package init(
-    context: DTLSServerContext, cookieKey: [UInt8], node: UInt8, shards: [UInt8], sessionsMax: Int, handshakesMax: Int
+    context: DTLSServerContext, cookieKey: [UInt8], node: UInt8, shards: [UInt8], sessionsMax: Int, handshakesMax: Int,
+    shelf: SessionShelf? = nil, epochS: Int64 = 0
   ) throws(DTLSError) {
     precondition(!shards.isEmpty && sessionsMax > 0 && handshakesMax > 0)
     let gate = try CookieGate(key: cookieKey)
@@ -80,9 +97,17 @@ package struct DTLSCounters: Equatable, Sendable {
     self.context = context
     self.node = node
     self.shards = shards
-    self.sessionsMax = sessionsMax
     self.handshakesMax = handshakesMax
+    self.epochS = epochS
+    self.shelf = shelf
+    sessions = SessionTable(capacity: sessionsMax)
   }
+
+  /// Seconds since 1970, as the clock went since the start.
+  func seconds(at now: Instant) -> UInt32 { UInt32(clamping: epochS + Int64(now.ns / 1_000_000_000)) }
+
+  /// Handshakes that begin from now on use this one.
+  package mutating func use(_ context: DTLSServerContext) { self.context = context }
 
   package var sessionCount: Int { sessions.count }
   package var handshakeCount: Int { handshakes.count }
@@ -90,12 +115,16 @@ package struct DTLSCounters: Equatable, Sendable {
   // MARK: Receiving
 
   /// Takes one datagram. `events` then says what it brought; datagrams may wait for `drain`.
-  /// - Parameter plaintext: room for a datagram's length and `DTLSHandshake.earlyBytesMax`; used from its front.
+  /// - Parameters:
+  ///   - plaintext: has room for a datagram's length and `DTLSHandshake.earlyBytesMax` behind `start`.
+  ///   - mayBegin: asked before a handshake costs anything, when the device has shown that it receives at its address. A hello
+  ///     that is turned down is not answered; its device sends it again.
   package mutating func receive(
-    _ datagram: Span<UInt8>, from address: PeerAddress, at now: Instant, plaintext: inout MutableSpan<UInt8>
+    _ datagram: Span<UInt8>, from address: PeerAddress, at now: Instant, plaintext: inout MutableSpan<UInt8>,
+    behind start: Int = 0, mayBegin: () -> Bool = { true }
   ) {
     events.removeAll(keepingCapacity: true)
-    var offset = 0
+    var offset = start
     var at = 0
     while at < datagram.count {
       guard let record = try? DTLSRecord.next(in: datagram, from: at) else {
@@ -105,31 +134,31 @@ package struct DTLSCounters: Equatable, Sendable {
       at = record.whole.upperBound
       if record.type == .tls12CID {
         guard let id = ConnectionID(datagram.extracting(record.connectionID)) else { continue }
-        if let live = sessions[id.word], live.usesConnectionID {
-          take(record, of: datagram, by: live, from: address, at: now, into: &plaintext, at: &offset)
+        if let place = sessions.place(of: id.word), sessions[place].usesConnectionID {
+          take(record, of: datagram, by: place, from: address, at: now, into: &plaintext, at: &offset)
           continue
         }
       } else if record.epoch > 0, handshakes[address] == nil {
-        if let session = classic[address], let live = sessions[session] {
-          take(record, of: datagram, by: live, from: address, at: now, into: &plaintext, at: &offset)
+        if let session = classic[address], let place = sessions.place(of: session) {
+          take(record, of: datagram, by: place, from: address, at: now, into: &plaintext, at: &offset)
         } else {
           counters.unknown += 1
         }
         continue
       }
       handshake(
-        datagram.extracting(record.whole), record, from: address, at: now, into: &plaintext, at: &offset)
+        datagram.extracting(record.whole), record, from: address, at: now, into: &plaintext, at: &offset, mayBegin)
     }
   }
 
   private mutating func take(
-    _ record: DTLSRecord, of datagram: Span<UInt8>, by live: LiveSession, from address: PeerAddress, at now: Instant,
+    _ record: DTLSRecord, of datagram: Span<UInt8>, by place: Int, from address: PeerAddress, at now: Instant,
     into plaintext: inout MutableSpan<UInt8>, at offset: inout Int
   ) {
     let start = offset
     let opened: DTLSOpened
     do throws(DTLSError) {
-      opened = try live.session.open(record, of: datagram, into: &plaintext, at: &offset, with: cipher)
+      opened = try sessions[place].session.open(record, of: datagram, into: &plaintext, at: &offset, with: cipher)
     } catch {
       switch error {
       case .replayed, .tooOld: counters.replayed += 1
@@ -139,44 +168,47 @@ package struct DTLSCounters: Equatable, Sendable {
       return
     }
     counters.recordsOpened += 1
-    live.heardAt = now
-    let moved = noteAddress(address, of: live, isNewest: opened.isNewest, bytes: record.whole.count)
+    noteHeard(at: place, seconds(at: now))
+    let moved = noteAddress(address, of: place, isNewest: opened.isNewest, bytes: record.whole.count)
+    let session = sessions[place].id
     switch opened.content {
     case .applicationData:
-      live.lastFlight = nil
-      events.append(.data(session: live.id, range: start..<offset, moved: moved))
+      if !lastFlights.isEmpty { lastFlights[session] = nil }
+      events.append(.data(session: session, slot: place, range: start..<offset, moved: moved))
     case .alert(let level, let description):
       guard level == 2 || description == 0 else { return }
-      if description == 0 { answer(.alert, [1, 0], by: live, to: address) }
-      remove(live.id)
-      events.append(.closed(session: live.id))
+      if description == 0 { answer(.alert, [1, 0], by: place, to: address) }
+      remove(session)
+      events.append(.closed(session: session, slot: place))
     case .finished:
-      guard var last = live.lastFlight, let again = try? last.again(in: &live.session, with: cipher) else { return }
-      live.lastFlight = last
+      guard var last = lastFlights[session], let again = try? last.again(in: &sessions[place].session, with: cipher) else {
+        return
+      }
+      lastFlights[session] = last
       for datagram in again { outbox.append((datagram, address)) }
-    case .renegotiation: answer(.alert, [1, 100], by: live, to: address)
+    case .renegotiation: answer(.alert, [1, 100], by: place, to: address)
     }
   }
 
   /// RFC 9146 section 6: only an authentic record that is newer than all before moves the address.
   /// - Returns: whether it moved.
-  private mutating func noteAddress(_ address: PeerAddress, of live: LiveSession, isNewest: Bool, bytes: Int) -> Bool {
-    if address == live.address {
-      live.unprovenCredit = nil
+  private mutating func noteAddress(_ address: PeerAddress, of place: Int, isNewest: Bool, bytes: Int) -> Bool {
+    if address == sessions[place].address {
+      sessions[place].unprovenCredit = nil
       return false
     }
-    guard isNewest, live.usesConnectionID else { return false }
-    live.address = address
-    live.unprovenCredit = DTLSEndpoint.unprovenFactor * bytes
+    guard isNewest, sessions[place].usesConnectionID else { return false }
+    sessions[place].address = address
+    sessions[place].unprovenCredit = Int32(clamping: DTLSEndpoint.unprovenFactor * bytes)
     counters.addressChanges += 1
     return true
   }
 
-  private mutating func answer(_ type: DTLSContentType, _ bytes: [UInt8], by live: LiveSession, to address: PeerAddress) {
-    var datagram = [UInt8](repeating: 0, count: live.session.recordBytes(plaintextBytes: bytes.count))
+  private mutating func answer(_ type: DTLSContentType, _ bytes: [UInt8], by place: Int, to address: PeerAddress) {
+    var datagram = [UInt8](repeating: 0, count: sessions[place].session.recordBytes(plaintextBytes: bytes.count))
     var offset = 0
     var room = datagram.mutableSpan
-    guard (try? live.session.seal(type, bytes.span, into: &room, at: &offset, with: cipher)) != nil else { return }
+    guard (try? sessions[place].session.seal(type, bytes.span, into: &room, at: &offset, with: cipher)) != nil else { return }
     outbox.append((datagram, address))
   }
 
@@ -184,7 +216,7 @@ package struct DTLSCounters: Equatable, Sendable {
 
   private mutating func handshake(
     _ bytes: Span<UInt8>, _ record: DTLSRecord, from address: PeerAddress, at now: Instant,
-    into plaintext: inout MutableSpan<UInt8>, at offset: inout Int
+    into plaintext: inout MutableSpan<UInt8>, at offset: inout Int, _ mayBegin: () -> Bool
   ) {
     if let half = handshakes[address] {
       let isOtherHello = record.epoch == 0 && DTLSHandshake.isClientHello(bytes) && half.handshake?.answers(bytes) == false
@@ -193,7 +225,7 @@ package struct DTLSCounters: Equatable, Sendable {
         settle(half, at: now, into: &plaintext, at: &offset)
         return
       }
-      guard proven(bytes, from: address, at: now) else { return }
+      guard proven(bytes, from: address, at: now, mayBegin) else { return }
       // The device has started anew from the same address: its old flights would only confuse it.
       handshakes[address] = nil
       counters.handshakesFailed += 1
@@ -202,18 +234,23 @@ package struct DTLSCounters: Equatable, Sendable {
         counters.unknown += 1
         return
       }
-      guard proven(bytes, from: address, at: now) else { return }
+      guard proven(bytes, from: address, at: now, mayBegin) else { return }
     }
     begin(bytes, from: address, at: now, into: &plaintext, at: &offset)
   }
 
-  /// Whether this is a ClientHello with a good cookie. One without is answered by a HelloVerifyRequest.
-  private mutating func proven(_ bytes: Span<UInt8>, from address: PeerAddress, at now: Instant) -> Bool {
+  /// Whether this is a ClientHello with a good cookie whose handshake may begin. One without is answered by a
+  /// HelloVerifyRequest.
+  private mutating func proven(
+    _ bytes: Span<UInt8>, from address: PeerAddress, at now: Instant, _ mayBegin: () -> Bool
+  ) -> Bool {
     var reply = [UInt8](repeating: 0, count: CookieGate.replyBytes)
     var room = reply.mutableSpan
     let from = address.bytes
     switch gate.examine(bytes, from: from.span, at: now, reply: &room) {
-    case .proven: return true
+    case .proven:
+      if mayBegin() { return true }
+      counters.handshakesRefused += 1
     case .refused: counters.unknown += 1
     case .verify:
       counters.cookiesSent += 1
@@ -255,7 +292,7 @@ package struct DTLSCounters: Equatable, Sendable {
       let number = bytes.reduce(0 as UInt64) { $0 << 8 | UInt64($1) }
       let shard = shards[Int((number >> 48) % UInt64(shards.count))]
       let id = ConnectionID(node: node, shard: shard, random: number)
-      if sessions[id.word] == nil { return id }
+      if sessions.place(of: id.word) == nil { return id }
     }
     return nil
   }
@@ -280,25 +317,26 @@ package struct DTLSCounters: Equatable, Sendable {
   ) {
     guard sendOutput(of: half), half.handshake?.isDone == true else { return }
     handshakes[half.address] = nil
-    guard sessions.count < sessionsMax, sessions[half.id] == nil, let established = half.handshake.take()?.finish() else {
+    guard let established = half.handshake.take()?.finish() else { return }
+    let (peer, last, early) = (established.peer, established.lastFlight, established.early)
+    let live = LiveSession(
+      established.takeSession(), id: half.id, address: half.address, heardS: seconds(at: now),
+      fileSlot: shelf?.takeSlot() ?? LiveSession.noSlot)
+    guard let place = add(live) else {
       counters.sessionsRefused += 1
       return
     }
     counters.handshakesDone += 1
-    let (peer, last, early) = (established.peer, established.lastFlight, established.early)
-    let live = LiveSession(
-      established.takeSession(), id: half.id, address: half.address, lastFlight: last, heardAt: now)
-    sessions[half.id] = live
-    if !live.usesConnectionID, let old = classic.updateValue(half.id, forKey: half.address) {
+    if !sessions[place].usesConnectionID, let old = classic.updateValue(half.id, forKey: half.address) {
       // A classic session behind the same address is dead: its device has made this one.
-      sessions[old] = nil
-      events.append(.closed(session: old))
+      if let dead = remove(old) { events.append(.closed(session: old, slot: dead)) }
     }
+    lastFlights[half.id] = last
     lingering.append((half.id, now.advanced(byNs: DTLSLastFlight.keptNs)))
-    events.append(.opened(session: half.id, peer: peer))
+    events.append(.opened(session: half.id, slot: place, peer: peer))
     for bytes in early {
       guard let record = try? DTLSRecord.next(in: bytes.span, from: 0) else { continue }
-      take(record, of: bytes.span, by: live, from: half.address, at: now, into: &plaintext, at: &offset)
+      take(record, of: bytes.span, by: place, from: half.address, at: now, into: &plaintext, at: &offset)
     }
   }
 
@@ -316,44 +354,63 @@ package struct DTLSCounters: Equatable, Sendable {
 
   // MARK: Sending
 
+  /// Where the session's datagrams go now; `nil` if there is no such session, or it has not sent since the start.
+  package func address(of session: UInt64) -> PeerAddress? {
+    guard let place = sessions.place(of: session) else { return nil }
+    return sessions[place].address
+  }
+
   /// Seals `plaintext` for a session into `datagram` at `offset`.
-  /// - Returns: where to send it; `nil` if there is no such session, or its new address may not be sent so much yet.
+  /// - Returns: where to send it; `nil` if there is no such session, or it may not be sent this now: its address is new, or
+  ///   something of it has to be durable first.
   /// - Throws: `.noRoom`; `.sequenceExhausted`: `close` the session.
   package mutating func seal(
     _ plaintext: Span<UInt8>, for session: UInt64, into datagram: inout MutableSpan<UInt8>, at offset: inout Int
   ) throws(DTLSError) -> PeerAddress? {
-    guard let live = sessions[session] else { return nil }
-    let bytes = live.session.recordBytes(plaintextBytes: plaintext.count)
-    if let credit = live.unprovenCredit {
-      guard bytes <= credit else { return nil }
-      live.unprovenCredit = credit - bytes
+    guard let place = sessions.place(of: session), let address = sessions[place].address, mayWrite(at: place) else {
+      return nil
     }
-    try live.session.seal(.applicationData, plaintext, into: &datagram, at: &offset, with: cipher)
-    return live.address
+    let bytes = sessions[place].session.recordBytes(plaintextBytes: plaintext.count)
+    if let credit = sessions[place].unprovenCredit {
+      guard bytes <= credit else { return nil }
+      sessions[place].unprovenCredit = credit - Int32(bytes)
+    }
+    try sessions[place].session.seal(.applicationData, plaintext, into: &datagram, at: &offset, with: cipher)
+    return address
   }
 
   /// Forgets a session, with close_notify to its device: for a revoked one, or one that has a newer session.
   package mutating func close(_ session: UInt64) {
-    guard let live = sessions[session] else { return }
-    if live.unprovenCredit == nil { answer(.alert, [1, 0], by: live, to: live.address) }
+    guard let place = sessions.place(of: session) else { return }
+    if sessions[place].unprovenCredit == nil, let address = sessions[place].address {
+      answer(.alert, [1, 0], by: place, to: address)
+    }
     remove(session)
   }
 
-  /// Forgets sessions that have been silent since then, without a word to their devices. Looks at all of them: call it now and
-  /// then. A classic session is worth keeping for minutes, since its address is soon another's; one with a connection ID for
-  /// weeks.
-  /// - Returns: those forgotten.
-  package mutating func forgetSilent(
-    classicSince classicLimit: Instant, withConnectionIDSince limit: Instant
-  ) -> [UInt64] {
-    let silent = sessions.values.filter { $0.heardAt < ($0.usesConnectionID ? limit : classicLimit) }.map(\.id)
-    for session in silent { remove(session) }
-    return silent
+  /// Forgets sessions that have been silent for so long, without a word to their devices. Looks at all of them: call it now
+  /// and then. A classic session is worth keeping for minutes, since its address is soon another's; one with a connection ID
+  /// for weeks. `events` names those forgotten.
+  package mutating func forgetSilent(at now: Instant, classicForS: Int, withConnectionIDForS: Int) {
+    events.removeAll(keepingCapacity: true)
+    let nowS = Int(seconds(at: now))
+    sessions.forEach { place in
+      let limit = sessions[place].usesConnectionID ? withConnectionIDForS : classicForS
+      guard nowS - Int(sessions[place].heardS) > limit else { return }
+      events.append(.closed(session: sessions[place].id, slot: place))
+    }
+    for case .closed(let session, _) in events { remove(session) }
   }
 
-  private mutating func remove(_ session: UInt64) {
-    guard let live = sessions.removeValue(forKey: session) else { return }
-    if classic[live.address] == session { classic[live.address] = nil }
+  /// - Returns: its place.
+  @discardableResult
+  private mutating func remove(_ session: UInt64) -> Int? {
+    guard let place = sessions.place(of: session) else { return nil }
+    if let address = sessions[place].address, classic[address] == session { classic[address] = nil }
+    shelf?.release(sessions[place].fileSlot)
+    lastFlights[session] = nil
+    sessions.remove(at: place)
+    return place
   }
 
   package var hasOutput: Bool { !outbox.isEmpty }
@@ -389,34 +446,10 @@ package struct DTLSCounters: Equatable, Sendable {
     }
     var over = 0
     while over < lingering.count, lingering[over].until <= now {
-      sessions[lingering[over].session]?.lastFlight = nil
+      lastFlights[lingering[over].session] = nil
       over += 1
     }
     lingering.removeFirst(over)
-  }
-}
-
-/// One session of an endpoint.
-final class LiveSession {
-  var session: DTLSSession
-  let id: UInt64
-  let usesConnectionID: Bool
-  var address: PeerAddress
-  /// Bytes that may still be sent to a new address; `nil` once a second record has come from there.
-  var unprovenCredit: Int? = nil
-  var lastFlight: DTLSLastFlight?
-  /// When its handshake was done, or its last authentic record came.
-  var heardAt: Instant
-
-  init(
-    _ session: consuming DTLSSession, id: UInt64, address: PeerAddress, lastFlight: DTLSLastFlight?, heardAt: Instant
-  ) {
-    usesConnectionID = !session.readConnectionID.isEmpty
-    self.session = session
-    self.id = id
-    self.address = address
-    self.lastFlight = lastFlight
-    self.heardAt = heardAt
   }
 }
 

@@ -10,6 +10,7 @@ package final class Reloader: Sendable {
   private let folder: String
   private let directory: String
   private let tls: TLSHolder
+  private let dtls: DTLSHolder?
   private let registry: RegistryHolder
   private let links: [WorkerLink]
   private let log: Log
@@ -18,21 +19,28 @@ package final class Reloader: Sendable {
 
   private struct InForce {
     var identity: TLSIdentity
+    var isP256: Bool
     var daysLeft: Int64
     var ticketKeys: [UInt8]
+
+    init(_ material: TLSMaterial, _ ticketKeys: [UInt8]) {
+      (identity, isP256, daysLeft) = (material.identity, material.isP256, material.daysLeft)
+      self.ticketKeys = ticketKeys
+    }
   }
 
   private static let patienceNs: UInt64 = 10_000_000_000
 
   package init(
-    configuration: Configuration, folder: String, directory: String, tls: TLSHolder, material: TLSMaterial,
-    ticketKeys: [UInt8], registry: RegistryHolder, links: [WorkerLink], log: @escaping Log
+    configuration: Configuration, folder: String, directory: String, tls: TLSHolder, dtls: DTLSHolder?,
+    material: TLSMaterial, ticketKeys: [UInt8], registry: RegistryHolder, links: [WorkerLink], log: @escaping Log
   ) {
     self.configuration = configuration
     self.folder = folder
     self.directory = directory
     self.tls = tls
-    inForce = Mutex(InForce(identity: material.identity, daysLeft: material.daysLeft, ticketKeys: ticketKeys))
+    self.dtls = dtls
+    inForce = Mutex(InForce(material, ticketKeys))
     self.registry = registry
     self.links = links
     self.log = log
@@ -74,15 +82,18 @@ package final class Reloader: Sendable {
       inForce.daysLeft = try CertificateSummary.leaf(of: inForce.identity.certificatePEM).daysLeft(nowS: nowS)
       if inForce.daysLeft >= 0 {
         material.identity = inForce.identity
+        material.isP256 = inForce.isP256
         material.daysLeft = inForce.daysLeft
         log(.error, "the certificate that was in force stays")
       }
     }
     let (context, fresh) = try material.makeContext(
       configuration, registry: registry, earlierTicketKeys: inForce.ticketKeys)
+    let dtlsContext = try dtls.map { _ in try material.makeDTLSContext(registry: registry) }
     tls.swap(context)
+    if let dtls, let dtlsContext { dtls.swap(dtlsContext) }
     wipe(&inForce.ticketKeys)
-    inForce = InForce(identity: material.identity, daysLeft: material.daysLeft, ticketKeys: fresh)
+    inForce = InForce(material, fresh)
     log(.notice, "reloaded: new connections get the certificate that ends in \(material.daysLeft) days")
   }
 

@@ -30,6 +30,17 @@ package struct ReplayWindow: Equatable, Sendable, BitwiseCopyable {
   /// Nothing was seen.
   package init() {}
 
+  /// All below `next` was seen, for all that is known.
+  package init(allBelow next: UInt64) {
+    precondition(next <= ReplayWindow.numberMax + 1)
+    self.next = next
+    (even, odd) = (.max, .max)
+    // Bits above the newest number belong to numbers to come.
+    if next & 63 != 0 {
+      if (next >> 6) & 1 == 0 { even = bit(next) - 1 } else { odd = bit(next) - 1 }
+    }
+  }
+
   package func verdict(for number: UInt64) -> Verdict {
     if number >= next { return .newest }
     let newestBlock = (next - 1) >> 6

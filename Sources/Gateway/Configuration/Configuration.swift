@@ -8,6 +8,24 @@ package struct Configuration: Equatable, Sendable {
     package var tls = ["0.0.0.0:7443", "[::]:7443"]
     /// What bundles tell devices.
     package var publicTLS = ["localhost:7443"]
+    /// UDP, as `tls`; empty = none.
+    package var dtls = ["0.0.0.0:7443", "[::]:7443"]
+    /// What bundles tell devices of UDP; empty = as `publicTLS`.
+    package var publicDTLS: [String] = []
+    /// The first byte of connection IDs.
+    package var node: UInt8 = 0
+  }
+
+  /// Sessions over UDP, of all workers together.
+  package struct DTLS: Equatable, Sendable {
+    package var sessionsMax = 200_000
+    package var handshakesMax = 1_024
+    /// A session with a connection ID that is silent for so long is forgotten.
+    package var sessionDays = 30
+    /// One without: its address is soon another's.
+    package var classicTimeoutS = 300
+    /// Asked of the kernel for each socket.
+    package var receiveBufferBytes: Int32 = 4 << 20
   }
 
   package struct TLS: Equatable, Sendable {
@@ -57,6 +75,8 @@ package struct Configuration: Equatable, Sendable {
     package var handshakes = Limiter(perSecond: 1_000, burst: 1_000)
     package var handshakesHalfOpen = 1_024
     package var handshakesWaiting = 8_192
+    /// Of the whole gateway: ClientHellos, frames cut off, answers not read.
+    package var bufferedBytesMax = 256 << 20
     /// Charged before a frame is decoded, per connection.
     package var frames = Limiter(perSecond: 50_000, burst: 100_000)
     package var live = Limiter(perSecond: 50, burst: 2_000)
@@ -102,6 +122,7 @@ package struct Configuration: Equatable, Sendable {
   package var workers = 0
   package var listen = Listen()
   package var tls = TLS()
+  package var dtls = DTLS()
   package var data = Data()
   package var limits = Limiting()
   package var journal = Journal()

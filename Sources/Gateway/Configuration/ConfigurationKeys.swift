@@ -103,6 +103,15 @@ extension ConfigurationKey {
     list(
       "listen.public_tls", "Where devices reach this gateway; new bundles carry it. The first host is the name that the certificate must bear.",
       \.listen.publicTLS, expects: "host:port or [address]:port"),
+    list(
+      "listen.dtls", "Addresses for DTLS over UDP. Empty: none.", \.listen.dtls, expects: "host:port or [address]:port",
+      mayBeEmpty: true),
+    list(
+      "listen.public_dtls", "Where devices reach it over UDP; new bundles carry it. Empty: as listen.public_tls.",
+      \.listen.publicDTLS, expects: "host:port or [address]:port", mayBeEmpty: true),
+    number(
+      "listen.node", "Number of this gateway in the connection IDs of sessions over UDP, for a load balancer to route by.",
+      \.listen.node, 0...255),
     text("tls.certificate", "Certificate chain, PEM, leaf first.", \.tls.certificate),
     text("tls.key", "Its private key, PEM.", \.tls.key),
     text("tls.authority", "Certificates of the authority, PEM; new bundles carry them.", \.tls.authority),
@@ -118,6 +127,20 @@ extension ConfigurationKey {
       "tls.registry_key", "32 random bytes that encrypt the pre-shared keys in the registry. Without them none is taken.",
       \.tls.registryKey),
     flag("tls.allow_tls12", "Accept TLS 1.2 from old modems.", \.tls.allowTLS12),
+    number(
+      "dtls.sessions_max", "Sessions over UDP; one more device is not let in.", \.dtls.sessionsMax, 1...10_000_000),
+    number(
+      "dtls.handshakes_max", "Handshakes over UDP under way at a time, about 60 KB each; the oldest gives way to the newest.",
+      \.dtls.handshakesMax, 1...100_000),
+    number(
+      "dtls.session_days", "A session with a connection ID that is silent for so long is forgotten.", \.dtls.sessionDays,
+      1...3_650),
+    number(
+      "dtls.classic_timeout_s", "One without, whose device cannot change its address.", \.dtls.classicTimeoutS,
+      10...86_400),
+    number(
+      "dtls.receive_buffer_bytes", "Asked of the system for each UDP socket; it may grant less (net.core.rmem_max).",
+      \.dtls.receiveBufferBytes, 65_536...1 << 30),
     text("data.directory", "Journal, registry, store, control socket. One gateway at a time.", \.data.directory),
     number("data.devices_max", "Devices that may ever be enrolled; 32 bytes each.", \.data.devicesMax, 1...10_000_000),
     number("workers", "Threads that serve connections; 0 = one a core.", \.workers, 0...256),
@@ -125,8 +148,9 @@ extension ConfigurationKey {
       "limits.connections_max", "Connections at a time; one more is closed at once.", \.limits.connectionsMax,
       1...1_000_000),
     number(
-      "limits.handshake_timeout_s", "From accept to hello. Satellite modems need 24.", \.limits.handshakeTimeoutS,
-      1...600),
+      "limits.handshake_timeout_s",
+      "From accept to hello, time in the gateway's own queue not counted. Satellite modems need 24.",
+      \.limits.handshakeTimeoutS, 1...600),
     number("limits.idle_timeout_s", "Without a byte from the device.", \.limits.idleTimeoutS, 1...86_400),
     number(
       "limits.frame_timeout_s", "From the first byte of a frame to its last. 16 KB over a satellite take a minute.",
@@ -177,6 +201,10 @@ extension ConfigurationKey {
     number(
       "limits.handshakes_waiting", "ClientHellos that wait for their turn, at most.", \.limits.handshakesWaiting,
       1...1_000_000),
+    number(
+      "limits.buffered_bytes_max",
+      "Bytes that wait in connections. At three quarters nobody new is let in, and within a second the largest holders go.",
+      \.limits.bufferedBytesMax, (1 << 20)...(1 << 40)),
     number("limits.frames_per_second", "Frames a connection, before decoding.", \.limits.frames.perSecond, 1...1_000_000),
     number("limits.frames_burst", "Frames that may come at once.", \.limits.frames.burst, 1...1_000_000),
     number("limits.live_per_second", "Live fixes a device.", \.limits.live.perSecond, 1...1_000_000),
