@@ -10,8 +10,8 @@ import Testing
   @Test func aFreshFolderIsInOrder() throws {
     let gateway = try GatewayProcess()
     let before = lines(try gateway.run(["config", "check"]))
-    #expect(before.count == Self.checks.count)
-    for (line, check) in zip(before, Self.checks) { #expect(line.hasPrefix("ok    " + check), "\(line)") }
+    for line in before { #expect(line.hasPrefix("ok    "), "\(line)") }
+    for check in Self.checks { #expect(before.contains { $0.hasPrefix("ok    " + check) }, "\(check)") }
     // It changes nothing, and says so of what `serve` will make.
     #expect(before.last == "ok    store: is not there yet; 'serve' makes it")
     try gateway.start()

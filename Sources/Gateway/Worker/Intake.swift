@@ -24,8 +24,9 @@ package struct Intake: ~Copyable {
     case refused(RefusalCode)
     /// The frame was refused and the connection ends once `out` is sent.
     case close(RefusalCode)
-    /// Over TCP: a device asks to be enrolled, which others do; the session takes nothing more.
-    case enrol(Enrol)
+    /// Over TCP: a device asks to be enrolled, which others do; the session takes nothing more. Where in `bytes` the body
+    /// of the message lies, which `Enrol` can read.
+    case enrol(Range<Int>)
   }
 
   private let settings: Settings
@@ -137,10 +138,10 @@ package struct Intake: ~Copyable {
 
     if let enrol {
       guard session.transport == .stream, case .awaitingHello = session.state, hello == nil, count == 0, gaps == 0,
-        let request = try? Enrol.decode(bytes, enrol)
+        (try? Enrol.decode(bytes, enrol)) != nil
       else { return close(.malformed, &session, into: &out) }
       session.close()
-      return .enrol(request)
+      return .enrol(enrol)
     }
     guard low <= Limits.sequenceMax, gaps <= Limits.gapsPerFrameMax else {
       return close(.malformed, &session, into: &out)

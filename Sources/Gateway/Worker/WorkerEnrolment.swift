@@ -3,7 +3,9 @@ import GateProto
 
 /// A connection that asks for a credential: it asks once, hears once, and ends.
 extension Worker {
-  func enrol(_ request: Enrol, _ connection: Connection) {
+  /// - Parameter range: of the message in `plain`.
+  func enrol(_ range: Range<Int>, _ connection: Connection) {
+    guard let request = try? Enrol.decode(plain.span, range) else { preconditionFailure("it was read before") }
     connection.isEnrolling = true
     let isTaken = context.enroller.offer(
       Enroller.Request(enrol: request, session: connection.session.id, worker: link))

@@ -150,9 +150,9 @@ extension Worker {
         sendAnswer(connection)
         close(connection)
         return false
-      case .enrol(let request):
+      case .enrol(let range):
         sendAnswer(connection)
-        enrol(request, connection)
+        enrol(range, connection)
         return false
       }
       if !answer.isEmpty { sendAnswer(connection) }
