@@ -66,6 +66,7 @@ extension Setup {
   ) throws {
     try Installation.refuseToOverwrite(options.out)
     let endpoints = try endpoints(options.gateway)
+    let overUDP = try endpointsUDP(options.gateway)
     let trusted = String(decoding: try self.authority(), as: UTF8.self)
     let registry = try RegistryStore(path: registryPath)
     var isWritten = false
@@ -74,8 +75,8 @@ extension Setup {
         let fresh = try FreshCredential.make(kind, for: device, authority: authority, setup: self)
         try enter(registry, fresh.stored)
         let bundle = GateDevice.Bundle(
-          gateways: endpoints, serverName: endpoints[0].host, tenant: device.tenant, device: device.id, token: fresh.token,
-          psk: fresh.psk, identity: fresh.identity, certificates: trusted)
+          gateways: endpoints, gatewaysUDP: overUDP, serverName: endpoints[0].host, tenant: device.tenant,
+          device: device.id, token: fresh.token, psk: fresh.psk, identity: fresh.identity, certificates: trusted)
         try Installation.write(Array(bundle.text.utf8), to: options.out, mode: 0o600)
         isWritten = true
       }
@@ -92,10 +93,22 @@ extension Setup {
     print("tls.client_authority is empty: name the certificate's authority there ([\(authority)]), and restart the gateway")
   }
 
-  func endpoints(_ texts: [String]) throws -> [GateDevice.Bundle.Endpoint] {
+  private func endpoints(_ texts: [String]) throws -> [GateDevice.Bundle.Endpoint] {
     let texts = texts.isEmpty ? configuration.listen.publicTLS : texts
     guard !texts.isEmpty else { throw Complaint("name a gateway with --gateway host:port") }
-    return try texts.map { text in
+    return try parse(texts)
+  }
+
+  /// Over UDP it is the same way unless the configuration says otherwise.
+  private func endpointsUDP(_ texts: [String]) throws -> [GateDevice.Bundle.Endpoint] {
+    let listen = configuration.listen
+    if listen.dtls.isEmpty { return [] }
+    if texts.isEmpty, !listen.publicDTLS.isEmpty { return try parse(listen.publicDTLS) }
+    return try endpoints(texts)
+  }
+
+  private func parse(_ texts: [String]) throws -> [GateDevice.Bundle.Endpoint] {
+    try texts.map { text in
       guard let endpoint = GateDevice.Bundle.Endpoint(text) else {
         throw Complaint("'\(text)' is not host:port or [address]:port")
       }
