@@ -115,6 +115,7 @@ final class SimDatagrams: SimPort {
     switch outcome {
     case .taken(let messages): unanswered += messages
     case .refused: break
+    case .enrol: preconditionFailure("nobody enrols over UDP")
     case .close: conversation.isClosing = true
     }
     say(conversation)

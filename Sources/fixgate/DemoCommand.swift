@@ -45,14 +45,7 @@ struct DemoCommand: ParsableCommand {
     defer { gateway.kill() }
 
     let bundlePath = folder + "/courier-1.bundle"
-    let device = try DeviceName.parse(["courier-1", "--tenant", Installation.tenant])
-    try setup.issue(
-      .token, to: device, BundleOptions.parse(["--out", bundlePath, "--gateway", "localhost:\(port)"]),
-      authority: AuthorityOptions.parse([])
-    ) { registry, credential in
-      _ = try registry.addDevice(tenant: device.tenant, id: device.id, credential: credential, nowMs: Clock.nowMs)
-    }
-    try setup.tellGateway()
+    try DemoCommand.enrol("courier-1", by: .token, out: bundlePath, gateway: "localhost:\(port)", setup)
     print("2. courier-1 of tenant \(Installation.tenant) is enrolled; the running gateway knows it")
 
     let ride = CourierRide.fixes(
@@ -117,10 +110,7 @@ struct DemoCommand: ParsableCommand {
     let wakes = 6
     let sleepNs: UInt64 = 700_000_000
     let bundlePath = setup.folder + "/tracker-1.bundle"
-    try Enrolment.addKeyed(
-      id: "tracker-1", tenant: Installation.tenant, out: bundlePath, gateways: [setup.configuration.listen.tls[0]],
-      setup: setup)
-    _ = try Enrolment.tellGateway(setup)
+    try DemoCommand.enrol("tracker-1", by: .psk, out: bundlePath, gateway: setup.configuration.listen.tls[0], setup)
     print("7. tracker-1, over DTLS with a pre-shared key: \(wakes) fixes, asleep in between, each from a new source port")
     var settings = try SendCommand.readBundle(bundlePath).datagramSettings()
     settings.portLifeNs = sleepNs
@@ -143,6 +133,16 @@ struct DemoCommand: ParsableCommand {
     }
     guard rows == wakes else { throw Complaint("\(rows) rows for the tracker's \(wakes) fixes") }
     print("   every fix is there, once.")
+  }
+
+  private static func enrol(_ id: String, by kind: ProofKind, out: String, gateway: String, _ setup: Setup) throws {
+    let device = try DeviceName.parse([id, "--tenant", Installation.tenant])
+    try setup.issue(
+      kind, to: device, BundleOptions.parse(["--out", out, "--gateway", gateway]), authority: AuthorityOptions.parse([])
+    ) { registry, credential in
+      _ = try registry.addDevice(tenant: device.tenant, id: device.id, credential: credential, nowMs: Clock.nowMs)
+    }
+    try setup.tellGateway()
   }
 
   /// Waits until the store has caught up.
