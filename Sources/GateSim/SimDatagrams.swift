@@ -115,8 +115,8 @@ final class SimDatagrams: SimPort {
     switch outcome {
     case .taken(let messages): unanswered += messages
     case .refused: break
-    case .enrol: preconditionFailure("nobody enrols over UDP")
     case .close: conversation.isClosing = true
+    case .enrol: preconditionFailure("simulated devices are enrolled")
     }
     say(conversation)
   }

@@ -116,20 +116,20 @@ struct ConfigCommand: ParsableCommand {
       return "can be written to"
     }
 
-    private static func registry(_ setup: Setup) throws -> String {
-      let words = try file(setup.registryPath, SchemaCheck.registry)
-      guard let highest = try SchemaCheck.highestDevice(setup.registryPath) else { return words }
-      let room = setup.configuration.data.devicesMax
-      guard highest <= room else { throw GatewayError.devicesBeyond(max: room, highest: UInt32(clamping: highest)) }
-      return words + "; \(highest) of \(room) places for devices are given"
-    }
-
     private static func sessions(_ setup: Setup) throws -> String {
       guard FileManager.default.fileExists(atPath: setup.dataDirectory + "/" + SessionFile.name) else {
         return "are not there yet; 'serve' makes the file"
       }
       try SessionFile.check(in: Directory(setup.dataDirectory))
       return "are those of the last run"
+    }
+
+    private static func registry(_ setup: Setup) throws -> String {
+      let words = try file(setup.registryPath, SchemaCheck.registry)
+      guard let highest = try SchemaCheck.highestDevice(setup.registryPath) else { return words }
+      let room = setup.configuration.data.devicesMax
+      guard highest <= room else { throw GatewayError.devicesBeyond(max: room, highest: UInt32(clamping: highest)) }
+      return words + "; \(highest) of \(room) places for devices are given"
     }
 
     private static func file(_ path: String, _ check: (String) throws(StoreError) -> Void) throws -> String {

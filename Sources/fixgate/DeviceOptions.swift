@@ -42,7 +42,7 @@ enum ProofKind: EnumerableFlag {
   static func help(for value: ProofKind) -> ArgumentHelp? {
     switch value {
     case .token: "Give it a token."
-    case .psk: "Give it a pre-shared key of TLS 1.3; needs tls.registry_key."
+    case .psk: "Give it a pre-shared key; needs tls.registry_key."
     case .certificate: "Give it a client certificate; needs the key of tls.authority, and tls.client_authority."
     }
   }

@@ -65,8 +65,7 @@ extension Setup {
     enter: (borrowing RegistryStore, NewCredential) throws -> Void
   ) throws {
     try Installation.refuseToOverwrite(options.out)
-    let endpoints = try endpoints(options.gateway)
-    let overUDP = try endpointsUDP(options.gateway)
+    let (endpoints, endpointsUDP) = try endpoints(options.gateway)
     let trusted = String(decoding: try self.authority(), as: UTF8.self)
     let registry = try RegistryStore(path: registryPath)
     var isWritten = false
@@ -75,7 +74,7 @@ extension Setup {
         let fresh = try FreshCredential.make(kind, for: device, authority: authority, setup: self)
         try enter(registry, fresh.stored)
         let bundle = GateDevice.Bundle(
-          gateways: endpoints, gatewaysUDP: overUDP, serverName: endpoints[0].host, tenant: device.tenant,
+          gateways: endpoints, gatewaysUDP: endpointsUDP, serverName: endpoints[0].host, tenant: device.tenant,
           device: device.id, token: fresh.token, psk: fresh.psk, identity: fresh.identity, certificates: trusted)
         try Installation.write(Array(bundle.text.utf8), to: options.out, mode: 0o600)
         isWritten = true
@@ -93,18 +92,13 @@ extension Setup {
     print("tls.client_authority is empty: name the certificate's authority there ([\(authority)]), and restart the gateway")
   }
 
-  private func endpoints(_ texts: [String]) throws -> [GateDevice.Bundle.Endpoint] {
-    let texts = texts.isEmpty ? configuration.listen.publicTLS : texts
-    guard !texts.isEmpty else { throw Complaint("name a gateway with --gateway host:port") }
-    return try parse(texts)
-  }
-
-  /// Over UDP it is the same way unless the configuration says otherwise.
-  private func endpointsUDP(_ texts: [String]) throws -> [GateDevice.Bundle.Endpoint] {
+  /// Where devices find the gateway: over TLS, and over DTLS if it listens there.
+  func endpoints(_ texts: [String]) throws -> (tls: [GateDevice.Bundle.Endpoint], dtls: [GateDevice.Bundle.Endpoint]) {
     let listen = configuration.listen
-    if listen.dtls.isEmpty { return [] }
-    if texts.isEmpty, !listen.publicDTLS.isEmpty { return try parse(listen.publicDTLS) }
-    return try endpoints(texts)
+    let overTLS = texts.isEmpty ? listen.publicTLS : texts
+    guard !overTLS.isEmpty else { throw Complaint("name a gateway with --gateway host:port") }
+    let overUDP = !texts.isEmpty || listen.publicDTLS.isEmpty ? overTLS : listen.publicDTLS
+    return (try parse(overTLS), listen.dtls.isEmpty ? [] : try parse(overUDP))
   }
 
   private func parse(_ texts: [String]) throws -> [GateDevice.Bundle.Endpoint] {

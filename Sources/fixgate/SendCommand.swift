@@ -163,7 +163,7 @@ extension GateDevice.Bundle {
     psk.map { ExternalKey(identity: Array($0.identity.utf8), secret: $0.secret) }
   }
 
-  private var ownCertificate: TLSIdentity? {
+  private var tlsIdentity: TLSIdentity? {
     identity.map { TLSIdentity(certificatePEM: Array($0.certificatePEM.utf8), keyPEM: Array($0.keyPEM.utf8)) }
   }
 
@@ -173,7 +173,7 @@ extension GateDevice.Bundle {
       gateways: try gateway.map { [try HostPort($0)] } ?? gateways.map { HostPort(host: $0.host, port: $0.port) },
       serverName: serverName, authorityPEM: Array(certificates.utf8))
     settings.key = key
-    settings.identity = ownCertificate
+    settings.identity = tlsIdentity
     return settings
   }
 
@@ -186,7 +186,7 @@ extension GateDevice.Bundle {
     var settings = DatagramLink.Settings(
       gateways: gateways, serverName: serverName, authorityPEM: Array(certificates.utf8))
     settings.key = key
-    settings.identity = ownCertificate
+    settings.identity = tlsIdentity
     return settings
   }
 }

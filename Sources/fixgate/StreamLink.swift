@@ -30,7 +30,8 @@ struct StreamLink: Link {
 
   init(_ settings: Settings) throws(TLSError) {
     self.settings = settings
-    context = try TLSClientContext(authorityPEM: settings.authorityPEM, identity: settings.identity, key: settings.key)
+    context = try TLSClientContext(
+      authorityPEM: settings.authorityPEM, identity: settings.identity, key: settings.key)
   }
 
   var summary: String { "\(connections) connections" }
