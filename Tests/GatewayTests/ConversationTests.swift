@@ -62,7 +62,7 @@ import Testing
     #expect(again.protocolVersion == 1 && resumed.facts(nil, tenant: 2, authorities: 7) == facts)
     var without = facts
     without.stream = nil
-    #expect(Conversation(session: 9, generation: 1, resuming: without) == nil ? true : false)
+    #expect(Conversation(session: 9, generation: 1, resuming: without) == nil)
   }
 
   /// An ack that tells of a new window may be lost, so three do.

@@ -130,6 +130,7 @@ extension Worker {
       link.counters.refuse(code.rawValue)
       if !wasOpen { admission.failed(admission.source(of: sender), at: now) }
       datagrams.conversations[index].close()
+    case .enrol: preconditionFailure("nobody enrols over UDP")
     }
     say(index, datagrams)
   }
@@ -261,6 +262,7 @@ extension Worker {
 
   /// Moves `answer` to what the conversation will be told at the end of the turn.
   private func say(_ index: Int, _ datagrams: Datagrams) {
+    guard !answer.isEmpty else { return }
     var at = pending(index, datagrams)
     if datagrams.answers[at].message.count + answer.count > Limits.datagramBytesMax { at = another(index, datagrams) }
     datagrams.answers[at].message += answer
@@ -304,9 +306,9 @@ extension Worker {
     let own = answer.count
     if let ack = datagrams.answers[at].ack { append(ack, index, datagrams) }
     let cut = answer.count > Limits.datagramBytesMax ? own : answer.count
-    for part in [0..<cut, cut..<answer.count] where !part.isEmpty {
-      try seal(part, of: datagrams.conversations[index].session, datagrams)
-    }
+    let session = datagrams.conversations[index].session
+    if cut > 0 { try seal(0..<cut, of: session, datagrams) }
+    if cut < answer.count { try seal(cut..<answer.count, of: session, datagrams) }
     answer.removeAll(keepingCapacity: true)
   }
 
