@@ -38,20 +38,31 @@ import Testing
   }
 
   @Test func whatOutlivesTheProcess() throws {
-    var before = Conversation(session: 9, generation: 1)
-    var greeted = before.makeSession(index: 0, registry: registry, extra: nil)
+    var conversation = Conversation(session: 9, generation: 4)
+    #expect(conversation.facts(nil, tenant: 0, authorities: 7) == SessionFacts())
+    let key = ConversationExtra(channel: .key(selector: 77))
+    #expect(conversation.facts(key, tenant: 0, authorities: 7).credential == credential)
+    var session = conversation.makeSession(index: 5, registry: registry, extra: nil)
     let greeting = Session.Greeting(protocolVersion: 1, stream: 8, nextSequence: 1, oldestHeld: 0)
-    _ = try greeted.hello(greeting, proof: .device(identity, by: credential, untilMs: .max))
-    greeted.policyVersion = 6
-    before.keep(greeted)
-    // Not welcomed yet: the next run must hear the hello itself.
-    #expect(Conversation(session: 9, generation: 2, resuming: before.facts(nil, tenant: 2, authorities: 0)) == nil)
-    before.welcome()
-    let facts = before.facts(nil, tenant: 2, authorities: 0)
-    let after = try #require(Conversation(session: 9, generation: 2, resuming: facts))
-    #expect(after.known == before.known && after.state == .welcome && !after.isIntroduced)
-    let session = after.makeSession(index: 0, registry: registry, extra: nil)
-    #expect(session.state == .open(identity, stream: 8) && session.policyVersion == 6)
+    _ = try session.hello(greeting, proof: .device(identity, by: credential, untilMs: 1_000))
+    session.policyVersion = 6
+    session.clockErrorMs = -5
+    conversation.keep(session)
+    // The stream is kept once it is welcome, and only if the hello brought nothing else.
+    #expect(conversation.facts(nil, tenant: 2, authorities: 7).stream == nil)
+    conversation.welcome()
+    #expect(conversation.facts(ConversationExtra(work: [1]), tenant: 2, authorities: 7).stream == nil)
+    let facts = conversation.facts(nil, tenant: 2, authorities: 7)
+    #expect(facts.device == 3 && facts.tenant == 2 && facts.stream == 8 && facts.protocolVersion == 1)
+    #expect(facts.authorities == 0)
+    let resumed = try #require(Conversation(session: 9, generation: 1, resuming: facts))
+    #expect(resumed.known == conversation.known && resumed.state == .resumed && !resumed.isIntroduced)
+    let again = resumed.makeSession(index: 0, registry: registry, extra: nil)
+    #expect(again.state == .open(identity, stream: 8) && again.policyVersion == 6 && again.clockErrorMs == -5)
+    #expect(again.protocolVersion == 1 && resumed.facts(nil, tenant: 2, authorities: 7) == facts)
+    var without = facts
+    without.stream = nil
+    #expect(Conversation(session: 9, generation: 1, resuming: without) == nil)
   }
 
   /// An ack that tells of a new window may be lost, so three do.

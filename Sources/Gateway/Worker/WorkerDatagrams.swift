@@ -74,7 +74,7 @@ extension Worker {
   private func forget(_ index: Int, _ datagrams: Datagrams) {
     let conversation = datagrams.conversations[index]
     guard conversation.state != .vacant else { return }
-    if conversation.state == .welcome { datagrams.welcome -= 1 }
+    if conversation.isWelcome { datagrams.welcome -= 1 }
     if conversation.isOpen || conversation.state == .closing {
       context.datagramPresence.leave(conversation.device, id(index, conversation), worker: context.index)
     }
@@ -147,7 +147,7 @@ extension Worker {
   private func introduce(_ index: Int, _ datagrams: Datagrams) {
     guard let known = datagrams.conversations[index].known, !datagrams.conversations[index].isIntroduced else { return }
     intake.resume(id(index, datagrams.conversations[index]), device: known.device, stream: known.stream)
-    datagrams.conversations[index].introduce()
+    datagrams.conversations[index].welcome()
   }
 
   /// Why the device of this conversation may talk no more. Looked at when it talks, so that whoever sleeps hears it too.
