@@ -290,6 +290,27 @@ extension EndToEnd {
       try device.ack(through: 9)
     }
 
+    /// More than any system grants: told before the start and with it, and no reason not to start.
+    @Test func aReceiveBufferThatIsNotGranted() throws {
+      let gateway = try GatewayProcess(["FIXGATE_DTLS_RECEIVE_BUFFER_BYTES": "\(1 << 30)"])
+      let check = try gateway.run(["config", "check"]).output
+      #expect(check.contains("listen.dtls 127.0.0.1:\(gateway.port): free; ") && check.contains("net.core.rmem_max"), "\(check)")
+      try gateway.start()
+      #expect(try gateway.terminate().errors.contains("net.core.rmem_max"))
+    }
+
+    /// A session without connection IDs is forgotten, one with them is not.
+    @Test(.enabled(if: HostileWorld.isLong)) func silence() throws {
+      let gateway = try GatewayProcess(["FIXGATE_DTLS_CLASSIC_TIMEOUT_S": "10"])
+      try gateway.start()
+      let sleeper = try Self.open(gateway.addDevice("sleeper"), next: 1)
+      _ = try Self.open(gateway.addDevice("classic"), next: 1, usesCID: false)
+      #expect(try gateway.status().datagrams.sessions == 2)
+      try gateway.status("forgotten") { $0.datagrams.sessions == 1 && $0.datagrams.devices == 1 }
+      try sleeper.send(Self.message(1...1))
+      try sleeper.ack(through: 1)
+    }
+
     /// Everything that devices do to their sessions, in any order, with losses: each fix is stored once, and each device is left
     /// with one session.
     @Test(arguments: [1, 2] as [UInt64]) func anyOrderOfThings(seed: UInt64) throws {

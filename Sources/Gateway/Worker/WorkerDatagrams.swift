@@ -406,7 +406,7 @@ extension Worker {
     return false
   }
 
-  /// Once a second: who has not said hello in time goes, and once a minute who has long been silent.
+  /// Once a second: who has not said hello in time goes, and now and then who has long been silent.
   func sweep(_ datagrams: Datagrams) {
     var over = 0
     while over < datagrams.greetings.count, datagrams.greetings[over].until <= now {
@@ -419,8 +419,9 @@ extension Worker {
     }
     datagrams.greetings.removeFirst(over)
     guard now >= datagrams.nextForgetting else { return }
-    datagrams.nextForgetting = now.advanced(byNs: Datagrams.forgettingNs)
     let settings = context.configuration.dtls
+    datagrams.nextForgetting = now.advanced(
+      byNs: UInt64(min(Datagrams.forgettingS, settings.classicTimeoutS)) * 1_000_000_000)
     datagrams.endpoint.forgetSilent(
       at: now, classicForS: settings.classicTimeoutS, withConnectionIDForS: settings.sessionDays * 86_400)
     for i in 0..<datagrams.endpoint.events.count {
