@@ -21,6 +21,12 @@ struct SimDevice {
   var owners: [Int] = []
   var toRecord: Int
   var link: Int?
+  /// Over UDP instead of links; set once a conversation has begun.
+  var usesDatagrams = false
+  var client: SimClient?
+  /// The conversation as written to flash, and whether the gateway has welcomed it.
+  var savedSession: [UInt8]?
+  var isGreeted = false
   /// No connection is tried before.
   var reconnectAt = Instant(ns: 0)
   var connectFailures = 0
@@ -64,6 +70,7 @@ struct SimDevice {
     if recorded > log.recorded { log.record(recorded - log.recorded) }
     session = DeviceSession(log: log, token: token, options: session.options)
     link = nil
+    client = nil
   }
 
   /// Latitude and longitude name owner and place, so that every fix is known wherever it turns up.

@@ -1,24 +1,6 @@
 import GateCore
-package import GateNet
+import GateNet
 import GateTLS
-import Synchronization
-
-/// A UDP socket that a worker's thread takes over.
-package final class DatagramListener: Sendable {
-  private let socket: Mutex<UDPSocket?>
-  package let address: SocketAddress
-
-  package init(_ socket: consuming UDPSocket) {
-    address = socket.address
-    self.socket = Mutex(consume socket)
-  }
-
-  /// Once.
-  func take() -> UDPSocket {
-    guard let taken = socket.withLock({ $0.take() }) else { preconditionFailure("a socket has one owner") }
-    return taken
-  }
-}
 
 package enum ReceiveBuffer {
   package static func advice(granted: Int, wanted: Int32) -> String {

@@ -1,16 +1,9 @@
 import GateCore
 package import GateMemory
-package import GateNet
+import GateNet
 import GateProto
 import GateTLS
 import Synchronization
-
-/// A listener that a worker's thread takes over.
-package final class Listener: Sendable {
-  package let tcp: TCPListener
-  package init(_ address: SocketAddress) throws(NetError) { tcp = try TCPListener(on: address) }
-  package var port: UInt16 { tcp.boundPort }
-}
 
 /// What a worker shares with the rest of the gateway.
 package struct WorkerContext: Sendable {

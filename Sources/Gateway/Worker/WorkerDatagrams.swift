@@ -74,7 +74,7 @@ extension Worker {
   private func forget(_ index: Int, _ datagrams: Datagrams) {
     let conversation = datagrams.conversations[index]
     guard conversation.state != .vacant else { return }
-    if conversation.state == .welcome { datagrams.welcome -= 1 }
+    if conversation.isWelcome { datagrams.welcome -= 1 }
     if conversation.isOpen || conversation.state == .closing {
       context.datagramPresence.leave(conversation.device, id(index, conversation), worker: context.index)
     }
@@ -147,7 +147,7 @@ extension Worker {
   private func introduce(_ index: Int, _ datagrams: Datagrams) {
     guard let known = datagrams.conversations[index].known, !datagrams.conversations[index].isIntroduced else { return }
     intake.resume(id(index, datagrams.conversations[index]), device: known.device, stream: known.stream)
-    datagrams.conversations[index].introduce()
+    datagrams.conversations[index].welcome()
   }
 
   /// Why the device of this conversation may talk no more. Looked at when it talks, so that whoever sleeps hears it too.
@@ -261,6 +261,7 @@ extension Worker {
 
   /// Moves `answer` to what the conversation will be told at the end of the turn.
   private func say(_ index: Int, _ datagrams: Datagrams) {
+    guard !answer.isEmpty else { return }
     var at = pending(index, datagrams)
     if datagrams.answers[at].message.count + answer.count > Limits.datagramBytesMax { at = another(index, datagrams) }
     datagrams.answers[at].message += answer
@@ -304,9 +305,9 @@ extension Worker {
     let own = answer.count
     if let ack = datagrams.answers[at].ack { append(ack, index, datagrams) }
     let cut = answer.count > Limits.datagramBytesMax ? own : answer.count
-    for part in [0..<cut, cut..<answer.count] where !part.isEmpty {
-      try seal(part, of: datagrams.conversations[index].session, datagrams)
-    }
+    let session = datagrams.conversations[index].session
+    if cut > 0 { try seal(0..<cut, of: session, datagrams) }
+    if cut < answer.count { try seal(cut..<answer.count, of: session, datagrams) }
     answer.removeAll(keepingCapacity: true)
   }
 
