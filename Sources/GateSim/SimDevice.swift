@@ -80,7 +80,8 @@ struct SimDevice {
       fix.fixTimeMs = clockMs + Int64(fixes.count)
       fix.latitudeE7 = Int32(owner + 1) * 1_000_000
       fix.longitudeE7 = Int32(fixes.count + 1)
-      fix.present = [.position, .time]
+      fix.monotonicMs = now.ns / 1_000_000
+      fix.present = [.position, .time, .monotonic]
       if Bool.random(using: &random) { fix[.speedCmPerS] = Int32(random.next() % 3_000) }
       if odd {
         switch random.next() % 8 {

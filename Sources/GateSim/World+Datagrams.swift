@@ -93,7 +93,9 @@ extension World {
     let clock = World.wallStartMs + Int64(now.ns / 1_000_000) + devices[index].clockOffsetMs
     let fixes = devices[index].fixes
     var message: [UInt8] = []
-    while devices[index].session.nextFrame(into: &message, at: now, clockMs: clock, from: fixes) {
+    while devices[index].session.nextFrame(
+      into: &message, at: now, clockMs: clock, monotonicMs: now.ns / 1_000_000, from: fixes)
+    {
       if message.count > Limits.datagramBytesMax { violation = .overLimit("a message of \(message.count) bytes") }
       saveSession(index, client)
       tell("device \(index) sends a datagram of \(message.count) bytes, stream \(devices[index].session.log.stream)")

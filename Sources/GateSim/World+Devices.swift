@@ -79,7 +79,9 @@ extension World {
     var frame: [UInt8] = []
     let clock = World.wallStartMs + Int64(now.ns / 1_000_000) + devices[index].clockOffsetMs
     let fixes = devices[index].fixes
-    while devices[index].session.nextFrame(into: &frame, at: now, clockMs: clock, from: fixes) {
+    while devices[index].session.nextFrame(
+      into: &frame, at: now, clockMs: clock, monotonicMs: now.ns / 1_000_000, from: fixes)
+    {
       tell("device \(index) sends \(frame.count) bytes, stream \(devices[index].session.log.stream)")
       for piece in pieces(of: frame) { queueUp(link, .bytes(piece)) }
       frame.removeAll(keepingCapacity: true)

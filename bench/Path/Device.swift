@@ -54,7 +54,11 @@ final class Device {
         session.connected(at: now)
       }
       scratch.frames.removeAll(keepingCapacity: true)
-      while session.nextFrame(into: &scratch.frames, at: now, from: { Device.append(track, $0, to: &$1) }) { messages += 1 }
+      let (clockMs, monotonicMs) = (SystemClock.wallMs(), now.ns / 1_000_000)
+      while session.nextFrame(
+        into: &scratch.frames, at: now, clockMs: clockMs, monotonicMs: monotonicMs,
+        from: { Device.append(track, $0, to: &$1) })
+      { messages += 1 }
       if !scratch.frames.isEmpty { try engine.write(scratch.frames.span) }
     }
     while engine.outputCount > 0 {

@@ -35,7 +35,8 @@ package enum ReplyFrames {
       told = window
       downlink.serverTimeMs = wallMs
       downlink.encode(into: &out)
-    case .refusal: Downlink(refusal: reply).encode(into: &out)
+    case .refusal:
+      Downlink(refusal: reply, closing: transport == .datagram && reply.refusal == .streamReused).encode(into: &out)
     case .silent: return
     }
     Frame.close(from: start, in: &out, over: transport)
@@ -52,6 +53,15 @@ package enum ReplyFrames {
     let start = out.count
     downlink.encode(into: &out)
     Frame.close(from: start, in: &out, over: transport)
+  }
+
+  /// Appends the answer to a request for enrolment.
+  package static func append(_ enrolled: Enrolled, to out: inout [UInt8]) {
+    var downlink = Downlink()
+    downlink.enrolled = enrolled
+    let start = out.count
+    downlink.encode(into: &out)
+    Frame.close(from: start, in: &out)
   }
 
   /// Appends a request for sequences that the gateway misses.
@@ -79,10 +89,11 @@ extension Downlink {
     self.ack = ack
   }
 
-  fileprivate init(refusal reply: SequencerReply) {
+  fileprivate init(refusal reply: SequencerReply, closing: Bool) {
     self.init()
     let code = RefusalCode(rawValue: UInt16(reply.refusal.rawValue)) ?? .unspecified
     var refusal = Refusal(code: code, retry: reply.refusal != .tooManyStreams)
+    refusal.closing = closing
     if reply.retryAfterMs > 0 { refusal.retryAfterMs = reply.retryAfterMs }
     if reply.refusal == .streamReused { refusal.stream = reply.stream }
     for i in 0..<reply.rangeCount {
