@@ -78,7 +78,9 @@ extension World {
     if client.dtls.isEstablished { talk(index, client) }
     if chance(plan.datagrams.moved) { client.address = newAddress(index) }
     _ = client.dtls.drain { datagram in
-      sendDatagram(datagram.indices.map { datagram[$0] }, client.address, isUp: true)
+      let bytes = datagram.indices.map { datagram[$0] }
+      checkNumber(of: bytes, by: devices[index].device)
+      sendDatagram(bytes, client.address, isUp: true)
       return true
     }
     let deadlines = [client.dtls.deadline, client.isConnected ? devices[index].session.deadline : nil].compactMap { $0 }
