@@ -11,7 +11,7 @@ package enum GPXReader {
   /// Longest text of an element that is read, in bytes.
   static let textBytesMax = 64
 
-  /// - Parameter next: puts bytes at the beginning of the buffer; returns how many, 0 at the end.
+  /// - Parameter next: puts bytes at the beginning of the buffer (64 KiB); returns how many, 0 at the end.
   package static func read(
     skipBad: Bool, next: @escaping (inout [UInt8]) throws(TrackError) -> Int
   ) throws(TrackError) -> Track {
@@ -137,6 +137,14 @@ private final class ByteInput: InputStream {
   /// The last bytes before the present one, the newest lowest.
   private var before: UInt32 = 0
   private var offset = 0
+  /// Where the name in the file's XML declaration begins, until it is read.
+  private var nameStart: Int?
+
+  private static let name = Array("xml".utf8)
+  /// `<!`
+  private static let declares: UInt32 = 0x3C21
+  /// A byte order mark and `<`.
+  private static let markedStart: UInt32 = 0xEFBB_BF3C
 
   init(_ next: @escaping (inout [UInt8]) throws(TrackError) -> Int) {
     self.next = next
@@ -173,24 +181,19 @@ private final class ByteInput: InputStream {
       if before & 0xFFFF == ByteInput.declares, isLetter { throw .declarations }
       // Only at the beginning, behind a byte order mark perhaps, is it `<?xml `, which the parser takes for itself.
       if before & 0xFF == UInt32(UInt8(ascii: "<")), byte == UInt8(ascii: "?") {
-        guard offset == 1 || offset == 4 else { throw .declarations }
-        instructionStart = offset + 1
+        guard offset == 1 || offset == 4 && before == ByteInput.markedStart else { throw .declarations }
+        nameStart = offset + 1
       }
-      if let start = instructionStart, offset >= start {
+      if let start = nameStart, offset >= start {
         let place = offset - start
-        let isRight = place < ByteInput.xml.count ? byte == ByteInput.xml[place] : byte <= 0x20
+        let isRight = place < ByteInput.name.count ? byte == ByteInput.name[place] : byte <= 0x20
         guard isRight else { throw .declarations }
-        if place == ByteInput.xml.count { instructionStart = nil }
+        if place == ByteInput.name.count { nameStart = nil }
       }
       before = before << 8 | UInt32(byte)
       offset += 1
     }
   }
-
-  private var instructionStart: Int?
-  private static let xml = Array("xml".utf8)
-  /// `<!`
-  private static let declares: UInt32 = 0x3C21
 }
 
 /// Tells text in UTF-8 (RFC 3629) from other bytes, one byte after the other. A character that is cut off by the end is the

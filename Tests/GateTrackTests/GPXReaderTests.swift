@@ -90,7 +90,7 @@ private func read(_ bytes: [UInt8], skipBad: Bool, chunk: Int) throws -> Track {
   @Test(arguments: [
     "<!DOCTYPE gpx [<!ENTITY a SYSTEM 'file:///etc/passwd'>]>",
     "<!DOCTYPE gpx [<!NOTATION a PUBLIC 'b'>]>", "<!DOCTYPE gpx [<!ELEMENT a (b)>]>", "<?foo?>", "<?foo ?>", "<?xml-?>",
-    "<?xml version='1.0'?><?xml ?>", "<?xml version='1.0'?>\n<?xml-stylesheet href='x'?>",
+    "<?xml version='1.0'?><?xml ?>", "   <?xml ?>", "<?xml version='1.0'?>\n<?xml-stylesheet href='x'?>",
     "<!DOCTYPE gpx [<!ENTITY a 'aaaaaaaaaa'><!ENTITY b '&a;&a;&a;&a;&a;&a;&a;&a;'>]>",
   ])
   func declarationsAreRefused(declaration: String) {
