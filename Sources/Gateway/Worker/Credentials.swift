@@ -63,6 +63,8 @@ package enum Credentials {
       guard let entered = registry.lookup(selector: reference.selector), entered.kind == .certificate else {
         return .good(untilMs: validUntilMs)
       }
+      // Entered for another device since: it proves that one now.
+      guard entered.device == device else { return .unknown }
       let standing = registry.standing(of: entered, wallMs: wallMs)
       return standing == .good(untilMs: entered.expiresMs) ? .good(untilMs: min(entered.expiresMs, validUntilMs)) : standing
     }

@@ -102,6 +102,7 @@ package struct Intake: ~Copyable {
     var low: UInt64 = 0
     var hello: Range<Int>?
     var enrol: Range<Int>?
+    var pong: UInt32?
     var sendTimeMs: Int64?
     var sendMonotonicMs: UInt64?
     var scanner = UplinkScanner(frame)
@@ -123,9 +124,8 @@ package struct Intake: ~Copyable {
       case .oldestHeld(let sequence): low = sequence
       case .ping(let range):
         guard let ping = try? Ping.decode(bytes, range) else { return close(.malformed, &session, into: &out) }
-        var pong = Downlink()
-        pong.pong = ping.id
-        append(pong, session, to: &out)
+        // One message holds one pong: over UDP it is the last, however many pings are crammed into a datagram.
+        if session.transport == .datagram { pong = ping.id } else { answer(ping.id, session, to: &out) }
       case .sendTimeMs(let time): sendTimeMs = time
       case .sendMonotonicMs(let time): sendMonotonicMs = time
       case .applied: break
@@ -135,6 +135,7 @@ package struct Intake: ~Copyable {
       }
     }
     unknownFields &+= UInt64(scanner.unknownFields)
+    if let pong { answer(pong, session, to: &out) }
 
     if let enrol {
       guard session.transport == .stream, case .awaitingHello = session.state, hello == nil, count == 0, gaps == 0,
@@ -348,6 +349,12 @@ package struct Intake: ~Copyable {
     if goesOn { return .refused(code) }
     session.close()
     return .close(code)
+  }
+
+  private func answer(_ ping: UInt32, _ session: borrowing Session, to out: inout [UInt8]) {
+    var downlink = Downlink()
+    downlink.pong = ping
+    append(downlink, session, to: &out)
   }
 
   private func append(_ answer: Downlink, _ session: borrowing Session, to out: inout [UInt8]) {
