@@ -89,7 +89,7 @@ let package = Package(
     .testTarget(name: "GateDeviceTests", dependencies: ["GateCore", "GateProto", "GateDevice"], swiftSettings: settings),
     .testTarget(name: "GateTrackTests", dependencies: ["GateCore", "GateTrack"], swiftSettings: settings),
     .testTarget(
-      name: "GateTLSTests", dependencies: ["GateCore", "GateTLS", "COpenSSL", "WireVectors"], swiftSettings: settings),
+      name: "GateTLSTests", dependencies: ["GateCore", "GateTLS", "COpenSSL", "WireVectors", "DTLSProperties"], swiftSettings: settings),
     .testTarget(name: "GateNetTests", dependencies: ["GateCore", "GateNet", "GateTLS"], swiftSettings: settings),
     .testTarget(name: "TidyTests", swiftSettings: settings),
     .testTarget(
