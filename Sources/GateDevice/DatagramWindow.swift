@@ -26,9 +26,11 @@ struct DatagramWindow: Sendable {
 
   private var smoothedNs: UInt64?
   private var variationNs: UInt64 = 0
-  /// Time-outs since the last answer.
+  /// Time-outs since the gateway has last said anything.
   private var timeouts = 0
   private var hasAnswer = false
+  /// Doublings of the time-out, until a round trip is measured.
+  private var backOff = 0
   private var waitNs = DatagramWindow.firstWaitNs
   /// When the wait for an answer began.
   private var waitingSince = Instant(ns: 0)
@@ -79,6 +81,8 @@ struct DatagramWindow: Sendable {
   /// - Parameter isOpen: nothing has been said about some of these places; `nil` = about hello.
   /// - Returns: places of datagrams that are lost.
   mutating func settle(at now: Instant, isOpen: (ClosedRange<UInt64>?) -> Bool) -> [ClosedRange<UInt64>] {
+    timeouts = 0
+    hasAnswer = true
     var newest: UInt64?
     var left: [Sent] = []
     for each in sent {
@@ -92,9 +96,7 @@ struct DatagramWindow: Sendable {
     }
     sent = left
     guard let newest else { return [] }
-    hasAnswer = true
-    timeouts = 0
-    waitNs = timeoutNs
+    if backOff == 0 { waitNs = timeoutNs }
     waitingSince = now
     return lose { $0.number + DatagramWindow.overtaken <= newest }
   }
@@ -103,7 +105,8 @@ struct DatagramWindow: Sendable {
   mutating func expire(at now: Instant) -> [ClosedRange<UInt64>] {
     guard let deadline, now >= deadline else { return [] }
     timeouts += 1
-    let doubled = min(timeoutNs << UInt64(min(timeouts, 10)), DatagramWindow.waitMaxNs)
+    backOff = min(backOff + 1, 10)
+    let doubled = min(timeoutNs << UInt64(backOff), DatagramWindow.waitMaxNs)
     waitNs = doubled + random.next() % (doubled / 2)
     let lost = lose { _ in true }
     window = 1
@@ -120,6 +123,7 @@ struct DatagramWindow: Sendable {
 
   /// RFC 6298 section 2.
   private mutating func measure(_ roundTripNs: UInt64) {
+    backOff = 0
     guard let smoothed = smoothedNs else {
       smoothedNs = roundTripNs
       variationNs = roundTripNs / 2
