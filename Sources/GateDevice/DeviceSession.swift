@@ -103,7 +103,7 @@ package struct DeviceSession: Sendable {
     begin(at: now)
   }
 
-  /// The same with a DTLS session over UDP. There is no ping: a device may sleep for as long as it likes.
+  /// The same with a DTLS session over UDP. Nothing keeps it alive: a device may sleep for as long as it likes.
   /// - Parameters:
   ///   - isResumed: the gateway has heard hello of this stream in this session, so another one is not needed.
   ///   - seed: of the jitter of retransmission.
@@ -166,6 +166,7 @@ package struct DeviceSession: Sendable {
     }
     for gap in gapsToSay { gap.append(into: &out) }
     gapsToSay.removeAll()
+    if next != nil || out.count > start, let number = datagrams?.ping(at: now) { Ping(id: number).append(into: &out) }
     if let next, next.lane == .backlog || options.lanes != .liveFirst { pacing.sent(at: now) }
     var sent: ClosedRange<UInt64>?
     if let next {
@@ -431,7 +432,10 @@ extension DeviceSession {
       take(settings)
       events.append(.settings(settings))
     }
-    if let pong = downlink.pong { events.append(.pong(pong)) }
+    if let pong = downlink.pong {
+      datagrams?.pong(pong, at: now)
+      events.append(.pong(pong))
+    }
     for request in downlink.requests { take(request: request) }
     if !inFlight.isEmpty, owedSince == nil { owedSince = now }
   }
