@@ -83,6 +83,8 @@ package struct DeviceSession: Sendable {
   private static let gapsToSayMax = 16
   /// Most ranges that wait for their own time; with more the whole device waits.
   private static let delayedMax = 256
+  /// Room that a frame of one fix never exceeds.
+  private static let earlyFrameBytesMin = 1_024
   /// Wait after a refusal that says "retry" and not when.
   private static let retryAfterMs: UInt32 = 1_000
 
@@ -115,19 +117,49 @@ package struct DeviceSession: Sendable {
   package mutating func flush() { gatheringSince = nil }
 
   /// A connection stands. All that is unacked may be sent again; the next frame begins with hello.
-  package mutating func connected(at now: Instant) {
+  /// - Parameter earlyDataTaken: what `earlyData` gave is under way on this connection; else it counts as not sent.
+  package mutating func connected(at now: Instant, earlyDataTaken: Bool = false) {
+    if !earlyDataTaken { begin(at: now) }
     isConnected = true
     isClosing = false
     needsHello = true
+    stash.removeAll(keepingCapacity: true)
+    lastSent = now
+    owedSince = inFlight.isEmpty ? nil : now
+  }
+
+  /// Appends frames of fixes, and of nothing else, to be sent before the connection stands (0-RTT). Only where a ticket goes
+  /// along that the gateway gave to a session in this stream: it stands for the hello.
+  /// - Parameters:
+  ///   - bytesMax: of all frames together.
+  ///   - clockMs, source: as for `nextFrame`.
+  package mutating func earlyData(
+    into out: inout [UInt8], at now: Instant, clockMs: Int64? = nil, bytesMax: Int,
+    from source: (ClosedRange<UInt64>, inout [Fix]) -> Void
+  ) {
+    guard fatal == nil else { return }
+    begin(at: now)
+    let batch = UInt64(options.batchFixes.clamped(to: 1...Limits.fixesPerFrameMax))
+    while inFlight.count + batch <= Limits.earlyFixesMax, bytesMax - out.count >= DeviceSession.earlyFrameBytesMin,
+      let next = nextPlaces(at: now), now >= pausedUntil || next.lane == .panic
+    {
+      let start = out.count
+      appendBatch(
+        next.places, next.lane, frameStart: start, bytesMax: bytesMax - start - Limits.framePrefixBytesMax, into: &out,
+        clockMs: clockMs, isEarly: true, source)
+      Frame.close(from: start, in: &out)
+      framesSent += 1
+    }
+  }
+
+  /// A connection is about to be made.
+  private mutating func begin(at now: Instant) {
     welcome = nil
     window = options.firstWindow
     inFlight.removeAll()
     gapsToSay.removeAll()
-    stash.removeAll(keepingCapacity: true)
     // What could not be sent while there was no connection is backlog, but for the newest fix.
     backlogEnd = max(min(log.recorded, released), 1) - 1
-    lastSent = now
-    owedSince = nil
   }
 
   package mutating func disconnected() {
@@ -162,7 +194,11 @@ package struct DeviceSession: Sendable {
     for gap in gapsToSay { gap.append(into: &out) }
     gapsToSay.removeAll()
     if let next, next.lane == .backlog || options.lanes != .liveFirst { pacing.sent(at: now) }
-    if let next { appendBatch(next.places, next.lane, frameStart: start, into: &out, clockMs: clockMs, source) }
+    if let next {
+      let bytesMax = min(Limits.frameBytesMax, max(Int(welcome?.frameBytesMax ?? UInt32.max), 1_024))
+      appendBatch(
+        next.places, next.lane, frameStart: start, bytesMax: bytesMax, into: &out, clockMs: clockMs, isEarly: false, source)
+    }
     if out.count == start, now.since(lastSent) >= options.pingAfterNs {
       pingId &+= 1
       Ping(id: pingId).append(into: &out)
@@ -301,23 +337,26 @@ extension DeviceSession {
     return nil
   }
 
-  /// Appends lane, oldest_held, send time and as many of `places` as fit into a frame.
+  /// Appends lane, oldest_held, send time and as many of `places` as fit into `bytesMax`, one at least.
+  /// - Parameter isEarly: only fixes, and with them the work that hello has not told yet.
   private mutating func appendBatch(
-    _ places: ClosedRange<UInt64>, _ lane: Lane, frameStart: Int, into out: inout [UInt8], clockMs: Int64?,
-    _ source: (ClosedRange<UInt64>, inout [Fix]) -> Void
+    _ places: ClosedRange<UInt64>, _ lane: Lane, frameStart: Int, bytesMax: Int, into out: inout [UInt8],
+    clockMs: Int64?, isEarly: Bool, _ source: (ClosedRange<UInt64>, inout [Fix]) -> Void
   ) {
-    UplinkScalars(lane: lane == .live ? nil : lane, oldestHeld: log.oldestHeld, sendTimeMs: clockMs).append(into: &out)
+    UplinkScalars(
+      lane: lane == .live ? nil : lane, oldestHeld: isEarly ? nil : log.oldestHeld, sendTimeMs: clockMs
+    ).append(into: &out)
     guard let firstSequence = log.sequence(of: places.lowerBound) else { return }
     scratch.removeAll(keepingCapacity: true)
     source(places, &scratch)
     precondition(scratch.count == Int(places.upperBound - places.lowerBound) + 1)
     for i in scratch.indices { scratch[i].sequence = firstSequence + UInt64(i) }
-    let most = min(Limits.frameBytesMax, max(Int(welcome?.frameBytesMax ?? UInt32.max), 1_024))
+    let work = isEarly ? options.work?.encoded ?? [] : []
     let batchStart = out.count
     var count = scratch.count
     while true {
-      FixEncoder.batch(scratch[0..<count], work: [], into: &out)
-      if out.count - frameStart <= most || count == 1 { break }
+      FixEncoder.batch(scratch[0..<count], work: work, into: &out)
+      if out.count - frameStart <= bytesMax || count == 1 { break }
       out.removeLast(out.count - batchStart)
       count = (count + 1) / 2
     }

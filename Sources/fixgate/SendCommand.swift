@@ -86,6 +86,7 @@ struct SendCommand: ParsableCommand {
     let before = log.ackedCount
     var uploader = try Uploader(
       settings: settings, fixes: recorded.fixes, session: DeviceSession(log: log, token: bundle.token, options: options))
+    uploader.ticket = try state.readTicket()
     let started = SystemClock.now()
     var progress = ProgressBar(total: UInt64(recorded.fixes.count))
     var nextSave = started
@@ -101,10 +102,10 @@ struct SendCommand: ParsableCommand {
         return pace.next(recorded.fixes, since: started, after: session.released)
       }
     } catch {
-      try? state.write(uploader.session.log)
+      try? state.write(uploader.session.log, uploader.ticket)
       throw error
     }
-    try state.write(uploader.session.log)
+    try state.write(uploader.session.log, uploader.ticket)
     progress.end()
     let result = uploader.session.log
     let seconds = Double(SystemClock.now().since(started)) / 1e9
@@ -179,11 +180,19 @@ struct Pace {
 struct SendState {
   private let folder: String
   private let name: String
+  private let ticketName: String
+  /// SHA-256 of the bundle: a ticket is worth nothing, or worse, to another device.
+  private let owner: [UInt8]
+
+  private static let ticketBytesMax = 65_536
 
   init(bundlePath: String, stream: UInt32) {
     let url = URL(fileURLWithPath: bundlePath).standardizedFileURL
     folder = url.deletingLastPathComponent().path
-    name = url.lastPathComponent + "." + String(stream, radix: 16) + ".state"
+    let prefix = url.lastPathComponent + "." + String(stream, radix: 16)
+    name = prefix + ".state"
+    ticketName = prefix + ".ticket"
+    owner = Digest.sha256(Array(FileManager.default.contents(atPath: bundlePath) ?? Data()).span)
   }
 
   func read() throws -> UploadLog? {
@@ -197,6 +206,26 @@ struct SendState {
 
   func write(_ log: UploadLog) throws {
     try DurableFile.replace(name, in: try Directory(folder), with: StateFile.encode(log).span)
+  }
+
+  /// - Parameter ticket: `nil` = there is none any more.
+  func write(_ log: UploadLog, _ ticket: Uploader.Ticket?) throws {
+    try write(log)
+    var content = owner
+    if let ticket {
+      for shift: UInt32 in [0, 8, 16, 24] { content.append(UInt8(truncatingIfNeeded: ticket.stream &>> shift)) }
+      content += ticket.bytes
+    }
+    try DurableFile.replace(ticketName, in: try Directory(folder), with: content.span)
+  }
+
+  /// Layout of the file: owner (32 bytes), stream (u32, little endian), ticket. `nil` for any other content.
+  func readTicket() throws -> Uploader.Ticket? {
+    guard let content = try DurableFile.read(ticketName, in: try Directory(folder), bytesMax: SendState.ticketBytesMax),
+      content.count > owner.count + 4, content.starts(with: owner)
+    else { return nil }
+    let stream = content.span.load32(at: owner.count)
+    return Uploader.Ticket(stream: stream, bytes: Array(content[(owner.count + 4)...]))
   }
 }
 

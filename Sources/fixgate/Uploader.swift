@@ -38,13 +38,25 @@ struct Uploader {
     }
   }
 
+  /// What spares the next connection a round trip, and lets it begin with fixes.
+  struct Ticket: Equatable {
+    /// The stream of the session that it was given to.
+    var stream: UInt32
+    /// A secret.
+    var bytes: [UInt8]
+  }
+
   let settings: Settings
   let fixes: [Fix]
   private(set) var session: DeviceSession
   private(set) var connections = 0
   private(set) var handshakesResumed = 0
+  /// Connections whose first bytes carried fixes that the gateway took.
+  private(set) var earlyDataTaken = 0
+  /// Taken by the next connection; may be one of an earlier run.
+  var ticket: Ticket?
+  private var isIntroduced = false
   private let context: TLSClientContext
-  private var ticket: [UInt8]?
   private var lastAck: Instant
   private var lastProblem = "none"
   private var events: [DeviceEvent] = []
@@ -118,18 +130,15 @@ struct Uploader {
     let stream = try connect()
     try stream.limitUnsent(to: Int32(settings.unsentBytesMax))
     connections += 1
-    var engine = try TLSEngine(client: context, serverName: settings.serverName, ticket: ticket)
+    var engine = try TLSEngine(
+      client: context, serverName: settings.serverName, ticket: ticket?.bytes, earlyData: earlyData())
     ticket = nil
-    var isIntroduced = false
+    isIntroduced = false
     while true {
       let now = SystemClock.now()
       let wake = try turn(&session, now)
       if engine.isEstablished {
-        if !isIntroduced {
-          isIntroduced = true
-          if engine.isResumed { handshakesResumed += 1 }
-          session.connected(at: now)
-        }
+        introduce(engine, at: now)
         try fill(&engine, at: now)
       }
       let isEmpty = try send(&engine, stream)
@@ -161,6 +170,28 @@ struct Uploader {
       }
     }
     throw last
+  }
+
+  /// Fixes that may go out with the ClientHello.
+  private mutating func earlyData() -> [UInt8] {
+    guard let ticket, ticket.stream == session.log.stream else { return [] }
+    let bytesMax = TLSEngine.earlyDataBytesMax(of: ticket.bytes, to: settings.serverName)
+    var frames: [UInt8] = []
+    let fixes = fixes
+    session.earlyData(
+      into: &frames, at: SystemClock.now(), clockMs: SystemClock.wallMs(), bytesMax: bytesMax
+    ) { places, into in into.append(contentsOf: fixes[Int(places.lowerBound) - 1...Int(places.upperBound) - 1]) }
+    return frames
+  }
+
+  /// The handshake is done: the session learns of its connection, once.
+  private mutating func introduce(_ engine: borrowing TLSEngine, at now: Instant) {
+    guard !isIntroduced else { return }
+    isIntroduced = true
+    if engine.isResumed { handshakesResumed += 1 }
+    let isTaken = engine.earlyData == .accepted
+    if isTaken { earlyDataTaken += 1 }
+    session.connected(at: now, earlyDataTaken: isTaken)
   }
 
   /// Encrypts frames while there are some and the socket keeps up.
@@ -205,6 +236,8 @@ struct Uploader {
       let progress = try Uploader.decrypt(&engine, cipher, rest, &plain, &end)
       events.removeAll(keepingCapacity: true)
       let now = SystemClock.now()
+      // Acks of early data come with the handshake's end.
+      if engine.isEstablished { introduce(engine, at: now) }
       let text = plain
       try session.receive(text.span.extracting(..<end), at: now, into: &events)
       for event in events {
@@ -214,9 +247,9 @@ struct Uploader {
         default: break
         }
       }
-      if let fresh = engine.sessionTicket { ticket = fresh }
+      if let fresh = engine.sessionTicket { ticket = Ticket(stream: session.log.stream, bytes: fresh) }
       switch progress {
-      case .open, .handshaking: return false
+      case .open, .handshaking, .earlyDataEnded: return false
       case .closed: return true
       case .plaintextFull(let consumed): rest = rest.lowerBound + consumed..<rest.upperBound
       }

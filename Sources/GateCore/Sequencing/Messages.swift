@@ -17,6 +17,8 @@ package struct WorkerMessage: Equatable, Sendable, BitwiseCopyable {
     case hello = 2
     /// `count` fixes were decoded and refused by the limiter: sequences `low` to `next`. No answer.
     case limited = 3
+    /// The device goes on in `stream` by its ticket: its early data follows, hello is still to come. Answered in silence.
+    case resume = 4
   }
 
   package static let headerBytes = 40

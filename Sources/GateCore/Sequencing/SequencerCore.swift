@@ -31,6 +31,8 @@ package struct SequencerCore: ~Copyable {
 
   /// Duplicates that were charged to a lane as if they were new; to be given back, then `clearReplies`.
   package private(set) var refunds: [(device: UInt32, lane: UInt8, count: Int)] = []
+  /// New fixes of early data, which no worker has charged; to be charged, then `clearReplies`.
+  package private(set) var charges: [(device: UInt32, tenant: UInt32, lane: UInt8, count: Int)] = []
 
   /// The records to commit next: `batchBytes` bytes of `batch`.
   package private(set) var batch: [UInt8]
@@ -56,11 +58,27 @@ package struct SequencerCore: ~Copyable {
     case refused
   }
 
+  private enum Greeting: BitwiseCopyable {
+    case hello
+    /// By ticket, hello still to come. All that was sent may be a replay, or of a counter that was reset.
+    case ticket
+    /// By ticket, and it has sent what lies above all that the stream had: no replay, and as good as a hello whose
+    /// `next_sequence` does.
+    case ticketWithNews
+  }
+
   private struct Session: BitwiseCopyable {
     var generation: UInt32
     var state: SessionState
+    var greeting: Greeting
     /// Index into `waiters`, if the session waits for the commit in hand.
     var waiter: Int
+
+    /// Whether acks of the stream are for it: it is in that stream, and greeted.
+    func hears(of stream: Int) -> Bool {
+      guard case .open(_, let current) = state else { return false }
+      return current == stream && greeting != .ticket
+    }
   }
 
   private struct Touched: BitwiseCopyable {
@@ -117,6 +135,7 @@ package struct SequencerCore: ~Copyable {
   package mutating func clearReplies() {
     replies.removeAll(keepingCapacity: true)
     refunds.removeAll(keepingCapacity: true)
+    charges.removeAll(keepingCapacity: true)
   }
 
   /// What is known of a device's sequences, stream by stream, in the order in which they were first used.
@@ -139,6 +158,7 @@ package struct SequencerCore: ~Copyable {
     switch message.kind {
     case .hello: hello(message, from: worker, receiveTimeMs: receiveTimeMs)
     case .records: records(message, bytes, from: worker, receiveTimeMs: receiveTimeMs)
+    case .resume: resume(message, from: worker)
     case .limited:
       counts.taken += UInt64(message.count)
       counts.limited += UInt64(message.count)
@@ -160,7 +180,9 @@ package struct SequencerCore: ~Copyable {
     // By index: a reply is 700 bytes, and a copy of it for every message is what a sequencer spends its time on.
     for i in waiters.indices {
       let worker = waiters[i].worker
-      sessions[worker][Int(waiters[i].reply.session.slot)]?.waiter = -1
+      let slot = Int(waiters[i].reply.session.slot)
+      if let session = sessions[worker][slot], !session.hears(of: waiters[i].stream) { waiters[i].reply.kind = .silent }
+      sessions[worker][slot]?.waiter = -1
       waiters[i].reply.describe(devices[waiters[i].device, waiters[i].stream].durable)
       replies.append((worker, waiters[i].reply))
     }
@@ -218,6 +240,14 @@ extension SequencerCore {
     replies.append((worker, reply))
   }
 
+  /// Early data is to come. Nothing is said, counted or closed before hello, which may still refuse the stream.
+  private mutating func resume(_ message: WorkerMessage, from worker: Int) {
+    let stream = devices.open(message.stream, of: Int(message.device))
+    let state = stream.map { SessionState.open(device: message.device, stream: UInt32($0)) } ?? .refused
+    open(message.session, of: worker, state, .ticket)
+    replies.append((worker, SequencerReply(kind: .silent, session: message.session, answers: 1)))
+  }
+
   private mutating func refuseSession(
     _ message: WorkerMessage, _ refusal: SequencerRefusal, from worker: Int, stream: UInt32
   ) {
@@ -228,12 +258,15 @@ extension SequencerCore {
     replies.append((worker, reply))
   }
 
-  private mutating func open(_ session: SessionID, of worker: Int, _ state: SessionState) {
+  private mutating func open(
+    _ session: SessionID, of worker: Int, _ state: SessionState, _ greeting: Greeting = .hello
+  ) {
     let slot = Int(session.slot)
     while sessions[worker].count <= slot { sessions[worker].append(nil) }
     var waiter = -1
     if let old = sessions[worker][slot], old.generation == session.generation { waiter = old.waiter }
-    sessions[worker][slot] = Session(generation: session.generation, state: state, waiter: waiter)
+    sessions[worker][slot] = Session(
+      generation: session.generation, state: state, greeting: greeting, waiter: waiter)
   }
 
   private mutating func freshStream(for device: Int) -> UInt32 {
@@ -277,6 +310,8 @@ extension SequencerCore {
     close(below: message.low, device: device, stream: stream, receiveTimeMs: receiveTimeMs)
 
     var change = Touched(device: device, stream: stream, latest: nil, travel: devices[travelOf: device])
+    let highest = devices[device, stream].received.highest
+    var fresh = 0
     var duplicates = 0
     var lane: UInt8 = 0
     var refusal = SequencerReply(kind: .refusal, session: message.session, answers: 0)
@@ -298,6 +333,8 @@ extension SequencerCore {
         batchRecords += 1
         if !isGap {
           batchFixes += 1
+          fresh += 1
+          lane = min(bytes[at + 68], 2)
           judgeRecord(at: copy, device: device)
           tell(at: copy, sequence: sequence, waiter: waiter)
           note(at: copy, in: &change)
@@ -315,7 +352,12 @@ extension SequencerCore {
       at += length
     }
     touched.append(change)
-    if duplicates > 0 { refunds.append((message.device, lane, duplicates)) }
+    if session.greeting == .hello {
+      if duplicates > 0 { refunds.append((message.device, lane, duplicates)) }
+    } else {
+      if fresh > 0 { charges.append((message.device, bytes.load32(at: WorkerMessage.headerBytes + 8), lane, fresh)) }
+      if devices[device, stream].received.highest > highest { sessions[worker][slot]?.greeting = .ticketWithNews }
+    }
     if refusal.rangeCount > 0 { replies.append((worker, refusal)) }
   }
 

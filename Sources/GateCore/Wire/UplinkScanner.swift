@@ -14,6 +14,14 @@ package enum UplinkPart: Equatable, Sendable {
   case sendTimeMs(Int64)
   /// The last one counts.
   case sendMonotonicMs(UInt64)
+
+  /// Fixes, and what is said about them: all that early data may hold.
+  package var isAboutFixes: Bool {
+    switch self {
+    case .fix, .batch, .lane, .sendTimeMs, .sendMonotonicMs: true
+    case .hello, .gap, .ping, .applied, .oldestHeld: false
+    }
+  }
 }
 
 /// Walks the top level of one `Uplink`, in one pass and without looking into its messages. Repeated occurrences of

@@ -118,6 +118,8 @@ extension ConfigurationKey {
       "tls.registry_key", "32 random bytes that encrypt the pre-shared keys in the registry. Without them none is taken.",
       \.tls.registryKey),
     flag("tls.allow_tls12", "Accept TLS 1.2 from old modems.", \.tls.allowTLS12),
+    flag(
+      "tls.early_data", "A device that comes back may send fixes with its first bytes (0-RTT).", \.tls.earlyData),
     text("data.directory", "Journal, registry, store, control socket. One gateway at a time.", \.data.directory),
     number("data.devices_max", "Devices that may ever be enrolled; 32 bytes each.", \.data.devicesMax, 1...10_000_000),
     number("workers", "Threads that serve connections; 0 = one a core.", \.workers, 0...256),

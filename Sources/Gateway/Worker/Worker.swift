@@ -36,8 +36,8 @@ final class Worker {
   let link: WorkerLink
   var poller: Poller
   var admission: Admission
-  private(set) var intake: Intake
-  private var registry: RegistrySnapshot
+  var intake: Intake
+  private(set) var registry: RegistrySnapshot
   private var registryVersion: UInt64
   var connections: [Connection?] = []
   var freeSlots: [Int] = []
@@ -45,13 +45,13 @@ final class Worker {
   var open = 0
   var dirty: [Connection] = []
   /// Messages that the sequencer has not answered yet.
-  private var unanswered = 0
-  private var handedOver = false
+  var unanswered = 0
+  var handedOver = false
   var isDraining = false
   var listenersPaused = false
   private var nextSweep: Instant
   var now: Instant
-  private var wallMs: Int64
+  private(set) var wallMs: Int64
 
   /// Ciphertext as it comes from a socket.
   var cipher = [UInt8](repeating: 0, count: Worker.cipherBytes)
@@ -112,7 +112,7 @@ final class Worker {
   }
 
   /// Whether another frame may be taken: there is room for its records and for the answer.
-  private var hasRoom: Bool { unanswered < WorkerLink.unansweredMax - 2 && intake.hasRoom }
+  var hasRoom: Bool { unanswered < WorkerLink.unansweredMax - 2 && intake.hasRoom }
 
   /// - Returns: number of events.
   private func wait() throws(NetError) -> Int {
@@ -213,7 +213,13 @@ final class Worker {
         markDirty(connection)  // an alert may wait
         return
       }
-      if !connection.isEstablished, tls.engine.isEstablished { established(connection, tls) }
+      if !connection.isEstablished {
+        if tls.engine.isEstablished {
+          established(connection, tls)
+        } else if end > start, !takesEarlyData(connection, tls) {
+          return
+        }
+      }
       let first = start
       guard takeFrames(connection, from: &start, to: end) else { return }
       guard isFruitful(connection, tls, bytes: rest.count, plaintext: end > before, frames: start > first) else {
@@ -222,7 +228,16 @@ final class Worker {
       }
       if tls.engine.outputCount > 0 { markDirty(connection) }
       switch progress {
-      case .handshaking: return
+      case .handshaking:
+        if start < end { connection.stash = Array(plain[start..<end]) }
+        account(connection)
+        return
+      case .earlyDataEnded(let consumed):
+        guard start == end else {
+          refuseEarlyData(connection, .malformed)
+          return
+        }
+        rest = rest.lowerBound + consumed..<rest.upperBound
       case .open:
         if start < end { connection.stash = Array(plain[start..<end]) }
         awaitsRest(connection, tls)
@@ -255,6 +270,8 @@ final class Worker {
 
   private func established(_ connection: Connection, _ tls: TLSSession) {
     connection.isEstablished = true
+    connection.session.endEarlyData()
+    if tls.engine.earlyData == .rejected { link.counters.earlyDataRejected.wrappingAdd(1, ordering: .relaxed) }
     leaveQueue(connection)
     connection.session.channel = Credentials.channel(tls.engine, context.tls.current.authorities)
     link.counters.handshakes.wrappingAdd(1, ordering: .relaxed)
@@ -322,6 +339,7 @@ final class Worker {
       !connection.isClosing
     else { return }
     if reply.kind == .refusal { link.counters.refuse(UInt16(reply.refusal.rawValue)) }
+    if reply.kind == .welcome { giveTicket(connection) }
     if reply.kind == .welcome, !connection.isWelcome {
       connection.isWelcome = true
       connection.deadline = now.advanced(byNs: idleNs)
@@ -496,7 +514,7 @@ final class Worker {
       if let tls = connection.tls, case .certificate = connection.session.channel {
         connection.session.channel = Credentials.channel(tls.engine, authorities)
       }
-      guard case .open = connection.session.state,
+      guard connection.session.speaker != nil,
         let code = Credentials.dismissal(of: &connection.session, registry: registry, wallMs: wallMs)
       else { continue }
       dismiss(connection, code)
