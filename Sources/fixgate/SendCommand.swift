@@ -87,6 +87,7 @@ struct SendCommand: ParsableCommand {
     var uploader = try Uploader(
       settings: settings, fixes: recorded.fixes, session: DeviceSession(log: log, token: bundle.token, options: options))
     uploader.ticket = try state.readTicket()
+    uploader.keep = state.write
     let started = SystemClock.now()
     var progress = ProgressBar(total: UInt64(recorded.fixes.count))
     var nextSave = started
@@ -102,10 +103,10 @@ struct SendCommand: ParsableCommand {
         return pace.next(recorded.fixes, since: started, after: session.released)
       }
     } catch {
-      try? state.write(uploader.session.log, uploader.ticket)
+      try? state.write(uploader.session.log)
       throw error
     }
-    try state.write(uploader.session.log, uploader.ticket)
+    try state.write(uploader.session.log)
     progress.end()
     let result = uploader.session.log
     let seconds = Double(SystemClock.now().since(started)) / 1e9
@@ -208,18 +209,14 @@ struct SendState {
     try DurableFile.replace(name, in: try Directory(folder), with: StateFile.encode(log).span)
   }
 
-  /// - Parameter ticket: `nil` = there is none any more.
-  func write(_ log: UploadLog, _ ticket: Uploader.Ticket?) throws {
-    try write(log)
+  /// Layout: owner (32 bytes), stream (u32, little endian), ticket.
+  func write(_ ticket: Uploader.Ticket) throws {
     var content = owner
-    if let ticket {
-      for shift: UInt32 in [0, 8, 16, 24] { content.append(UInt8(truncatingIfNeeded: ticket.stream &>> shift)) }
-      content += ticket.bytes
-    }
+    for shift: UInt32 in [0, 8, 16, 24] { content.append(UInt8(truncatingIfNeeded: ticket.stream &>> shift)) }
+    content += ticket.bytes
     try DurableFile.replace(ticketName, in: try Directory(folder), with: content.span)
   }
 
-  /// Layout of the file: owner (32 bytes), stream (u32, little endian), ticket. `nil` for any other content.
   func readTicket() throws -> Uploader.Ticket? {
     guard let content = try DurableFile.read(ticketName, in: try Directory(folder), bytesMax: SendState.ticketBytesMax),
       content.count > owner.count + 4, content.starts(with: owner)

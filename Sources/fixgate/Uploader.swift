@@ -53,8 +53,10 @@ struct Uploader {
   private(set) var handshakesResumed = 0
   /// Connections whose first bytes carried fixes that the gateway took.
   private(set) var earlyDataTaken = 0
-  /// Taken by the next connection; may be one of an earlier run.
+  /// For the next connection; may be one of an earlier run.
   var ticket: Ticket?
+  /// Told of each ticket that comes.
+  var keep: (Ticket) throws -> Void = { _ in }
   private var isIntroduced = false
   private let context: TLSClientContext
   private var lastAck: Instant
@@ -247,7 +249,11 @@ struct Uploader {
         default: break
         }
       }
-      if let fresh = engine.sessionTicket { ticket = Ticket(stream: session.log.stream, bytes: fresh) }
+      if let fresh = engine.sessionTicket, fresh != ticket?.bytes {
+        let fresh = Ticket(stream: session.log.stream, bytes: fresh)
+        ticket = fresh
+        try keep(fresh)
+      }
       switch progress {
       case .open, .handshaking, .earlyDataEnded: return false
       case .closed: return true
