@@ -132,6 +132,7 @@ struct Uploader {
     let stream = try connect()
     try stream.limitUnsent(to: Int32(settings.unsentBytesMax))
     connections += 1
+    _ = try turn(&session, SystemClock.now())  // releases what early data may carry
     var engine = try TLSEngine(
       client: context, serverName: settings.serverName, ticket: ticket?.bytes, earlyData: earlyData())
     ticket = nil

@@ -6,10 +6,10 @@ import Testing
   private let before = SessionID(slot: 1, generation: 1)
   private let session = SessionID(slot: 2, generation: 5)
 
-  private func resumeMessage(_ session: SessionID) -> [UInt8] {
+  private func earlyMessage(_ session: SessionID) -> [UInt8] {
     var bytes = [UInt8](repeating: 0, count: WorkerMessage.headerBytes)
     var out = bytes.mutableSpan
-    WorkerMessage(kind: .resume, session: session, device: 4, stream: 9).write(into: &out)
+    WorkerMessage(kind: .early, session: session, device: 4, stream: 9).write(into: &out)
     return bytes
   }
 
@@ -32,7 +32,7 @@ import Testing
 
   @Test func newsIsAckedBeforeHello() {
     var core = core()
-    core.take(resumeMessage(session))
+    core.take(earlyMessage(session))
     #expect(core.drainReplies().map(\.kind) == [.silent])
     core.take(records(session, [31, 32]))
     // The worker has charged nothing: it is done here, for what is new.
@@ -52,7 +52,7 @@ import Testing
     var core = core()
     for generation in 6..<10 as Range<UInt32> {
       let replay = SessionID(slot: 2, generation: generation)
-      core.take(resumeMessage(replay))
+      core.take(earlyMessage(replay))
       core.take(records(replay, [29, 30]))
       core.commitSucceeded()
       #expect(core.charges.isEmpty && core.refunds.isEmpty)
@@ -64,7 +64,7 @@ import Testing
   /// The counter was reset: what it sends early is not taken for what was acked in its former life.
   @Test func aResetCounterIsNotAckedAndThenRefused() {
     var core = core()
-    core.take(resumeMessage(session))
+    core.take(earlyMessage(session))
     // 11 is new to the gateway and below what it has seen: it is stored, and not acked.
     core.take(records(session, [9, 10, 11]))
     core.commitSucceeded()
@@ -76,7 +76,7 @@ import Testing
 
   @Test func whatWasSentEarlyIsAckedToThoseWhoSayHello() {
     var core = core()
-    core.take(resumeMessage(session))
+    core.take(earlyMessage(session))
     core.take(records(session, [10, 11]))
     core.take(helloMessage(session, device: 4, stream: 9, next: 31))
     #expect(core.drainReplies().map(\.kind) == [.silent, .welcome])
@@ -100,7 +100,7 @@ import Testing
 
   @Test func aFailedCommitIsTold() {
     var core = core()
-    core.take(resumeMessage(session))
+    core.take(earlyMessage(session))
     core.take(records(session, [31]))
     core.commitFailed(retryAfterMs: 500)
     let replies = core.drainReplies()

@@ -190,7 +190,7 @@ extension EndToEnd {
       let last = try #require(try gateway.send(track, bundle: bundle, select: "uid=001").wait(seconds: 60))
       #expect(last.status == 0, "\(last.errors)")
       let status = try gateway.drained()
-      #expect(status.network.early_data == 0 && status.network.early_data_rejected == 1)
+      #expect(status.network.early_data == 0 && status.network.early_data_rejected == 1, "\(status.network)")
       #expect(try gateway.rows(of: "courier").map(\.sequence) == Array(1...600))
     }
   }

@@ -52,35 +52,6 @@ package struct SequencerCore: ~Copyable {
     var reply: SequencerReply
   }
 
-  private enum SessionState: BitwiseCopyable {
-    case open(device: UInt32, stream: UInt32)
-    /// Told why with its hello; takes nothing until the next one.
-    case refused
-  }
-
-  private enum Greeting: BitwiseCopyable {
-    case hello
-    /// By ticket, hello still to come. All that was sent may be a replay, or of a counter that was reset.
-    case ticket
-    /// By ticket, and it has sent what lies above all that the stream had: no replay, and as good as a hello whose
-    /// `next_sequence` does.
-    case ticketWithNews
-  }
-
-  private struct Session: BitwiseCopyable {
-    var generation: UInt32
-    var state: SessionState
-    var greeting: Greeting
-    /// Index into `waiters`, if the session waits for the commit in hand.
-    var waiter: Int
-
-    /// Whether acks of the stream are for it: it is in that stream, and greeted.
-    func hears(of stream: Int) -> Bool {
-      guard case .open(_, let current) = state else { return false }
-      return current == stream && greeting != .ticket
-    }
-  }
-
   private struct Touched: BitwiseCopyable {
     var device: Int
     var stream: Int
@@ -101,7 +72,7 @@ package struct SequencerCore: ~Copyable {
   }
 
   private let judge: Judge
-  private var sessions: [[Session?]]
+  private var sessions: [SessionTable]
   private var waiters: [Waiter] = []
   private var touched: [Touched] = []
   private var random: any RandomNumberGenerator & Sendable
@@ -120,7 +91,7 @@ package struct SequencerCore: ~Copyable {
   ) {
     precondition(batchCapacity >= Limits.messageBytesMax)
     self.devices = devices
-    sessions = Array(repeating: [], count: workers)
+    sessions = Array(repeating: SessionTable(), count: workers)
     batch = Array(repeating: 0, count: batchCapacity)
     self.judge = judge
     self.random = random
@@ -157,8 +128,9 @@ package struct SequencerCore: ~Copyable {
     let message = WorkerMessage(reading: bytes)
     switch message.kind {
     case .hello: hello(message, from: worker, receiveTimeMs: receiveTimeMs)
-    case .records: records(message, bytes, from: worker, receiveTimeMs: receiveTimeMs)
     case .resume: resume(message, from: worker)
+    case .early: early(message, from: worker)
+    case .records: records(message, bytes, from: worker, receiveTimeMs: receiveTimeMs)
     case .limited:
       counts.taken += UInt64(message.count)
       counts.limited += UInt64(message.count)
@@ -180,9 +152,9 @@ package struct SequencerCore: ~Copyable {
     // By index: a reply is 700 bytes, and a copy of it for every message is what a sequencer spends its time on.
     for i in waiters.indices {
       let worker = waiters[i].worker
-      let slot = Int(waiters[i].reply.session.slot)
-      if let session = sessions[worker][slot], !session.hears(of: waiters[i].stream) { waiters[i].reply.kind = .silent }
-      sessions[worker][slot]?.waiter = -1
+      let session = waiters[i].reply.session
+      if !sessions[worker][session].hears(of: waiters[i].stream) { waiters[i].reply.kind = .silent }
+      sessions[worker].forgetWaiter(of: session)
       waiters[i].reply.describe(devices[waiters[i].device, waiters[i].stream].durable)
       replies.append((worker, waiters[i].reply))
     }
@@ -197,7 +169,7 @@ package struct SequencerCore: ~Copyable {
       if let travel = change.travel { devices[travelOf: change.device] = travel }
     }
     for waiter in waiters {
-      sessions[waiter.worker][Int(waiter.reply.session.slot)]?.waiter = -1
+      sessions[waiter.worker].forgetWaiter(of: waiter.reply.session)
       var reply = SequencerReply(kind: .refusal, session: waiter.reply.session, answers: waiter.reply.answers)
       reply.refusal = .storageUnavailable
       reply.retryAfterMs = retryAfterMs
@@ -223,7 +195,7 @@ extension SequencerCore {
     let device = Int(message.device)
     devices.reserve(through: device)
     if let known = devices.index(of: message.stream, of: device),
-      message.next <= devices[device, known].received.highest
+      message.next <= devices[device, known].received.highest, !isRepeated(message, from: worker, stream: known)
     {
       refuseSession(message, .streamReused, from: worker, stream: freshStream(for: device))
       return
@@ -232,7 +204,7 @@ extension SequencerCore {
       refuseSession(message, .tooManyStreams, from: worker, stream: 0)
       return
     }
-    open(message.session, of: worker, .open(device: message.device, stream: UInt32(stream)))
+    open(message.session, of: worker, stream: UInt16(stream))
     news[UInt64(message.device) << 32 | UInt64(message.stream), default: News(next: 0)].next = message.next
     close(below: message.low, device: device, stream: stream, receiveTimeMs: receiveTimeMs)
     var reply = SequencerReply(kind: .welcome, session: message.session, answers: 1)
@@ -240,33 +212,44 @@ extension SequencerCore {
     replies.append((worker, reply))
   }
 
-  /// Early data is to come. Nothing is said, counted or closed before hello, which may still refuse the stream.
-  private mutating func resume(_ message: WorkerMessage, from worker: Int) {
-    let stream = devices.open(message.stream, of: Int(message.device))
-    let state = stream.map { SessionState.open(device: message.device, stream: UInt32($0)) } ?? .refused
-    open(message.session, of: worker, state, .ticket)
-    replies.append((worker, SequencerReply(kind: .silent, session: message.session, answers: 1)))
-  }
-
   private mutating func refuseSession(
-    _ message: WorkerMessage, _ refusal: SequencerRefusal, from worker: Int, stream: UInt32
+    _ message: WorkerMessage, _ refusal: SequencerRefusal, from worker: Int, stream: UInt32, answers: UInt32 = 1
   ) {
-    open(message.session, of: worker, .refused)
-    var reply = SequencerReply(kind: .refusal, session: message.session, answers: 1)
+    open(message.session, of: worker, stream: SessionTable.Entry.refused)
+    var reply = SequencerReply(kind: .refusal, session: message.session, answers: answers)
     reply.refusal = refusal
     reply.stream = stream
     replies.append((worker, reply))
   }
 
+  /// Whether this hello belongs to a session that is open in that stream already. Over UDP a hello may arrive behind fixes
+  /// that were recorded after it; then its `next` proves no reset.
+  private func isRepeated(_ message: WorkerMessage, from worker: Int, stream: Int) -> Bool {
+    message.session.transport == .datagram && sessions[worker][message.session].stream == UInt16(stream)
+  }
+
+  /// A session from an earlier run, whose hello was answered then.
+  private mutating func resume(_ message: WorkerMessage, from worker: Int) {
+    guard let stream = devices.open(message.stream, of: Int(message.device)) else {
+      refuseSession(message, .tooManyStreams, from: worker, stream: 0, answers: 0)
+      return
+    }
+    open(message.session, of: worker, stream: UInt16(stream))
+  }
+
+  /// Early data is to come. Nothing is said, closed or noted before hello, which may still refuse the stream.
+  private mutating func early(_ message: WorkerMessage, from worker: Int) {
+    let stream = devices.open(message.stream, of: Int(message.device)).map { UInt16($0) }
+    open(message.session, of: worker, stream: stream ?? SessionTable.Entry.refused, by: .ticket)
+    replies.append((worker, SequencerReply(kind: .silent, session: message.session, answers: 1)))
+  }
+
   private mutating func open(
-    _ session: SessionID, of worker: Int, _ state: SessionState, _ greeting: Greeting = .hello
+    _ session: SessionID, of worker: Int, stream: UInt16, by introduction: SessionTable.Introduction = .hello
   ) {
-    let slot = Int(session.slot)
-    while sessions[worker].count <= slot { sessions[worker].append(nil) }
-    var waiter = -1
-    if let old = sessions[worker][slot], old.generation == session.generation { waiter = old.waiter }
-    sessions[worker][slot] = Session(
-      generation: session.generation, state: state, greeting: greeting, waiter: waiter)
+    let waiter = sessions[worker][session].waiter
+    sessions[worker][session] = SessionTable.Entry(
+      generation: session.generation, stream: stream, introduction: introduction, waiter: waiter)
   }
 
   private mutating func freshStream(for device: Int) -> UInt32 {
@@ -285,11 +268,9 @@ extension SequencerCore {
   ) {
     let fixes = countFixes(bytes)
     counts.taken += fixes
-    let slot = Int(message.session.slot)
-    guard slot < sessions[worker].count, let session = sessions[worker][slot],
-      session.generation == message.session.generation
-    else { preconditionFailure("records of a session without hello") }
-    guard case .open(_, let streamIndex) = session.state else {
+    let session = sessions[worker][message.session]
+    precondition(session.stream != SessionTable.Entry.unknown, "records of a session without hello")
+    guard session.isOpen else {
       // The session was told with its hello; what it had sent by then is refused without another word.
       counts.refusedStream += fixes
       replies.append((worker, SequencerReply(kind: .silent, session: message.session, answers: 1)))
@@ -305,7 +286,7 @@ extension SequencerCore {
     }
 
     let device = Int(message.device)
-    let stream = Int(streamIndex)
+    let stream = Int(session.stream)
     let waiter = waiterIndex(for: message.session, of: worker, device: device, stream: stream)
     close(below: message.low, device: device, stream: stream, receiveTimeMs: receiveTimeMs)
 
@@ -352,11 +333,13 @@ extension SequencerCore {
       at += length
     }
     touched.append(change)
-    if session.greeting == .hello {
+    if session.introduction == .hello {
       if duplicates > 0 { refunds.append((message.device, lane, duplicates)) }
     } else {
       if fresh > 0 { charges.append((message.device, bytes.load32(at: WorkerMessage.headerBytes + 8), lane, fresh)) }
-      if devices[device, stream].received.highest > highest { sessions[worker][slot]?.greeting = .ticketWithNews }
+      if devices[device, stream].received.highest > highest {
+        sessions[worker][message.session].introduction = .ticketWithNews
+      }
     }
     if refusal.rangeCount > 0 { replies.append((worker, refusal)) }
   }
@@ -379,12 +362,12 @@ extension SequencerCore {
   }
 
   private mutating func waiterIndex(for session: SessionID, of worker: Int, device: Int, stream: Int) -> Int {
-    let slot = Int(session.slot)
-    if let known = sessions[worker][slot]?.waiter, known >= 0, waiters[known].stream == stream {
+    let known = Int(sessions[worker][session].waiter)
+    if known >= 0, waiters[known].stream == stream {
       waiters[known].reply.answers += 1
       return known
     }
-    sessions[worker][slot]?.waiter = waiters.count
+    sessions[worker][session].waiter = Int32(waiters.count)
     waiters.append(
       Waiter(
         worker: worker, device: device, stream: stream,

@@ -11,6 +11,14 @@ package struct DeviceIdentity: Equatable, Sendable, BitwiseCopyable {
   }
 }
 
+/// What carries a conversation; the raw value is stored with each fix.
+package enum Transport: UInt8, Sendable, BitwiseCopyable {
+  /// TLS over TCP: frames with a length prefix, in order.
+  case stream = 1
+  /// DTLS over UDP: one message a record, without a prefix, in any order or not at all.
+  case datagram = 2
+}
+
 /// One device conversation: what may come, given what came before. Bytes, clocks and sockets are elsewhere.
 package struct Session: Sendable {
   package enum State: Equatable, Sendable {
@@ -55,6 +63,7 @@ package struct Session: Sendable {
   }
 
   package let id: SessionID
+  package let transport: Transport
   package private(set) var state = State.awaitingHello
   /// `Work` of hello as encoded fields (30), for fixes that carry none.
   package var work: [UInt8] = []
@@ -73,43 +82,21 @@ package struct Session: Sendable {
   /// Whose they were; nobody else may say hello behind them.
   private var earlyDevice: UInt32?
 
-  package init(id: SessionID) { self.id = id }
-
-  package var isEarly: Bool { if case .early = state { true } else { false } }
-
-  /// Whose fixes are taken now, and in which stream.
-  package var speaker: (identity: DeviceIdentity, stream: UInt32)? {
-    switch state {
-    case .early(let identity, let stream), .open(let identity, let stream): (identity, stream)
-    case .awaitingHello, .closing: nil
-    }
+  package init(id: SessionID, transport: Transport = .stream) {
+    self.id = id
+    self.transport = transport
   }
 
-  /// Early data begins: the ticket is a device's whose credential is still good.
-  package mutating func resume(
-    _ identity: DeviceIdentity, stream: UInt32, by reference: CredentialReference, untilMs: Int64, policyVersion: UInt32
+  /// Goes on where an earlier hello has led.
+  package init(
+    resuming id: SessionID, transport: Transport, _ identity: DeviceIdentity, stream: UInt32,
+    credential: CredentialReference, validUntilMs: Int64
   ) {
-    precondition(state == .awaitingHello)
-    state = .early(identity, stream: stream)
-    earlyDevice = identity.device
-    credential = reference
-    validUntilMs = untilMs
-    self.policyVersion = policyVersion
-  }
-
-  /// - Returns: false above `Limits.earlyFixesMax`.
-  package mutating func countEarly(_ fixes: Int) -> Bool {
-    earlyFixes += fixes
-    return earlyFixes <= Limits.earlyFixesMax
-  }
-
-  /// The handshake is done: hello comes next.
-  package mutating func endEarlyData() {
-    guard isEarly else { return }
-    state = .awaitingHello
-    credential = nil
-    validUntilMs = .max
-    policyVersion = 0
+    self.init(id: id, transport: transport)
+    state = .open(identity, stream: stream)
+    self.credential = credential
+    self.validUntilMs = validUntilMs
+    channel = .session(device: identity.device, by: credential, untilMs: validUntilMs)
   }
 
   /// Takes a hello: the first frame, or a later one that goes on in another stream.
@@ -139,8 +126,53 @@ package struct Session: Sendable {
     return identity
   }
 
+  /// Early data begins: the ticket is a device's whose credential is still good.
+  package mutating func takeEarlyData(
+    of identity: DeviceIdentity, stream: UInt32, by reference: CredentialReference, untilMs: Int64, policyVersion: UInt32
+  ) {
+    precondition(state == .awaitingHello)
+    state = .early(identity, stream: stream)
+    earlyDevice = identity.device
+    credential = reference
+    validUntilMs = untilMs
+    self.policyVersion = policyVersion
+  }
+
+  /// - Returns: false above `Limits.earlyFixesMax`.
+  package mutating func countEarly(_ fixes: Int) -> Bool {
+    earlyFixes += fixes
+    return earlyFixes <= Limits.earlyFixesMax
+  }
+
+  /// The handshake is done: hello comes next.
+  package mutating func endEarlyData() {
+    guard isEarly else { return }
+    state = .awaitingHello
+    credential = nil
+    validUntilMs = .max
+    policyVersion = 0
+  }
+
   /// The credential is still good, but its end may have moved.
   package mutating func extend(untilMs: Int64) { validUntilMs = untilMs }
 
   package mutating func close() { state = .closing }
+
+  package var isEarly: Bool {
+    if case .early = state { return true }
+    return false
+  }
+
+  /// Whose fixes are taken now, and in which stream.
+  package var speaker: (identity: DeviceIdentity, stream: UInt32)? {
+    switch state {
+    case .early(let identity, let stream), .open(let identity, let stream): (identity, stream)
+    case .awaitingHello, .closing: nil
+    }
+  }
+
+  package var isOpen: Bool {
+    if case .open = state { return true }
+    return false
+  }
 }

@@ -72,8 +72,8 @@ package struct TicketIdentity: Equatable, Sendable {
 extension Intake {
   /// Opens the session for early data.
   /// - Returns: why it is refused, or `nil`: then the sequencer owes an answer, a silent one.
-  package mutating func resume(
-    _ carried: [UInt8], session: inout Session, registry: RegistrySnapshot, wallMs: Int64
+  package mutating func takeEarlyData(
+    of carried: [UInt8], session: inout Session, registry: RegistrySnapshot, wallMs: Int64
   ) -> RefusalCode? {
     guard let ticket = TicketIdentity(carried) else { return .needHello }
     switch ticket.proof(channel: session.channel, registry: registry, wallMs: wallMs) {
@@ -82,9 +82,9 @@ extension Intake {
     case .unknown: return .unknownCredential
     case .device(let identity, let credential, let untilMs):
       guard limiters.covers(device: identity.device, tenant: identity.tenant) else { return .unknownCredential }
-      session.resume(
-        identity, stream: ticket.stream, by: credential, untilMs: untilMs, policyVersion: ticket.policyVersion)
-      let message = WorkerMessage(kind: .resume, session: session.id, device: identity.device, stream: ticket.stream)
+      session.takeEarlyData(
+        of: identity, stream: ticket.stream, by: credential, untilMs: untilMs, policyVersion: ticket.policyVersion)
+      let message = WorkerMessage(kind: .early, session: session.id, device: identity.device, stream: ticket.stream)
       ring.push(atMost: WorkerMessage.headerBytes) { out in
         message.write(into: &out)
         return WorkerMessage.headerBytes
@@ -107,7 +107,8 @@ extension Worker {
       return false
     }
     connection.session.channel = Credentials.channel(tls.engine, context.tls.current.authorities)
-    if let code = intake.resume(tls.engine.carried, session: &connection.session, registry: registry, wallMs: wallMs) {
+    let carried = tls.engine.carried
+    if let code = intake.takeEarlyData(of: carried, session: &connection.session, registry: registry, wallMs: wallMs) {
       refuseEarlyData(connection, code)
       return false
     }
