@@ -43,9 +43,14 @@ import Testing
       var count = 0
       while let part = try scanner.next(in: bytes.span) {
         #expect(part.isAboutFixes)
-        if case .batch(let range) = part {
+        switch part {
+        case .fix(let range):
+          try FixDecoder.fix(bytes.span, range, into: &found[count])
+          count += 1
+        case .batch(let range):
           var room = found.mutableSpan
           count += try FixDecoder.batch(bytes.span, range, into: &room, at: count)
+        default: break
         }
       }
       frames.append(found[..<count].map(\.sequence))
