@@ -131,7 +131,7 @@ package struct DeviceSession: Sendable {
       let next = nextPlaces(at: now), now >= pausedUntil || next.lane == .panic
     {
       let start = out.count
-      earlyRoom = bytesMax - start - Limits.framePrefixBytesMax
+      earlyRoom = min(bytesMax - start - Limits.framePrefixBytesMax, Limits.frameBytesMax)
       _ = appendBatch(next.places, next.lane, frameStart: start, into: &out, clockMs, monotonicMs, source)
       Frame.close(from: start, in: &out)
       framesSent += 1

@@ -29,7 +29,7 @@ extension TLSEngine {
   /// Client: how much early data may go with a connection to `serverName` that is resumed by the ticket; 0 if the ticket
   /// does not allow any, or is no good.
   package static func earlyDataBytesMax(of ticket: [UInt8], to serverName: String) -> Int {
-    SavedSession(ticket, for: Array(serverName.utf8))?.earlyDataBytesMax ?? 0
+    OfferedSession(ticket, for: Array(serverName.utf8))?.earlyDataBytesMax ?? 0
   }
 
   /// Server: puts a ticket into the output that carries `bytes`, sealed. The peer brings them back when it resumes.
@@ -107,7 +107,7 @@ extension EarlyData {
 }
 
 /// A client's session, read from the bytes that `TLSEngine.sessionTicket` gave.
-@safe struct SavedSession: ~Copyable {
+@safe struct OfferedSession: ~Copyable {
   let raw: OpaquePointer
 
   /// One for another name or in a form that libssl cannot read is none: the handshake is then a full one.
@@ -134,7 +134,7 @@ extension EarlyData {
   }
 
   /// As it travels.
-  var ticket: [UInt8] { unsafe SavedSession.ticket(of: raw) }
+  var ticket: [UInt8] { unsafe OfferedSession.ticket(of: raw) }
 
   static func ticket(of session: OpaquePointer) -> [UInt8] {
     var start: UnsafePointer<UInt8>? = nil

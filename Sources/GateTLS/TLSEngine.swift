@@ -96,7 +96,7 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
     let clientName = Array(serverName.utf8)
     var offeredTicket: [UInt8] = []
     var earlyDataBytesMax = 0
-    if let ticket, let saved = SavedSession(ticket, for: clientName) {
+    if let ticket, let saved = OfferedSession(ticket, for: clientName) {
       unsafe SSL_set_session(ssl, saved.raw)
       offeredTicket = saved.ticket
       earlyDataBytesMax = saved.earlyDataBytesMax
@@ -252,7 +252,7 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
     guard established, !clientName.isEmpty, let session = unsafe SSL_get1_session(ssl) else { return nil }
     defer { unsafe SSL_SESSION_free(session) }
     guard unsafe SSL_SESSION_is_resumable(session) == 1, unsafe SSL_SESSION_has_ticket(session) == 1,
-      unsafe SavedSession.ticket(of: session) != offeredTicket
+      unsafe OfferedSession.ticket(of: session) != offeredTicket
     else { return nil }
     let length = unsafe i2d_SSL_SESSION(session, nil)
     guard length > 0 else { return nil }
