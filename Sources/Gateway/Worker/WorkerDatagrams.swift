@@ -400,8 +400,7 @@ extension Worker {
     datagrams.nextForgetting = now.advanced(byNs: Datagrams.forgettingNs)
     let settings = context.configuration.dtls
     datagrams.endpoint.forgetSilent(
-      classicSince: now.back(seconds: settings.classicTimeoutS),
-      withConnectionIDSince: now.back(seconds: settings.sessionDays * 86_400))
+      at: now, classicForS: settings.classicTimeoutS, withConnectionIDForS: settings.sessionDays * 86_400)
     for i in 0..<datagrams.endpoint.events.count {
       if case .closed(_, let index) = datagrams.endpoint.events[i] { forget(index, datagrams) }
     }
@@ -418,9 +417,4 @@ extension Worker {
     }
     return asked
   }
-}
-
-extension Instant {
-  /// Not before the clock's beginning.
-  fileprivate func back(seconds: Int) -> Instant { Instant(ns: ns - min(ns, UInt64(seconds) * 1_000_000_000)) }
 }
