@@ -102,8 +102,7 @@ extension Worker {
   func takesEarlyData(_ connection: Connection, _ tls: TLSSession) -> Bool {
     guard connection.session.state == .awaitingHello else { return true }
     guard hasRoom else {
-      // Said by silence: what is not acked is sent again.
-      end(connection, "early_data_busy")
+      refuseEarlyData(connection, .busy, retryAfterMs: 200)
       return false
     }
     connection.session.channel = Credentials.channel(tls.engine, context.tls.current.authorities)
@@ -119,10 +118,10 @@ extension Worker {
   }
 
   /// Early data holds whole frames of fixes; with anything else the connection ends.
-  func refuseEarlyData(_ connection: Connection, _ code: RefusalCode) {
+  func refuseEarlyData(_ connection: Connection, _ code: RefusalCode, retryAfterMs: UInt32? = nil) {
     link.counters.refuse(code.rawValue)
-    admission.failed(connection.source, at: now)
-    refuse(code, retryAfterMs: nil, closing: true, connection)
+    if retryAfterMs == nil { admission.failed(connection.source, at: now) }
+    refuse(code, retryAfterMs: retryAfterMs, closing: true, connection)
     close(connection)
   }
 
