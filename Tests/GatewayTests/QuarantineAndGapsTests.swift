@@ -97,13 +97,16 @@ extension EndToEnd {
       let bundle = try gateway.addDevice("van-1")
       try gateway.start()
       let line = try DeviceClient(bundle: bundle)
+      func anHourAgo(_ sequences: ClosedRange<UInt64>) -> [Fix] {
+        Self.fixes(sequences) { $0.fixTimeMs -= 3_600_000 }
+      }
       let beganMs = SystemClock.wallMs()
       try line.frame { out in
         Self.hello(line, next: 1_101, to: &out)
-        Self.append(Self.fixes(1...1_000), to: &out)
+        Self.append(anHourAgo(1...1_000), to: &out)
       }
       _ = try line.until { $0.ack?.through == 1_000 }
-      try line.frame { out in Self.append(Self.fixes(1_001...1_090), to: &out) }
+      try line.frame { out in Self.append(anHourAgo(1_001...1_090), to: &out) }
       let refusal = try #require(try line.until { !$0.refusals.isEmpty }.refusals.first)
       #expect(refusal.code == .rateLimited && refusal.retry && !refusal.closing)
       #expect(refusal.ranges == [SequenceRange(first: 1_001, count: 90)])
@@ -118,7 +121,7 @@ extension EndToEnd {
       #expect((beganMs...SystemClock.wallMs()).contains(sinceMs))
       // Sent again once it is allowed, it is missing no more.
       try line.frame { out in
-        Self.append(Self.fixes(1_001...1_020), to: &out)
+        Self.append(anHourAgo(1_001...1_020), to: &out)
         UplinkScalars(lane: .panic).append(into: &out)
       }
       _ = try line.until { $0.ack?.through == 1_020 }
