@@ -249,11 +249,13 @@ package struct DeviceSession: Sendable {
     }
   }
 
-  /// Takes the plaintext of one datagram.
+  /// Takes the plaintext of one datagram. Once this DTLS session is over nothing of it counts: an ack that comes late speaks of
+  /// the stream before.
   /// - Throws: when the gateway breaks the specification.
   package mutating func receive(
     datagram: Span<UInt8>, at now: Instant, into events: inout [DeviceEvent]
   ) throws(DeviceError) {
+    guard !isClosing else { return }
     let downlink: Downlink
     do { downlink = try Downlink.decode(datagram, 0..<datagram.count) } catch { throw .malformed(error) }
     take(downlink, at: now, into: &events)
@@ -284,7 +286,7 @@ package struct DeviceSession: Sendable {
   /// The gateway has owed an answer for too long: close the connection and make another. Over UDP that is told by datagrams
   /// without an answer, since time passes while a device sleeps.
   package func isSilent(at now: Instant) -> Bool {
-    if let datagrams { return datagrams.timeouts >= DatagramWindow.timeoutsMax }
+    if let datagrams { return datagrams.isSilent }
     guard isConnected, let owedSince else { return false }
     return now.since(owedSince) >= options.silenceNs
   }

@@ -27,7 +27,7 @@ package struct DTLSCounters: Equatable, Sendable {
   package var handshakesRefused = 0
   /// Half-open handshakes that gave way to newer ones.
   package var handshakesEvicted = 0
-  /// Handshakes that were done when no session was left.
+  /// Handshakes that were not begun, or were done for nothing, because no session was left.
   package var sessionsRefused = 0
   package var addressChanges = 0
   /// Sessions taken over from the session file.
@@ -61,7 +61,7 @@ package struct DTLSCounters: Equatable, Sendable {
   /// Seconds since 1970 at `Instant` 0, so that what is kept on disk outlives a reboot.
   private let epochS: Int64
 
-  var sessions: SessionTable
+  var sessions: DTLSSessionTable
   var classic: [PeerAddress: UInt64] = [:]
   let shelf: SessionShelf?
   /// Last flights of handshakes that have just been done.
@@ -100,7 +100,7 @@ package struct DTLSCounters: Equatable, Sendable {
     self.handshakesMax = handshakesMax
     self.epochS = epochS
     self.shelf = shelf
-    sessions = SessionTable(capacity: sessionsMax)
+    sessions = DTLSSessionTable(capacity: sessionsMax)
   }
 
   /// Seconds since 1970, as the clock went since the start.
@@ -263,6 +263,10 @@ package struct DTLSCounters: Equatable, Sendable {
     _ hello: Span<UInt8>, from address: PeerAddress, at now: Instant, into plaintext: inout MutableSpan<UInt8>,
     at offset: inout Int
   ) {
+    guard sessions.count < sessions.capacity else {
+      counters.sessionsRefused += 1
+      return
+    }
     forgetEnded()
     if handshakes.count >= handshakesMax { evictOldest() }
     guard let id = newID() else {
@@ -362,7 +366,7 @@ package struct DTLSCounters: Equatable, Sendable {
 
   /// Seals `plaintext` for a session into `datagram` at `offset`.
   /// - Returns: where to send it; `nil` if there is no such session, or it may not be sent this now: its address is new, or
-  ///   something of it has to be durable first.
+  ///   the next block of its record numbers is not durable yet.
   /// - Throws: `.noRoom`; `.sequenceExhausted`: `close` the session.
   package mutating func seal(
     _ plaintext: Span<UInt8>, for session: UInt64, into datagram: inout MutableSpan<UInt8>, at offset: inout Int

@@ -28,10 +28,14 @@ package final class GatewayServer {
   private var sequencerThread: ThreadHandle?
   private var sinkThread: ThreadHandle?
   private var checkpointThread: ThreadHandle?
+  private var keeperThread: ThreadHandle?
+  private let keeperStop: EventFD
   private var controlThread: ThreadHandle?
   private let lock: DirectoryLock
   private let log: Log
 
+  /// One virtual shard of connection IDs each, at least.
+  package static let workersMax = 256
   package static let registryName = "registry.db"
   package static let journalName = "journal"
 
@@ -74,21 +78,31 @@ package final class GatewayServer {
       sinkCursor: sink.cursor, log: log)
     let reader = try JournalReader.open(directory: journalPath, from: max(sink.cursor, recovery.journalFirstLSN))
 
-    let workers = configuration.workers > 0 ? configuration.workers : CPUs.available
+    let workers = configuration.workers > 0 ? configuration.workers : min(CPUs.available, GatewayServer.workersMax)
     var links: [WorkerLink] = []
     for _ in 0..<workers { links.append(try WorkerLink()) }
     self.links = links
     sequencerLink = try SequencerLink(backlogWindow: configuration.limits.backlogWindow)
     failed = try EventFD()
     controlStop = try EventFD()
+    keeperStop = try EventFD()
 
-    let (listeners, addresses) = try GatewayServer.listen(configuration.listen.tls, workers: workers)
-    self.addresses = addresses
-    var dtls: DTLSHolder?
-    var datagramListeners = [[DatagramListener]](repeating: [], count: workers)
-    if !configuration.listen.dtls.isEmpty { dtls = DTLSHolder(try material.makeDTLSContext(registry: registry)) }
-    (datagramListeners, datagramAddresses) = try GatewayServer.listenDatagrams(configuration, workers: workers, log: log)
+    let listening = try Listening(configuration, workers: workers)
+    addresses = listening.tlsAddresses
+    datagramAddresses = listening.dtlsAddresses
+    let wanted = configuration.dtls.receiveBufferBytes
+    if listening.receiveBufferBytes < wanted {
+      log(.warning, ReceiveBuffer.advice(granted: listening.receiveBufferBytes, wanted: wanted))
+    }
+    let dtls = datagramAddresses.isEmpty ? nil : DTLSHolder(try material.makeDTLSContext(registry: registry))
     let cookieKey = try randomBytes(CookieGate.keyBytes)
+    // Last of what can fail: each start uses up some of the sessions' record numbers.
+    let stored =
+      dtls == nil
+      ? nil
+      : try StoredSessions.open(
+        directory: directory, registryKey: material.registryKey, slotsMax: configuration.dtls.sessionsMax, workers: workers,
+        log: log)
 
     let presence = Presence(devices: configuration.data.devicesMax + 1)
     let datagramPresence = Presence(devices: configuration.data.devicesMax + 1)
@@ -97,6 +111,7 @@ package final class GatewayServer {
     let sequencerLink = sequencerLink
     let registry = registry
     let failed = failed
+    let keeperStop = keeperStop
 
     let sequencer = Sequencer(
       settings: Sequencer.Settings(configuration), link: sequencerLink, workers: links, limiters: limiters,
@@ -110,12 +125,18 @@ package final class GatewayServer {
 
     sinkThread = try ThreadHandle("fixgate-sink", failed: failed, log: log) { try feeder.run() }
     checkpointThread = try ThreadHandle("fixgate-marks", failed: failed, log: log) { try checkpointer.run() }
+    if let file = stored?.first?.file {
+      let keeper = SessionKeeper(file, directory: directory, stop: keeperStop, log: log)
+      keeperThread = try ThreadHandle("fixgate-sessions", failed: failed, log: log) { try keeper.run() }
+    }
     sequencerThread = try ThreadHandle("fixgate-seq", failed: failed, log: log) { try sequencer.run() }
     for index in 0..<workers {
       let context = WorkerContext(
         configuration: configuration, tls: tls, registry: registry, limiters: limiters, link: links[index],
-        sequencer: sequencerLink, listeners: listeners[index],
-        dtls: dtls.map { DatagramContext(contexts: $0, listeners: datagramListeners[index], cookieKey: cookieKey) },
+        sequencer: sequencerLink, listeners: listening.tls[index],
+        dtls: dtls.map {
+          DatagramContext(contexts: $0, listeners: listening.dtls[index], cookieKey: cookieKey, stored: stored?[index])
+        },
         connectionsMax: (configuration.limits.connectionsMax + workers - 1) / workers, index: index, peers: links,
         presence: presence, datagramPresence: datagramPresence, log: log)
       workerThreads.append(
@@ -138,6 +159,8 @@ package final class GatewayServer {
     controlThread?.join()
     for link in links { link.send(.drain) }
     for thread in workerThreads { thread.join() }
+    keeperStop.signal()
+    keeperThread?.join()
     sequencerLink.stop()
     sequencerThread?.join()
     sequencerLink.stopSink()
@@ -155,71 +178,6 @@ package final class GatewayServer {
   }
 
   // MARK: - Parts
-
-  /// Every worker gets a listener of its own on every address.
-  private static func listen(_ texts: [String], workers: Int) throws -> ([[Listener]], [String]) {
-    var listeners = [[Listener]](repeating: [], count: workers)
-    var addresses: [String] = []
-    for text in texts {
-      for resolved in try HostPort(text).resolve() {
-        var address = resolved
-        for index in 0..<workers {
-          let listener: Listener
-          do throws(NetError) {
-            // Workers share the port, other gateways of the same user must not: they would get some of the devices.
-            if index == 0, address.port != 0 { _ = try TCPListener(on: address, sharesPort: false) }
-            listener = try Listener(address)
-          } catch .addressUnavailable {
-            // A machine without IPv6 need not be told not to use it.
-            if address.isIPv6, address.description.hasPrefix("[::]") { break }
-            throw GatewayError.noAddress("listen.tls", text)
-          }
-          address = address.withPort(listener.port)
-          listeners[index].append(listener)
-          if index == 0 { addresses.append(address.description) }
-        }
-      }
-    }
-    guard !addresses.isEmpty else { throw GatewayError.noAddress("listen.tls", texts.joined(separator: ", ")) }
-    return (listeners, addresses)
-  }
-
-  /// Every worker gets a socket of its own on every address; the kernel finds the worker of a datagram by its connection ID.
-  private static func listenDatagrams(
-    _ configuration: Configuration, workers: Int, log: Log
-  ) throws -> ([[DatagramListener]], [String]) {
-    var listeners = [[DatagramListener]](repeating: [], count: workers)
-    var addresses: [String] = []
-    let wanted = configuration.dtls.receiveBufferBytes
-    var granted = Int.max
-    for text in configuration.listen.dtls {
-      for resolved in try HostPort(text).resolve() {
-        var address = resolved
-        for index in 0..<workers {
-          let socket: UDPSocket
-          do throws(NetError) {
-            if index == 0, address.port != 0 { _ = try UDPSocket(on: address, sharesPort: false).boundPort }
-            socket = try UDPSocket(on: address, receiveBufferBytes: wanted)
-          } catch .addressUnavailable {
-            if address.isIPv6, address.description.hasPrefix("[::]") { break }
-            throw GatewayError.noAddress("listen.dtls", text)
-          }
-          address = socket.address
-          granted = min(granted, socket.receiveBufferBytes)
-          if index == workers - 1 { try socket.routeByShard(sockets: workers) }
-          listeners[index].append(DatagramListener(socket))
-          if index == 0 { addresses.append(address.description) }
-        }
-      }
-    }
-    guard configuration.listen.dtls.isEmpty || !addresses.isEmpty else {
-      throw GatewayError.noAddress("listen.dtls", configuration.listen.dtls.joined(separator: ", "))
-    }
-    if granted < wanted {
-      log(.warning, ReceiveBuffer.advice(granted: granted, wanted: wanted))
-    }
-    return (listeners, addresses)
-  }
 
   private static func answering(
     reloader: Reloader, registry: RegistryHolder, links: [WorkerLink], sequencer: SequencerLink, started: Instant

@@ -1,5 +1,6 @@
 package import GateCore
 package import GateStore
+import GateNet
 package import GateTLS
 
 /// What a start finds in the data directory, made into the state to go on from.
@@ -98,6 +99,8 @@ package enum GatewayError: Error, Equatable, Sendable {
   case unreadable(path: String, TLSError)
   /// DTLS with neither a certificate of P-256 nor pre-shared keys.
   case noDTLSProof
+  case addressInUse(_ key: String, String)
+  case tooManyAddresses(_ key: String, max: Int)
   case noAddress(_ key: String, String)
   case thread(String)
 }
@@ -117,6 +120,8 @@ extension GatewayError: CustomStringConvertible {
     case .unreadable(let path, let error): "\(path): \(error)"
     case .noDTLSProof:
       "listen.dtls: no device could prove itself over UDP; use an ECDSA certificate on P-256, or set tls.registry_key for pre-shared keys, or empty listen.dtls"
+    case .addressInUse(let key, let address): "\(key): \(address): \(NetError.addressInUse)"
+    case .tooManyAddresses(let key, let max): "\(key): more than \(max) addresses; name fewer, or one for all: 0.0.0.0"
     case .noAddress(let key, let text): "\(key): '\(text)' is no address of this machine"
     case .thread(let what): "a thread ended: \(what)"
     }

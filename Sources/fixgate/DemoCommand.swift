@@ -13,7 +13,7 @@ import Glibc
 struct DemoCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "demo",
-    abstract: "Watch a courier's ride arrive while the gateway is killed in the middle of it.",
+    abstract: "Watch a courier's ride arrive while the gateway is killed in the middle of it, and a tracker that sleeps.",
     discussion: "Everything happens in a temporary folder and on loopback; nothing is left behind unless --keep is given.")
 
   @Option(help: "Fixes in the ride.")
@@ -35,10 +35,12 @@ struct DemoCommand: ParsableCommand {
     let port = try DemoCommand.freePort()
     try Installation.make(folder, hosts: [], port: port)
     let file = folder + "/fixgate.yaml"
-    let environment = ["FIXGATE_LISTEN_TLS": "127.0.0.1:\(port)", "FIXGATE_LOG_LEVEL": "error"]
+    let environment = [
+      "FIXGATE_LISTEN_TLS": "127.0.0.1:\(port)", "FIXGATE_LISTEN_DTLS": "127.0.0.1:\(port)", "FIXGATE_LOG_LEVEL": "error",
+    ]
     let setup = Setup(
       configuration: try ConfigurationFile.load(file, environment: environment), folder: folder)
-    print("1. a gateway in \(folder), on 127.0.0.1:\(port), TLS 1.3")
+    print("1. a gateway in \(folder), on 127.0.0.1:\(port), TLS 1.3 and DTLS 1.2")
     var gateway = try GatewayChild(configuration: file, environment: environment)
     defer { gateway.kill() }
 
@@ -55,13 +57,12 @@ struct DemoCommand: ParsableCommand {
     var options = DeviceOptions()
     options.batchFixes = 10
     options.lanes = .liveFirst
-    var uploader = try Uploader(
-      settings: Uploader.Settings(
-        gateways: bundle.gateways.map { HostPort(host: $0.host, port: $0.port) }, serverName: bundle.serverName,
-        authorityPEM: Array(bundle.certificates.utf8)),
-      fixes: ride,
-      session: DeviceSession(
-        log: UploadLog(stream: 1, recorded: UInt64(fixes)), token: bundle.token, options: options))
+    var uploader = Uploader(
+      Upload(
+        fixes: ride,
+        session: DeviceSession(
+          log: UploadLog(stream: 1, recorded: UInt64(fixes)), token: bundle.token, options: options)),
+      over: try StreamLink(bundle.streamSettings()))
     let pace = try Pace("\(speed)")
     let started = SystemClock.now()
     var progress = ProgressBar(total: UInt64(fixes))
@@ -81,7 +82,7 @@ struct DemoCommand: ParsableCommand {
     }
     progress.end()
     let acked = uploader.session.log.ackedCount
-    print("4. \(acked) of \(fixes) fixes acked over \(uploader.connections) connections (\(uploader.handshakesResumed) resumed by ticket)")
+    print("4. \(acked) of \(fixes) fixes acked over \(uploader.link.connections) connections (\(uploader.link.handshakesResumed) resumed by ticket)")
 
     let status = try DemoCommand.settled(setup)
     var rows = 0
@@ -102,6 +103,40 @@ struct DemoCommand: ParsableCommand {
     guard acked == UInt64(fixes), rows == fixes, status.balanced else {
       throw Complaint("the ride did not arrive as it should: \(rows) rows for \(fixes) fixes")
     }
+    print("   every fix is there, once.")
+    try track(setup)
+  }
+
+  /// A tracker wakes now and then behind a NAT that has forgotten it, sends a fix, hears its ack and sleeps on.
+  private func track(_ setup: Setup) throws {
+    let wakes = 6
+    let sleepNs: UInt64 = 700_000_000
+    let bundlePath = setup.folder + "/tracker-1.bundle"
+    try Enrolment.addKeyed(
+      id: "tracker-1", tenant: Installation.tenant, out: bundlePath, gateways: [setup.configuration.listen.tls[0]],
+      setup: setup)
+    _ = try Enrolment.tellGateway(setup)
+    print("7. tracker-1, over DTLS with a pre-shared key: \(wakes) fixes, asleep in between, each from a new source port")
+    var settings = try SendCommand.readBundle(bundlePath).datagramSettings()
+    settings.portLifeNs = sleepNs
+    var uploader = Uploader(
+      Upload(
+        fixes: CourierRide.fixes(count: wakes, seed: 8, startMs: Clock.nowMs - Int64(wakes) * 3_600_000, stepMs: 3_600_000),
+        session: DeviceSession(log: UploadLog(stream: 1, recorded: UInt64(wakes)), token: [])),
+      over: try DatagramLink(settings))
+    let started = SystemClock.now()
+    try uploader.run { session, now in
+      session.released = min(1 + now.since(started) / sleepNs, UInt64(wakes))
+      return started.advanced(byNs: session.released * sleepNs)
+    }
+    print("   \(uploader.link.summary); \(uploader.link.ports) ports")
+    _ = try DemoCommand.settled(setup)
+    var rows = 0
+    try HistoryReader(path: setup.storePath).read(tenant: Installation.tenant, device: "tracker-1") { _ in
+      rows += 1
+      return true
+    }
+    guard rows == wakes else { throw Complaint("\(rows) rows for the tracker's \(wakes) fixes") }
     print("   every fix is there, once.")
   }
 

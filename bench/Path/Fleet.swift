@@ -78,7 +78,10 @@ package struct Fleet: ~Copyable {
       if device.session.log.isSettled { device.session.record(UInt64(batch), at: now) }
       frames.removeAll(keepingCapacity: true)
       let track = fixes
-      while device.session.nextFrame(into: &frames, at: now, from: { Fleet.append(track, $0, to: &$1) }) { messages += 1 }
+      let (clockMs, monotonicMs) = (SystemClock.wallMs(), now.ns / 1_000_000)
+      while device.session.nextFrame(
+        into: &frames, at: now, clockMs: clockMs, monotonicMs: monotonicMs, from: { Fleet.append(track, $0, to: &$1) })
+      { messages += 1 }
       if !frames.isEmpty { try device.engine.write(frames.span) }
     }
     while device.engine.outputCount > 0 {

@@ -72,7 +72,7 @@ package struct SequencerCore: ~Copyable {
   }
 
   private let judge: Judge
-  private var sessions: [SessionTable]
+  private var sessions: [SequencerSessions]
   private var waiters: [Waiter] = []
   private var touched: [Touched] = []
   private var random: any RandomNumberGenerator & Sendable
@@ -91,7 +91,7 @@ package struct SequencerCore: ~Copyable {
   ) {
     precondition(batchCapacity >= Limits.messageBytesMax)
     self.devices = devices
-    sessions = Array(repeating: SessionTable(), count: workers)
+    sessions = Array(repeating: SequencerSessions(), count: workers)
     batch = Array(repeating: 0, count: batchCapacity)
     self.judge = judge
     self.random = random
@@ -215,7 +215,7 @@ extension SequencerCore {
   private mutating func refuseSession(
     _ message: WorkerMessage, _ refusal: SequencerRefusal, from worker: Int, stream: UInt32, answers: UInt32 = 1
   ) {
-    open(message.session, of: worker, stream: SessionTable.Entry.refused)
+    open(message.session, of: worker, stream: SequencerSessions.Entry.refused)
     var reply = SequencerReply(kind: .refusal, session: message.session, answers: answers)
     reply.refusal = refusal
     reply.stream = stream
@@ -240,15 +240,15 @@ extension SequencerCore {
   /// Early data is to come. Nothing is said, closed or noted before hello, which may still refuse the stream.
   private mutating func early(_ message: WorkerMessage, from worker: Int) {
     let stream = devices.open(message.stream, of: Int(message.device)).map { UInt16($0) }
-    open(message.session, of: worker, stream: stream ?? SessionTable.Entry.refused, by: .ticket)
+    open(message.session, of: worker, stream: stream ?? SequencerSessions.Entry.refused, by: .ticket)
     replies.append((worker, SequencerReply(kind: .silent, session: message.session, answers: 1)))
   }
 
   private mutating func open(
-    _ session: SessionID, of worker: Int, stream: UInt16, by introduction: SessionTable.Introduction = .hello
+    _ session: SessionID, of worker: Int, stream: UInt16, by introduction: SequencerSessions.Introduction = .hello
   ) {
     let waiter = sessions[worker][session].waiter
-    sessions[worker][session] = SessionTable.Entry(
+    sessions[worker][session] = SequencerSessions.Entry(
       generation: session.generation, stream: stream, introduction: introduction, waiter: waiter)
   }
 
@@ -269,7 +269,7 @@ extension SequencerCore {
     let fixes = countFixes(bytes)
     counts.taken += fixes
     let session = sessions[worker][message.session]
-    precondition(session.stream != SessionTable.Entry.unknown, "records of a session without hello")
+    precondition(session.stream != SequencerSessions.Entry.unknown, "records of a session without hello")
     guard session.isOpen else {
       // The session was told with its hello; what it had sent by then is refused without another word.
       counts.refusedStream += fixes

@@ -68,6 +68,8 @@ package struct Session: Sendable {
   /// `Work` of hello as encoded fields (30), for fixes that carry none.
   package var work: [UInt8] = []
   package var policyVersion: UInt32 = 0
+  /// That hello named; 0 before.
+  package private(set) var protocolVersion: UInt32 = 0
   /// What the transport has shown; the worker sets it when the handshake is done.
   package var channel = ChannelProof.none
   /// What the session was opened with; `nil` before hello.
@@ -89,17 +91,19 @@ package struct Session: Sendable {
 
   /// Goes on where an earlier hello has led.
   package init(
-    resuming id: SessionID, transport: Transport, _ identity: DeviceIdentity, stream: UInt32,
+    resuming id: SessionID, transport: Transport, _ identity: DeviceIdentity, stream: UInt32, protocolVersion: UInt32,
     credential: CredentialReference, validUntilMs: Int64
   ) {
     self.init(id: id, transport: transport)
+    self.protocolVersion = protocolVersion
     state = .open(identity, stream: stream)
     self.credential = credential
     self.validUntilMs = validUntilMs
     channel = .session(device: identity.device, by: credential, untilMs: validUntilMs)
   }
 
-  /// Takes a hello: the first frame, or a later one that goes on in another stream.
+  /// Takes a hello: the first frame, or a later one that goes on in another stream. Not over UDP: what was sent in the old
+  /// stream may come behind it, and would be taken for the new one's.
   package mutating func hello(_ greeting: Greeting, proof: Proof) throws(HelloRefusal) -> DeviceIdentity {
     guard greeting.protocolVersion >= 1 else { throw .unsupportedProtocol }
     guard greeting.nextSequence >= 1, greeting.nextSequence <= Limits.sequenceMax + 1,
@@ -117,10 +121,12 @@ package struct Session: Sendable {
     switch state {
     case .closing, .early: throw .malformed
     case .open(let before, _) where before.device != identity.device: throw .malformed
+    case .open(_, let stream) where transport == .datagram && stream != greeting.stream: throw .malformed
     case .awaitingHello where earlyDevice ?? identity.device != identity.device: throw .malformed
     case .open, .awaitingHello: break
     }
     state = .open(identity, stream: greeting.stream)
+    protocolVersion = greeting.protocolVersion
     credential = reference
     validUntilMs = untilMs
     return identity

@@ -209,7 +209,7 @@ extension ConfigurationKey {
     number("limits.backlog_per_second", "Backlog fixes a device.", \.limits.backlog.perSecond, 1...10_000_000),
     number("limits.backlog_burst", "Backlog fixes that may come at once.", \.limits.backlog.burst, 1_024...10_000_000),
     number("limits.panic_per_second", "Panic fixes a device.", \.limits.panic.perSecond, 1...1_000),
-    number("limits.panic_burst", "Panic fixes that may come at once.", \.limits.panic.burst, 1...10_000),
+    number("limits.panic_burst", "Panic fixes that may come at once.", \.limits.panic.burst, 1_024...10_000),
     number(
       "limits.backlog_window", "Backlog fixes that a device may have unacked.", \.limits.backlogWindow, 60...1_000_000),
     number(

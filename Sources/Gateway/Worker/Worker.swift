@@ -1,16 +1,9 @@
 import GateCore
 package import GateMemory
-package import GateNet
+import GateNet
 import GateProto
 import GateTLS
 import Synchronization
-
-/// A listener that a worker's thread takes over.
-package final class Listener: Sendable {
-  package let tcp: TCPListener
-  package init(_ address: SocketAddress) throws(NetError) { tcp = try TCPListener(on: address) }
-  package var port: UInt16 { tcp.boundPort }
-}
 
 /// What a worker shares with the rest of the gateway.
 package struct WorkerContext: Sendable {
@@ -39,6 +32,8 @@ package struct DatagramContext: Sendable {
   package var listeners: [DatagramListener]
   /// The same for all workers.
   package var cookieKey: [UInt8]
+  /// `nil` = sessions end with the process.
+  package var stored: StoredSessions?
 }
 
 /// One thread: its own epoll, its own listeners and UDP sockets, its connections and conversations. Does nothing but wait,
@@ -100,13 +95,13 @@ final class Worker {
     answer.reserveCapacity(4_096)
     datagrams = try context.dtls.map { dtls in
       try Datagrams(
-        dtls.listeners, configuration: context.configuration, contexts: dtls.contexts, cookieKey: dtls.cookieKey,
-        worker: context.index, workers: context.peers.count)
+        dtls, configuration: context.configuration, worker: context.index, workers: context.peers.count)
     }
     try poller.add(link.sleeper.event.descriptor, token: Worker.wakeToken, for: .read)
     for (i, listener) in context.listeners.enumerated() {
       try poller.add(listener.tcp.descriptor, token: UInt64(i + 1), for: .read)
     }
+    if let datagrams { try resumeSessions(datagrams) }
     for (i, socket) in (datagrams?.sockets ?? []).enumerated() {
       try poller.add(socket.udp.descriptor, token: Worker.token(socket: i), for: .read)
     }
@@ -134,6 +129,10 @@ final class Worker {
         link.counters.datagrams.withLock { $0 = datagrams.counts }
       }
       tell()
+    }
+    if let datagrams {
+      datagrams.endpoint.storeAll()
+      keepSessions(datagrams)
     }
   }
 

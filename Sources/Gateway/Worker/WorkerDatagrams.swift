@@ -12,10 +12,12 @@ extension Worker {
   /// - Throws: the socket is of no use any more: stop the process.
   func readDatagrams(_ datagrams: Datagrams, from local: Int) throws(NetError) {
     let socket = datagrams.sockets[local]
+    let handshakes = datagrams.endpoint.counters.handshakesStarted
     for _ in 0..<Datagrams.batchesPerTurn where hasRoom && datagrams.blocked == nil {
       let count = try socket.udp.receive { bytes, sender in take(bytes, from: sender, at: UInt8(local), datagrams) }
       try sendHandshakes(datagrams)
-      if count < UDPSocket.batchMax { return }
+      // Each costs as much as a thousand fixes: the others of this worker are served before the next batch of them.
+      if count < UDPSocket.batchMax || datagrams.endpoint.counters.handshakesStarted > handshakes { return }
     }
   }
 
@@ -58,7 +60,7 @@ extension Worker {
   // MARK: - Conversations
 
   private func begin(_ session: UInt64, _ index: Int, _ peer: DTLSPeer, _ datagrams: Datagrams) {
-    while datagrams.conversations.count <= index { datagrams.conversations.append(.vacant) }
+    datagrams.makeRoom(for: index)
     datagrams.generation &+= 1
     let generation = datagrams.generation
     datagrams.conversations[index] = Conversation(session: session, generation: generation)
@@ -72,7 +74,7 @@ extension Worker {
   private func forget(_ index: Int, _ datagrams: Datagrams) {
     let conversation = datagrams.conversations[index]
     guard conversation.state != .vacant else { return }
-    if conversation.state == .welcome { datagrams.welcome -= 1 }
+    if conversation.isWelcome { datagrams.welcome -= 1 }
     if conversation.isOpen || conversation.state == .closing {
       context.datagramPresence.leave(conversation.device, id(index, conversation), worker: context.index)
     }
@@ -136,13 +138,16 @@ extension Worker {
     guard extra != nil || !session.work.isEmpty else { return }
     let kept = ConversationExtra(channel: session.isOpen ? .none : session.channel, work: session.work)
     datagrams.extras[index] = kept.isEmpty ? nil : kept
+    if kept.work.isEmpty != (extra?.work.isEmpty ?? true) {
+      datagrams.endpoint.factsChanged(of: datagrams.conversations[index].session)
+    }
   }
 
   /// A conversation of an earlier run has said hello to another sequencer.
   private func introduce(_ index: Int, _ datagrams: Datagrams) {
     guard let known = datagrams.conversations[index].known, !datagrams.conversations[index].isIntroduced else { return }
     intake.resume(id(index, datagrams.conversations[index]), device: known.device, stream: known.stream)
-    datagrams.conversations[index].introduce()
+    datagrams.conversations[index].welcome()
   }
 
   /// Why the device of this conversation may talk no more. Looked at when it talks, so that whoever sleeps hears it too.
@@ -182,28 +187,37 @@ extension Worker {
     case .ack:
       merge(reply, index, datagrams)
       return
-    case .refusal: link.counters.refuse(UInt16(reply.refusal.rawValue))
+    case .refusal:
+      link.counters.refuse(UInt16(reply.refusal.rawValue))
+      // Another stream wants another session: what is under way in this one must not be taken for the new stream's.
+      if reply.refusal == .streamReused { datagrams.conversations[index].close() }
     case .welcome: welcome(index, datagrams)
     }
-    ReplyFrames.append(
-      reply, window: backlogWindow, told: &datagrams.conversations[index].toldWindow, wallMs: wallMs, over: .datagram,
-      to: &answer)
+    append(reply, index, datagrams)
     say(index, datagrams)
+  }
+
+  private func append(_ reply: SequencerReply, _ index: Int, _ datagrams: Datagrams) {
+    let window = backlogWindow
+    var told = window
+    if reply.kind != .refusal { told = datagrams.conversations[index].knownWindow(now: window) }
+    ReplyFrames.append(reply, window: window, told: &told, wallMs: wallMs, over: .datagram, to: &answer)
   }
 
   /// An ack says all that those before it said, but for the judgements: these are gathered.
   private func merge(_ reply: SequencerReply, _ index: Int, _ datagrams: Datagrams) {
-    var at = pending(index, datagrams)
-    var merged = reply
-    if let before = datagrams.answers[at].ack {
-      if before.judgementCount + reply.judgementCount > Limits.judgementsPerAckMax {
-        at = another(index, datagrams)
-      } else {
-        for i in 0..<before.judgementCount { merged.judgements[reply.judgementCount + i] = before.judgements[i] }
-        merged.judgementCount += before.judgementCount
-      }
+    let at = pending(index, datagrams)
+    let judged = datagrams.answers[at].ack?.judgementCount ?? 0
+    if judged == 0 {
+      datagrams.answers[at].ack = reply
+    } else if judged + reply.judgementCount > Limits.judgementsPerAckMax {
+      datagrams.answers[another(index, datagrams)].ack = reply
+    } else {
+      var merged = reply
+      for i in 0..<judged { merged.judgements[reply.judgementCount + i] = datagrams.answers[at].ack!.judgements[i] }
+      merged.judgementCount += judged
+      datagrams.answers[at].ack = merged
     }
-    datagrams.answers[at].ack = merged
   }
 
   private func welcome(_ index: Int, _ datagrams: Datagrams) {
@@ -212,6 +226,7 @@ extension Worker {
     datagrams.conversations[index].registryVersion = UInt32(truncatingIfNeeded: registryVersion)
     datagrams.welcome += 1
     let conversation = datagrams.conversations[index]
+    datagrams.endpoint.factsChanged(of: conversation.session)
     guard
       let old = context.datagramPresence.take(conversation.device, id(index, conversation), worker: context.index)
     else { return }
@@ -246,6 +261,7 @@ extension Worker {
 
   /// Moves `answer` to what the conversation will be told at the end of the turn.
   private func say(_ index: Int, _ datagrams: Datagrams) {
+    guard !answer.isEmpty else { return }
     var at = pending(index, datagrams)
     if datagrams.answers[at].message.count + answer.count > Limits.datagramBytesMax { at = another(index, datagrams) }
     datagrams.answers[at].message += answer
@@ -257,6 +273,7 @@ extension Worker {
   /// Sends what there is to say. What a blocked socket does not take waits for it, and grows by merging only.
   /// - Throws: a socket is of no use any more: stop the process.
   func flush(_ datagrams: Datagrams) throws(NetError) {
+    keepSessions(datagrams)
     var at = 0
     while at < datagrams.answers.count, datagrams.blocked == nil {
       let index = datagrams.answers[at].index
@@ -286,15 +303,11 @@ extension Worker {
     let index = datagrams.answers[at].index
     answer += datagrams.answers[at].message
     let own = answer.count
-    if let ack = datagrams.answers[at].ack {
-      ReplyFrames.append(
-        ack, window: backlogWindow, told: &datagrams.conversations[index].toldWindow, wallMs: wallMs, over: .datagram,
-        to: &answer)
-    }
+    if let ack = datagrams.answers[at].ack { append(ack, index, datagrams) }
     let cut = answer.count > Limits.datagramBytesMax ? own : answer.count
-    for part in [0..<cut, cut..<answer.count] where !part.isEmpty {
-      try seal(part, of: datagrams.conversations[index].session, datagrams)
-    }
+    let session = datagrams.conversations[index].session
+    if cut > 0 { try seal(0..<cut, of: session, datagrams) }
+    if cut < answer.count { try seal(cut..<answer.count, of: session, datagrams) }
     answer.removeAll(keepingCapacity: true)
   }
 
@@ -325,6 +338,7 @@ extension Worker {
 
   /// What handshakes and ended sessions have to say. A blocked socket loses it: handshakes send it again.
   private func sendHandshakes(_ datagrams: Datagrams) throws(NetError) {
+    keepSessions(datagrams)
     if datagrams.endpoint.hasOutput {
       _ = try datagrams.endpoint.drain { (bytes, address) throws(NetError) in
         try queue(bytes, to: address, datagrams)
@@ -374,14 +388,23 @@ extension Worker {
     if event.readable, !isDraining { try readDatagrams(datagrams, from: local) }
   }
 
-  /// Retransmissions of handshakes, and a fresh certificate.
+  /// Retransmissions of handshakes, and what a reload has brought.
   func advance(_ datagrams: Datagrams) {
     if let due = datagrams.endpoint.deadline, now >= due { datagrams.endpoint.expire(at: now) }
-    let version = context.dtls?.contexts.version ?? 0
-    if version != datagrams.contextVersion, let fresh = context.dtls?.contexts.current {
-      datagrams.contextVersion = version
-      datagrams.endpoint.use(fresh)
-    }
+    guard let contexts = context.dtls?.contexts, contexts.version != datagrams.contextVersion else { return }
+    datagrams.contextVersion = contexts.version
+    let before = datagrams.context
+    datagrams.context = contexts.current
+    datagrams.endpoint.use(datagrams.context)
+    guard !datagrams.context.hasAuthorities(of: before) else { return }
+    // Nothing is left of a handshake by which its certificate could be judged again: the device makes another.
+    for index in datagrams.conversations.indices where isCertified(index, datagrams) { end(index, datagrams) }
+  }
+
+  private func isCertified(_ index: Int, _ datagrams: Datagrams) -> Bool {
+    if let known = datagrams.conversations[index].known { return known.credential.kind == .certificate }
+    if case .certificate? = datagrams.extras[index]?.channel { return true }
+    return false
   }
 
   /// Once a second: who has not said hello in time goes, and once a minute who has long been silent.
