@@ -116,6 +116,7 @@ final class SimDatagrams: SimPort {
     case .taken(let messages): unanswered += messages
     case .refused: break
     case .close: conversation.isClosing = true
+    case .enrol: preconditionFailure("simulated devices are enrolled")
     }
     say(conversation)
   }

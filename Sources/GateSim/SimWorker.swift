@@ -119,6 +119,7 @@ final class SimWorker: SimPort {
         refusals[code.rawValue, default: 0] += 1
         close(connection, &actions)
         return
+      case .enrol: preconditionFailure("simulated devices are enrolled")
       }
     }
     connection.stash = Array(plain[start...])

@@ -20,6 +20,7 @@ package final class GatewayServer {
   private let directory: String
   private let registry: RegistryHolder
   private let reloader: Reloader
+  private let enroller: Enroller
   private let links: [WorkerLink]
   private let sequencerLink: SequencerLink
   private let started: Instant
@@ -31,6 +32,7 @@ package final class GatewayServer {
   private var keeperThread: ThreadHandle?
   private let keeperStop: EventFD
   private var controlThread: ThreadHandle?
+  private var enrolThread: ThreadHandle?
   private let lock: DirectoryLock
   private let log: Log
 
@@ -63,7 +65,9 @@ package final class GatewayServer {
     try Directory.make(directory)
     lock = try DirectoryLock.take(directory)
     let store = try RegistryStore(path: directory + "/" + GatewayServer.registryName)
-    registry = RegistryHolder(try store.loadSnapshot())
+    let snapshot = try store.loadSnapshot()
+    snapshot.warn(devicesMax: configuration.data.devicesMax, log)
+    registry = RegistryHolder(snapshot)
     let (context, ticketKeys) = try material.makeContext(configuration, registry: registry)
     let tls = TLSHolder(context)
 
@@ -123,6 +127,14 @@ package final class GatewayServer {
       link: sequencerLink, registry: registry, sink: sink, reader: reader, log: log)
     let checkpointer = Checkpointer(link: sequencerLink, directory: directory, log: log)
 
+    let reloader = Reloader(
+      configuration: configuration, folder: folder, directory: directory, tls: tls, dtls: dtls, material: material,
+      ticketKeys: ticketKeys, registry: registry, links: links, log: log)
+    self.reloader = reloader
+    let enroller = try Enroller(
+      configuration: configuration, folder: folder, directory: directory, reloader: reloader, log: log)
+    self.enroller = enroller
+
     sinkThread = try ThreadHandle("fixgate-sink", failed: failed, log: log) { try feeder.run() }
     checkpointThread = try ThreadHandle("fixgate-marks", failed: failed, log: log) { try checkpointer.run() }
     if let file = stored?.first?.file {
@@ -138,14 +150,11 @@ package final class GatewayServer {
           DatagramContext(contexts: $0, listeners: listening.dtls[index], cookieKey: cookieKey, stored: stored?[index])
         },
         connectionsMax: (configuration.limits.connectionsMax + workers - 1) / workers, index: index, peers: links,
-        presence: presence, datagramPresence: datagramPresence, log: log)
+        presence: presence, datagramPresence: datagramPresence, enroller: enroller, log: log)
       workerThreads.append(
         try ThreadHandle("fixgate-worker\(index)", failed: failed, log: log) { try Worker(context).run() })
     }
-    let reloader = Reloader(
-      configuration: configuration, folder: folder, directory: directory, tls: tls, dtls: dtls, ticketKeys: ticketKeys,
-      registry: registry, links: links, log: log)
-    self.reloader = reloader
+    enrolThread = try ThreadHandle("fixgate-enrol", failed: failed, log: log) { try enroller.run() }
     let answer = GatewayServer.answering(
       reloader: reloader, registry: registry, links: links, sequencer: sequencerLink, started: started)
     let control = try ControlServer(directory: directory, stop: controlStop, answer: answer)
@@ -157,6 +166,8 @@ package final class GatewayServer {
   package func stop() {
     controlStop.signal()
     controlThread?.join()
+    enroller.stop()
+    enrolThread?.join()
     for link in links { link.send(.drain) }
     for thread in workerThreads { thread.join() }
     keeperStop.signal()
@@ -170,7 +181,7 @@ package final class GatewayServer {
 
   /// Reads certificate, key, ticket keys, authorities and registry anew. No connection is dropped but those whose credential
   /// is good no more; what cannot be used leaves the old in force, with a line in the log.
-  package func reload() { reloader.reloadAll() }
+  package func reload() { _ = reloader.reloadAll() }
 
   /// Counts of one moment.
   package func status() -> Status? {
@@ -188,6 +199,8 @@ package final class GatewayServer {
         ControlAnswer(status: askStatus(registry: registry, links: links, sequencer: sequencer, started: started))
       case .reload:
         reloader.reloadRegistry()
+      case .reloadAll:
+        reloader.reloadAll()
       case .marks(let device):
         askMarks(device, sequencer: sequencer).map { marks in
           var answer = ControlAnswer()

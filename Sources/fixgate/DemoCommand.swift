@@ -44,16 +44,12 @@ struct DemoCommand: ParsableCommand {
     var gateway = try GatewayChild(configuration: file, environment: environment)
     defer { gateway.kill() }
 
-    let bundlePath = folder + "/courier-1.bundle"
-    try Enrolment.add(
-      id: "courier-1", tenant: Installation.tenant, out: bundlePath, gateways: ["localhost:\(port)"], setup: setup)
-    _ = try Enrolment.tellGateway(setup)
+    let bundle = try enrol("courier-1", by: .token, at: "localhost:\(port)", setup)
     print("2. courier-1 of tenant \(Installation.tenant) is enrolled; the running gateway knows it")
 
     let ride = CourierRide.fixes(
       count: fixes, seed: 7, startMs: Clock.nowMs - Int64(fixes) * 1_000, stepMs: 1_000)
     print("3. a ride of \(fixes) fixes, \(Int(speed)) times as fast as life; at half of it: kill -9")
-    let bundle = try SendCommand.readBundle(bundlePath)
     var options = DeviceOptions()
     options.batchFixes = 10
     options.lanes = .liveFirst
@@ -107,17 +103,25 @@ struct DemoCommand: ParsableCommand {
     try track(setup)
   }
 
+  private func enrol(_ id: String, by kind: ProofKind, at gateway: String, _ setup: Setup) throws -> GateDevice.Bundle {
+    let path = "\(setup.folder)/\(id).bundle"
+    let device = try DeviceName.parse([id, "--tenant", Installation.tenant])
+    try setup.issue(
+      kind, to: device, BundleOptions.parse(["--out", path, "--gateway", gateway]), authority: AuthorityOptions.parse([])
+    ) { registry, credential in
+      _ = try registry.addDevice(tenant: device.tenant, id: device.id, credential: credential, nowMs: Clock.nowMs)
+    }
+    try setup.tellGateway()
+    return try SendCommand.readBundle(path)
+  }
+
   /// A tracker wakes now and then behind a NAT that has forgotten it, sends a fix, hears its ack and sleeps on.
   private func track(_ setup: Setup) throws {
     let wakes = 6
     let sleepNs: UInt64 = 700_000_000
-    let bundlePath = setup.folder + "/tracker-1.bundle"
-    try Enrolment.addKeyed(
-      id: "tracker-1", tenant: Installation.tenant, out: bundlePath, gateways: [setup.configuration.listen.tls[0]],
-      setup: setup)
-    _ = try Enrolment.tellGateway(setup)
+    let bundle = try enrol("tracker-1", by: .psk, at: setup.configuration.listen.tls[0], setup)
     print("7. tracker-1, over DTLS with a pre-shared key: \(wakes) fixes, asleep in between, each from a new source port")
-    var settings = try SendCommand.readBundle(bundlePath).datagramSettings()
+    var settings = try bundle.datagramSettings()
     settings.portLifeNs = sleepNs
     var uploader = Uploader(
       Upload(

@@ -13,6 +13,8 @@ struct StreamLink: Link {
     var key: ExternalKey?
     /// Keeps tickets from one run to the next.
     var tickets: SavedTicketFile?
+    /// Or its certificate.
+    var identity: TLSIdentity?
     /// Bytes that may wait to be sent: a live fix recorded now stands behind no more than these.
     var unsentBytesMax = 8_192
   }
@@ -39,7 +41,8 @@ struct StreamLink: Link {
 
   init(_ settings: Settings) throws {
     self.settings = settings
-    context = try TLSClientContext(authorityPEM: settings.authorityPEM, key: settings.key)
+    context = try TLSClientContext(
+      authorityPEM: settings.authorityPEM, identity: settings.identity, key: settings.key)
     ticket = try settings.tickets?.read()
   }
 

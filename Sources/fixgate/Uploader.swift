@@ -92,9 +92,9 @@ enum UploadFailure: Error, CustomStringConvertible {
     switch self {
     case .refusedForGood(.revoked): "the gateway refuses this device: it is revoked. Ask for a new bundle"
     case .refusedForGood(.unknownCredential):
-      "the gateway does not know this device's token. Is this the bundle's gateway? Ask its operator for a new bundle"
+      "the gateway does not know this device's credential. Is this the bundle's gateway? Ask its operator for a new bundle"
     case .refusedForGood(.credentialExpired):
-      "the token in this bundle has ended: use the newer bundle of this device, from 'fixgate device rotate'"
+      "the credential in this bundle has ended: use the newer bundle of this device, from 'fixgate device rotate'"
     case .refusedForGood(let code): "the gateway refuses this device for good: \(code)"
     case .outOfPatience(let last):
       "no fix was acked for a while, so this run ends; run it again to go on. Last problem: \(last)"

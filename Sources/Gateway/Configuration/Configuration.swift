@@ -71,6 +71,8 @@ package struct Configuration: Equatable, Sendable {
     package var sourceConnections = Limiter(perSecond: 200, burst: 5_000)
     package var sourceHandshakes = Limiter(perSecond: 100, burst: 5_000)
     package var sourceFailures = Limiter(perSecond: 5, burst: 500)
+    /// Wrong enrolment codes that the whole gateway looks at. To guess one of 256 codes of 60 bits takes millions of years then.
+    package var wrongCodes = Limiter(perSecond: 10, burst: 1_000)
     /// Full handshakes of the whole gateway; those by a ticket are not metered.
     package var handshakes = Limiter(perSecond: 1_000, burst: 1_000)
     package var handshakesHalfOpen = 1_024

@@ -188,6 +188,11 @@ extension ConfigurationKey {
       "limits.source_failures_burst", "So many at once; then the address is not let in until they have decayed.",
       \.limits.sourceFailures.burst, 1...1_000_000),
     number(
+      "limits.wrong_codes_per_second", "Wrong enrolment codes of all; above it nobody can enrol for a while.",
+      \.limits.wrongCodes.perSecond, 1...1_000_000),
+    number(
+      "limits.wrong_codes_burst", "Wrong enrolment codes that may come at once.", \.limits.wrongCodes.burst, 1...1_000_000),
+    number(
       "limits.handshakes_per_second", "Full handshakes of all; those by a ticket go first and are free.",
       \.limits.handshakes.perSecond, 1...1_000_000),
     number(

@@ -23,6 +23,7 @@ package struct WorkerContext: Sendable {
   package var presence: Presence
   /// A device may have one session over TCP and one over UDP.
   package var datagramPresence: Presence
+  package var enroller: Enroller
   package var log: Log
 }
 
@@ -230,6 +231,7 @@ final class Worker {
       case .ask(let device, let stream, let runs, let completion):
         completion.asked.wrappingAdd(ask(device, stream, for: runs), ordering: .relaxed)
         completion.done()
+      case .enrolled(let id, let answer): enrolled(id, answer)
       case .drain: drain()
       }
     }

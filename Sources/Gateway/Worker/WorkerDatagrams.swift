@@ -130,6 +130,7 @@ extension Worker {
       link.counters.refuse(code.rawValue)
       if !wasOpen { admission.failed(admission.source(of: sender), at: now) }
       datagrams.conversations[index].close()
+    case .enrol: preconditionFailure("nobody enrols over UDP")
     }
     say(index, datagrams)
   }
