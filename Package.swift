@@ -46,7 +46,7 @@ let package = Package(
     .target(name: "GateCore", dependencies: ["CGateShims"], swiftSettings: withFuzz ? fuzzed : settings),
     .target(name: "GateMemory", dependencies: ["GateCore"], swiftSettings: settings),
     .target(name: "GateProto", dependencies: ["GateCore", "CFixProto"], swiftSettings: settings),
-    .target(name: "GateTLS", dependencies: ["GateCore", "COpenSSL"], swiftSettings: settings),
+    .target(name: "GateTLS", dependencies: ["GateCore", "COpenSSL"], swiftSettings: withFuzz ? fuzzed : settings),
     .target(name: "GateNet", dependencies: ["GateCore", "CLinux"], swiftSettings: settings),
     .target(name: "GateStore", dependencies: ["GateCore", "CSQLite", "CLinux"], swiftSettings: settings),
     .target(name: "GateDevice", dependencies: ["GateCore", "GateProto"], swiftSettings: settings),
@@ -104,7 +104,7 @@ let package = Package(
       name: "GatewayTests",
       dependencies: [
         "fixgate", "Gateway", "GateCore", "GateDevice", "GateNet", "GateProto", "GateStore", "GateTLS", "GateTrack",
-        "PowerCutDisk", "GatewayProperties",
+        "PowerCutDisk", "GatewayProperties", "DTLSProperties",
       ],
       swiftSettings: settings),
 
@@ -112,6 +112,9 @@ let package = Package(
       name: "GatewayProperties",
       dependencies: ["Gateway", "GateConfiguration", "GateCore", "GateMemory", "GateProto", "GateTLS", "GateTrack"],
       path: "Tests/Fuzz/GatewayProperties", swiftSettings: settings),
+    .target(
+      name: "DTLSProperties", dependencies: ["GateCore", "GateTLS"], path: "Tests/Fuzz/DTLSProperties",
+      swiftSettings: settings),
     .target(
       name: "JournalProperties", dependencies: ["GateCore"], path: "Tests/Fuzz/JournalProperties",
       swiftSettings: settings),
@@ -151,10 +154,16 @@ if withBench {
         "Gateway",
       ],
       path: "bench/Path", swiftSettings: settings),
+    .target(
+      name: "BenchDTLS",
+      dependencies: [
+        "BenchHarness", "CAllocations", "COpenSSL", "GateCore", "GateMemory", "GateProto", "GateStore", "GateTLS", "Gateway",
+      ],
+      path: "bench/DTLS", swiftSettings: settings),
     .executableTarget(
       name: "fixgate-bench",
       dependencies: [
-        "GateCore", "CFixProto", "BenchHarness", "BenchPath", "BenchProto",
+        "GateCore", "GateTLS", "CFixProto", "BenchHarness", "BenchDTLS", "BenchPath", "BenchProto",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),
       ],
@@ -178,7 +187,8 @@ if withFuzz {
   package.targets.append(.target(name: "FuzzDriver", path: "Tests/Fuzz/Driver", swiftSettings: fuzzed))
   for (folder, properties) in [
     ("Wire", "WireVectors"), ("Journal", "JournalProperties"), ("Session", "GatewayProperties"),
-    ("Track", "GatewayProperties"), ("Configuration", "GatewayProperties"),
+    ("Track", "GatewayProperties"), ("Configuration", "GatewayProperties"), ("Datagrams", "DTLSProperties"),
+    ("Slots", "DTLSProperties"),
   ] {
     package.targets.append(
       .executableTarget(

@@ -2,6 +2,7 @@ import GateCore
 package import GateProto
 import GateDevice
 import GateStore
+import GateTLS
 import Gateway
 
 /// A promise of design.md that a seed has broken.
@@ -22,6 +23,8 @@ package enum Violation: Equatable, Sendable {
   case unbalanced(String)
   case overLimit(String)
   case latestIsWrong(device: UInt32)
+  /// Two records under one key and number: the key is as good as told.
+  case numberUsedTwice(device: UInt32)
   /// The real store does not hold what it was given.
   case storeDiffers(String)
   /// A quiet world did not come to rest.
@@ -69,6 +72,16 @@ extension World {
       where devices[device, stream].received.above.count > Limits.rangesPerStreamMax {
         violation = .overLimit("ranges")
       }
+    }
+  }
+
+  /// A record's number is its nonce: whatever a device remembers after a restart, it is used once.
+  mutating func checkNumber(of datagram: [UInt8], by device: UInt32) {
+    guard datagram[0] == DTLSContentType.tls12CID.rawValue else { return }
+    // Epoch, number and connection ID (RFC 9146 section 4).
+    let name = Array(datagram[3..<11 + ConnectionID.gatewayBytes])
+    if let other = recordsSent.updateValue(datagram, forKey: name), other != datagram {
+      violation = .numberUsedTwice(device: device)
     }
   }
 

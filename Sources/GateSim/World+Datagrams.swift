@@ -78,7 +78,9 @@ extension World {
     if client.dtls.isEstablished { talk(index, client) }
     if chance(plan.datagrams.moved) { client.address = newAddress(index) }
     _ = client.dtls.drain { datagram in
-      sendDatagram(datagram.indices.map { datagram[$0] }, client.address, isUp: true)
+      let bytes = datagram.indices.map { datagram[$0] }
+      checkNumber(of: bytes, by: devices[index].device)
+      sendDatagram(bytes, client.address, isUp: true)
       return true
     }
     let deadlines = [client.dtls.deadline, client.isConnected ? devices[index].session.deadline : nil].compactMap { $0 }
@@ -93,7 +95,9 @@ extension World {
     let clock = World.wallStartMs + Int64(now.ns / 1_000_000) + devices[index].clockOffsetMs
     let fixes = devices[index].fixes
     var message: [UInt8] = []
-    while devices[index].session.nextFrame(into: &message, at: now, clockMs: clock, from: fixes) {
+    while devices[index].session.nextFrame(
+      into: &message, at: now, clockMs: clock, monotonicMs: now.ns / 1_000_000, from: fixes)
+    {
       if message.count > Limits.datagramBytesMax { violation = .overLimit("a message of \(message.count) bytes") }
       saveSession(index, client)
       tell("device \(index) sends a datagram of \(message.count) bytes, stream \(devices[index].session.log.stream)")

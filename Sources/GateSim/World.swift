@@ -76,6 +76,8 @@ package struct World: ~Copyable {
   /// Who has had which address.
   var addresses: [PeerAddress: Int] = [:]
   var addressesGiven = 0
+  /// Records of devices, by connection ID and number.
+  var recordsSent: [[UInt8]: [UInt8]] = [:]
 
   /// Acked, by key: whose fix it was, as the device that deleted it knows.
   var acked: [SimTable.Key: SimDevice.FixName] = [:]

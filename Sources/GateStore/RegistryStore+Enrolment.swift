@@ -36,15 +36,21 @@ package struct EnrolmentRequest: Sendable {
   package var key: SecretHash
   /// Last part of the name that it would like.
   package var label: String?
-  /// What it gets.
-  package var credential: NewCredential
 
-  package init(code: SecretHash, key: SecretHash, label: String?, credential: NewCredential) {
+  package init(code: SecretHash, key: SecretHash, label: String?) {
     self.code = code
     self.key = key
     self.label = label
-    self.credential = credential
   }
+}
+
+/// A device that has shown a good code and is to get its credential, in the same transaction.
+package struct EnrolmentPlace: Equatable, Sendable {
+  package let tenant: String
+  package let id: String
+  fileprivate let device: UInt32
+  fileprivate let window: Int64
+  fileprivate let key: SecretHash
 }
 
 extension RegistryStore {
@@ -106,13 +112,13 @@ extension RegistryStore {
     return try windows().map(\.window).filter { tenant == nil || $0.tenant == tenant }
   }
 
-  /// Enrols a device that shows a code. The same device, known by its key, is given a new credential in place of the one that
-  /// it was given before: its answer may have been lost.
+  /// Enrols a device that shows a code; `give` within the same `together` completes it. The same device, known by its key, loses
+  /// the credential that it was given before: its answer may have been lost.
   ///
   /// - Throws: `.unknownCode`, `.codeEnded`, `.deviceRevoked`, `.devicesFull` and others; nothing was changed.
-  package func enrol(
+  package func admit(
     _ request: EnrolmentRequest, devicesMax: Int, nowMs: Int64
-  ) throws(RegistryError) -> (tenant: String, device: String) {
+  ) throws(RegistryError) -> EnrolmentPlace {
     try change { () throws(RegistryError) in
       // Every one is compared, in the same time: how long it takes says nothing about any code.
       var found: EnrolmentWindow?
@@ -128,12 +134,19 @@ extension RegistryStore {
         try refuseRevoked(device, window.tenant, id)
         try forget(selector: before.selector)
       } else {
-        id = try freeName(owner, window.namePrefix, request.label)
+        id = try freeName(owner, window, request.label)
         device = try insertDevice(owner, id, devicesMax: devicesMax, nowMs)
       }
-      try insert(request.credential, device, nowMs)
-      try note(window.number, request, device, nowMs)
-      return (window.tenant, id)
+      return EnrolmentPlace(tenant: window.tenant, id: id, device: device, window: window.number, key: request.key)
+    }
+  }
+
+  /// Gives an admitted device its credential.
+  package func give(_ credential: NewCredential, to place: EnrolmentPlace, nowMs: Int64) throws(RegistryError) {
+    precondition(connection.isInTransaction)
+    try change { () throws(RegistryError) in
+      try insert(credential, place.device, nowMs)
+      try note(credential, place, nowMs)
     }
   }
 
@@ -183,15 +196,17 @@ extension RegistryStore {
   }
 
   /// The name with the label, or with a number where there is no label or somebody has it already.
-  private func freeName(_ owner: UInt32, _ prefix: String, _ label: String?) throws(RegistryError) -> String {
-    let wanted = prefix + (label ?? "")
+  private func freeName(
+    _ owner: UInt32, _ window: EnrolmentWindow, _ label: String?
+  ) throws(RegistryError) -> String {
+    let wanted = window.namePrefix + (label ?? "")
     if label != nil {
       try RegistryStore.check(wanted)
       if try deviceIndex(owner, wanted) == nil { return wanted }
     }
-    var number = 1
+    var number = label == nil ? window.devices + 1 : 2
     while true {
-      let name = label == nil ? "\(prefix)\(number)" : "\(wanted)-\(number + 1)"
+      let name = label == nil ? "\(wanted)\(number)" : "\(wanted)-\(number)"
       try RegistryStore.check(name)
       if try deviceIndex(owner, name) == nil { return name }
       number += 1
@@ -209,9 +224,7 @@ extension RegistryStore {
     }
   }
 
-  private func note(
-    _ window: Int64, _ request: EnrolmentRequest, _ device: UInt32, _ nowMs: Int64
-  ) throws(RegistryError) {
+  private func note(_ credential: NewCredential, _ place: EnrolmentPlace, _ nowMs: Int64) throws(RegistryError) {
     do throws(StoreError) {
       let statement = try SQLiteStatement(
         connection,
@@ -219,10 +232,10 @@ extension RegistryStore {
         INSERT INTO enrolment(window, key_hash, device, selector, enrolled_ms) VALUES (?1, ?2, ?3, ?4, ?5)
         ON CONFLICT(window, key_hash) DO UPDATE SET selector = ?4
         """)
-      statement.bind(window, at: 1)
-      statement.bind(request.key.bytes.span, at: 2)
-      statement.bind(Int64(device), at: 3)
-      statement.bind(Int64(bitPattern: request.credential.selector), at: 4)
+      statement.bind(place.window, at: 1)
+      statement.bind(place.key.bytes.span, at: 2)
+      statement.bind(Int64(place.device), at: 3)
+      statement.bind(Int64(bitPattern: credential.selector), at: 4)
       statement.bind(nowMs, at: 5)
       try statement.run()
     } catch {

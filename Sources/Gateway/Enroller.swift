@@ -139,8 +139,13 @@ package final class Enroller: Sendable {
   private func enrol(
     _ enrol: Enrol, _ code: EnrolmentCode, _ store: borrowing RegistryStore
   ) throws -> Enrolled {
-    // In one transaction with the reading of the key file: see `RegistryKeys`.
-    try store.together {
+    let nowMs = SystemClock.wallMs()
+    let request = EnrolmentRequest(
+      code: SecretHash(Digest.sha256(code.bytes.span).span), key: SecretHash(Digest.sha256(enrol.key.span).span),
+      label: enrol.label)
+    return try store.together {
+      // The code first: without a good one nothing is made, and nothing can fail that the log would tell of.
+      let place = try store.admit(request, devicesMax: devicesMax, nowMs: nowMs)
       let credential: NewCredential
       let secret: Enrolled.Credential
       switch enrol.kind {
@@ -149,15 +154,13 @@ package final class Enroller: Sendable {
         credential = .token(selector: made.selector, hash: made.hash)
         secret = .token(made.token)
       case .psk:
+        // Read within the transaction: see `RegistryKeys`.
         let made = try Credentials.makeKey(sealedUnder: try RegistryKeys.read(registryKeyPath))
         credential = made.credential
         secret = .psk(identity: String(decoding: made.key.identity, as: UTF8.self), secret: made.key.secret)
       }
-      let request = EnrolmentRequest(
-        code: SecretHash(Digest.sha256(code.bytes.span).span), key: SecretHash(Digest.sha256(enrol.key.span).span),
-        label: enrol.label, credential: credential)
-      let device = try store.enrol(request, devicesMax: devicesMax, nowMs: SystemClock.wallMs())
-      return Enrolled(tenant: device.tenant, device: device.device, credential: secret)
+      try store.give(credential, to: place, nowMs: nowMs)
+      return Enrolled(tenant: place.tenant, device: place.id, credential: secret)
     }
   }
 }

@@ -94,9 +94,10 @@ package final class GatewayServer {
     let listening = try Listening(configuration, workers: workers)
     addresses = listening.tlsAddresses
     datagramAddresses = listening.dtlsAddresses
-    let wanted = configuration.dtls.receiveBufferBytes
-    if listening.receiveBufferBytes < wanted {
-      log(.warning, ReceiveBuffer.advice(granted: listening.receiveBufferBytes, wanted: wanted))
+    if let advice = ReceiveBuffer.advice(
+      granted: listening.receiveBufferBytes, wanted: configuration.dtls.receiveBufferBytes)
+    {
+      log(.warning, advice)
     }
     let dtls = datagramAddresses.isEmpty ? nil : DTLSHolder(try material.makeDTLSContext(registry: registry))
     let cookieKey = try randomBytes(CookieGate.keyBytes)

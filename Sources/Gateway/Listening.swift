@@ -29,7 +29,7 @@ package struct Listening: Sendable {
   /// Bound, with real ports.
   package private(set) var tlsAddresses: [String] = []
   package private(set) var dtlsAddresses: [String] = []
-  /// The smallest receive buffer of a UDP socket that the system granted; `.max` without any.
+  /// The smallest `UDPSocket.receiveBufferBytes`; `.max` without any.
   package private(set) var receiveBufferBytes = Int.max
 
   /// An address names its socket by a byte.

@@ -81,8 +81,7 @@ struct ConfigCommand: ParsableCommand {
       let state = try probe(text, isRunning: isRunning) { address throws(NetError) in
         granted = try UDPSocket(on: address, sharesPort: false, receiveBufferBytes: wanted).receiveBufferBytes
       }
-      guard granted < wanted else { return state }
-      return "\(state); \(ReceiveBuffer.advice(granted: granted, wanted: wanted))"
+      return state + (ReceiveBuffer.advice(granted: granted, wanted: wanted).map { "; \($0)" } ?? "")
     }
 
     /// Tries all addresses of `text`.

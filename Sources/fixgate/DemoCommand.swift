@@ -100,7 +100,10 @@ struct DemoCommand: ParsableCommand {
       throw Complaint("the ride did not arrive as it should: \(rows) rows for \(fixes) fixes")
     }
     print("   every fix is there, once.")
-    try track(setup)
+    try track(setup) {
+      gateway.kill()
+      gateway = try GatewayChild(configuration: file, environment: environment)
+    }
   }
 
   private func enrol(_ id: String, by kind: ProofKind, at gateway: String, _ setup: Setup) throws -> GateDevice.Bundle {
@@ -116,20 +119,27 @@ struct DemoCommand: ParsableCommand {
   }
 
   /// A tracker wakes now and then behind a NAT that has forgotten it, sends a fix, hears its ack and sleeps on.
-  private func track(_ setup: Setup) throws {
+  private func track(_ setup: Setup, killingGateway: () throws -> Void) throws {
     let wakes = 6
     let sleepNs: UInt64 = 700_000_000
     let bundle = try enrol("tracker-1", by: .psk, at: setup.configuration.listen.tls[0], setup)
-    print("7. tracker-1, over DTLS with a pre-shared key: \(wakes) fixes, asleep in between, each from a new source port")
+    print(
+      "7. tracker-1, over DTLS with a pre-shared key: \(wakes) fixes, asleep in between, each from a new source port; "
+        + "at half of them: kill -9")
     var settings = try bundle.datagramSettings()
-    settings.portLifeNs = sleepNs
+    settings.portLifeNs = sleepNs - 50_000_000
     var uploader = Uploader(
       Upload(
         fixes: CourierRide.fixes(count: wakes, seed: 8, startMs: Clock.nowMs - Int64(wakes) * 3_600_000, stepMs: 3_600_000),
         session: DeviceSession(log: UploadLog(stream: 1, recorded: UInt64(wakes)), token: [])),
       over: try DatagramLink(settings))
     let started = SystemClock.now()
+    var isKilled = false
     try uploader.run { session, now in
+      if !isKilled, session.log.ackedCount == UInt64(wakes / 2) {
+        isKilled = true
+        try killingGateway()
+      }
       session.released = min(1 + now.since(started) / sleepNs, UInt64(wakes))
       return started.advanced(byNs: session.released * sleepNs)
     }

@@ -1,3 +1,4 @@
+import Foundation
 import GateCore
 import GateDevice
 import GateNet
@@ -25,7 +26,10 @@ struct Upload {
   private let patienceNs: UInt64
   private var events: [DeviceEvent] = []
 
+  private var isWaitTold = false
+
   private static let turnNs: UInt64 = 100_000_000
+  private static let silenceToldNs: UInt64 = 10_000_000_000
 
   /// - Parameter patienceNs: without an ack for so long, it gives up.
   init(fixes: [Fix], session: DeviceSession, patienceNs: UInt64 = 120_000_000_000) {
@@ -71,10 +75,15 @@ struct Upload {
     min(wake, session.deadline ?? wake, now.advanced(byNs: Upload.turnNs))
   }
 
-  func checkPatience() throws(UploadFailure) {
+  /// Says once that it waits, and ends when it has waited long enough.
+  mutating func checkPatience() throws(UploadFailure) {
     // Fixes that are not released yet cannot be acked.
     guard session.released >= session.log.recorded else { return }
-    if SystemClock.now().since(lastAck) > patienceNs { throw .outOfPatience(last: lastProblem) }
+    let waitedNs = SystemClock.now().since(lastAck)
+    if waitedNs > patienceNs { throw .outOfPatience(last: lastProblem) }
+    guard waitedNs > Upload.silenceToldNs, !isWaitTold else { return }
+    isWaitTold = true
+    FileHandle.standardError.write(Data("no ack for a while, trying on; last problem: \(lastProblem)\n".utf8))
   }
 }
 

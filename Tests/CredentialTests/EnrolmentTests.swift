@@ -93,7 +93,12 @@ import Testing
     let code = try open(fixture).code
     #expect(try refusal(fixture, Enrol(code: code, key: Self.key(1), kind: .psk)) == .storageUnavailable)
     #expect(fixture.logged.all.contains { $0.contains("registry.key: make it with") })
+    #expect(try fixture.registry().listDevices(tenant: nil).isEmpty)
     #expect(try ask(fixture, Enrol(code: code, key: Self.key(1)))?.enrolled != nil)
+    // Who has no good code learns nothing of it, and writes nothing into the log.
+    let lines = fixture.logged.all.count
+    #expect(try refusal(fixture, Enrol(code: "7K3M-9QXA-2BRD", key: Self.key(1), kind: .psk)) == .unknownCredential)
+    #expect(fixture.logged.all.count == lines)
   }
 
   @Test func whatIsOverIsOver() throws {

@@ -141,7 +141,7 @@ extension Device {
         #expect(ms >= plain && ms <= plain * 3 / 2, "\(times)")
       }
       // One that has answered before is waited for longer.
-      #expect(times.count == (seed > 1 ? 10 : 5))
+      #expect(times.count == (seed > 1 ? 10 : 8))
       waits.append(times)
     }
     #expect(Set(waits).count == 3)

@@ -16,10 +16,10 @@ import Testing
   }
 
   /// What `send` says about a device that is let in, or refused. Without the state of runs before, so that it must connect.
-  private func send(_ gateway: GatewayProcess, _ bundle: String) throws -> Child.Outcome {
+  private func send(_ gateway: GatewayProcess, _ bundle: String, over transport: String = "tls") throws -> Child.Outcome {
     let copy = bundle + "." + UUID().uuidString
     try FileManager.default.copyItem(atPath: bundle, toPath: copy)
-    let child = try gateway.send(writeTrack(gateway), bundle: copy, more: ["--patience", "20"])
+    let child = try gateway.send(writeTrack(gateway), bundle: copy, more: ["--patience", "20", "--transport", transport])
     return try #require(child.wait(seconds: 60))
   }
 
@@ -95,6 +95,7 @@ import Testing
     let said = try gateway.run(["device", "add", "--tenant", "demo", "van", "--out", path, "--certificate"]).output
     #expect(!said.contains("tls.client_authority is empty"))
     #expect(try send(gateway, path).status == 0)
+    #expect(try send(gateway, path, over: "dtls").status == 0)
     // The certificate alone, as revoke takes it.
     let pem = gateway.folder + "/van.crt"
     let identity = try #require(try bundle(path).identity)
@@ -105,8 +106,10 @@ import Testing
     #expect(
       try gateway.run(["device", "revoke", "--tenant", "demo", "van", "--certificate", pem]).output
         .hasPrefix("the certificate of demo/van is revoked"))
-    #expect(try send(gateway, path).errors.contains("it is revoked"))
-    #expect(try send(gateway, rotated).status == 0)
+    for transport in ["tls", "dtls"] {
+      #expect(try send(gateway, path, over: transport).errors.contains("it is revoked"))
+      #expect(try send(gateway, rotated, over: transport).status == 0)
+    }
     let missing = try gateway.run(["device", "revoke", "--tenant", "demo", "van", "--certificate", pem + "x"], expecting: 1)
     #expect(missing.errors.contains("van.crtx: the certificate file cannot be read"))
   }

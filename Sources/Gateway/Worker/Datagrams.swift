@@ -3,8 +3,12 @@ import GateNet
 import GateTLS
 
 package enum ReceiveBuffer {
-  package static func advice(granted: Int, wanted: Int32) -> String {
-    "the system grants a UDP socket a receive buffer of \(granted) bytes, not \(wanted): bursts may be lost; "
+  /// - Parameter granted: `UDPSocket.receiveBufferBytes`, of which half is the system's own.
+  /// - Returns: `nil` if it is what was wanted.
+  package static func advice(granted: Int, wanted: Int32) -> String? {
+    let granted = granted / 2
+    guard granted < wanted else { return nil }
+    return "the system grants a UDP socket a receive buffer of \(granted) bytes, not \(wanted): bursts may be lost; "
       + "raise it by 'sysctl -w net.core.rmem_max=\(wanted)', or lower dtls.receive_buffer_bytes"
   }
 }
@@ -53,7 +57,8 @@ final class Datagrams {
   static let plainStart = Limits.workBytesMax
   /// Batches of one socket in one turn of the loop.
   static let batchesPerTurn = 8
-  static let forgettingNs: UInt64 = 60_000_000_000
+  /// Between two looks at all sessions for those that are silent, at most.
+  static let forgettingS = 60
 
   init(
     _ context: DatagramContext, configuration: Configuration, worker: Int, workers: Int
