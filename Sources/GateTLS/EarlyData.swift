@@ -81,7 +81,7 @@ struct TicketContent {
 }
 
 extension EarlyData {
-  /// Tickets of the context allow early data, and `ContextAttachment.takesEarlyData` decides each time.
+  /// Tickets of the context allow early data, and `ContextAttachment.earlyDataGate` decides each time.
   ///
   /// libssl's own protection against replay would keep every ticket in this process, so that no other gateway, nor this one
   /// after a restart, could resume it. It is switched off, because a replay does no harm here: early data holds fixes and
