@@ -96,6 +96,17 @@ package enum Credentials {
     return .device(registry.identity(ofDevice: device), by: reference, untilMs: claim.validUntilMs)
   }
 
+  /// What a credential is worth now that was proven before, when the ticket that names it was given.
+  package static func prove(
+    _ reference: CredentialReference, channel: ChannelProof, registry: RegistrySnapshot, wallMs: Int64
+  ) -> Session.Proof {
+    if reference.kind == .certificate { return prove(token: [], channel: channel, registry: registry, wallMs: wallMs) }
+    guard let candidate = registry.lookup(selector: reference.selector), candidate.kind == reference.kind else {
+      return .unknown
+    }
+    return proof(registry, reference, candidate, wallMs: wallMs)
+  }
+
   /// What a handshake has shown, judged by the authorities in force.
   package static func channel(_ engine: borrowing TLSEngine, _ authorities: ClientAuthorities?) -> ChannelProof {
     if let authorities, let peer = engine.peerCertificate(authorities) { return .certificate(CertificateClaim(peer)) }
@@ -176,7 +187,7 @@ extension RegistrySnapshot {
 }
 
 extension CertificateClaim {
-  fileprivate init(_ peer: PeerCertificate) {
+  init(_ peer: PeerCertificate) {
     self.init(
       fingerprint: SecretHash(peer.fingerprint.span), validUntilMs: peer.validUntilS.multipliedOrMax(by: 1_000),
       tenant: peer.tenant, device: peer.device, tenants: peer.tenants, anyTenant: peer.anyTenant)

@@ -30,8 +30,8 @@ package struct Intake: ~Copyable {
   }
 
   private let settings: Settings
-  private let ring: ByteRing
-  private let limiters: LimiterTable
+  let ring: ByteRing
+  let limiters: LimiterTable
   private var fixes = [Fix](repeating: Fix(), count: Limits.fixesPerFrameMax)
   private var record = Record()
   package private(set) var unknownFields: UInt64 = 0
@@ -105,8 +105,10 @@ package struct Intake: ~Copyable {
     var pong: UInt32?
     var sendTimeMs: Int64?
     var sendMonotonicMs: UInt64?
+    let isEarly = session.isEarly
     var scanner = UplinkScanner(frame)
     while let part = try scanner.next(in: bytes) {
+      if isEarly, !part.isAboutFixes { return close(.malformed, &session, into: &out) }
       switch part {
       case .fix(let range):
         guard count < Limits.fixesPerFrameMax else { throw .tooManyFixes(offset: range.lowerBound) }
@@ -154,6 +156,7 @@ package struct Intake: ~Copyable {
       }
       regionBytes += Int(fixes[i].attributes.length) + Int(fixes[i].work.length)
     }
+    if isEarly, !session.countEarly(count) { return close(.tooLarge, &session, into: &out) }
     // From here on the sequencer owes answers: nothing below may close.
     if let hello {
       if let code = greet(bytes, hello, &session, registry: registry, wallMs: wallMs) {
@@ -162,7 +165,7 @@ package struct Intake: ~Copyable {
       unanswered += 1
     }
     guard count > 0 || gaps > 0 || low > 0 else { return .taken(unanswered: unanswered) }
-    guard case .open(let identity, let stream) = session.state else {
+    guard let (identity, stream) = session.speaker else {
       // Datagrams overtake each other, and a gateway may have lost what it knew: the device says hello and goes on.
       guard session.transport == .datagram, session.state == .awaitingHello else {
         return close(.needHello, &session, into: &out)
@@ -172,8 +175,10 @@ package struct Intake: ~Copyable {
     }
     regionBytes += count * session.work.count
     if count > 0,
-      case .limited(let retryAfterNs) = limiters.charge(
-        device: identity.device, tenant: identity.tenant, lane: lane, units: count, at: now)
+      case .limited(let retryAfterNs) = isEarly
+        // A replay must not use up the device's allowance: the sequencer charges what is new.
+        ? limiters.weigh(device: identity.device, tenant: identity.tenant, lane: lane, units: count, at: now)
+        : limiters.charge(device: identity.device, tenant: identity.tenant, lane: lane, units: count, at: now)
     {
       let retryAfterMs = milliseconds(retryAfterNs)
       limited(count, session.id, identity, stream: stream)
