@@ -89,7 +89,7 @@ extension TLSEngine {
   /// Server: the device's certificate, if it has shown one. A resumed session brings it along in its ticket, so it is judged
   /// anew here each time: against the clock and against the authorities in force now.
   package func peerCertificate(_ authorities: ClientAuthorities) -> PeerCertificate? {
-    guard isEstablished, let raw = unsafe rawPeerCertificate else { return nil }
+    guard isEstablished || takesEarlyData, let raw = unsafe rawPeerCertificate else { return nil }
     return unsafe PeerCertificate(raw, vouchedForBy: authorities)
   }
 }

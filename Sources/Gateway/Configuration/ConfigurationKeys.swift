@@ -127,6 +127,8 @@ extension ConfigurationKey {
       "tls.registry_key", "32 random bytes that encrypt the pre-shared keys in the registry. Without them none is taken.",
       \.tls.registryKey),
     flag("tls.allow_tls12", "Accept TLS 1.2 from old modems.", \.tls.allowTLS12),
+    flag(
+      "tls.early_data", "A device that comes back may send fixes with its first bytes (0-RTT).", \.tls.earlyData),
     number(
       "dtls.sessions_max", "Sessions over UDP; one more device is not let in.", \.dtls.sessionsMax, 1...10_000_000),
     number(
