@@ -1,9 +1,9 @@
 import BenchHarness
 import CAllocations
-import GateCore
+package import GateCore
 import GateMemory
 import GateProto
-import GateTLS
+package import GateTLS
 import Gateway
 
 /// The way of a datagram within this process, on one thread and without I/O: open, decode, limit, ring, dedupe. Each of many

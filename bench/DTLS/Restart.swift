@@ -24,8 +24,6 @@ package enum Restart {
     var endpoint = try fleet.start(BenchContext.server())
     result.sessionsS = (clock.now - start).ns / 1e9
     result.sessions = endpoint.sessionCount
-    // The buffer that slots were read through is given back.
-    malloc_trim(0)
     result.sessionBytes = Double(residentBytes() - before) / Double(count)
     result.served = try serve(fleet, &endpoint)
     try fleet.makeRegistry()
