@@ -62,6 +62,11 @@ struct DatagramLink: Link {
       at: SystemClock.now(), isResumed: saved != nil, seed: UInt64.random(in: 0...UInt64.max))
     var portEnds = portEnd
     while true {
+      // Its saved copy must not be gone on with: the gateway knows it no more.
+      if channel.client.isClosed {
+        try settings.saved?.forget()
+        return
+      }
       let now = SystemClock.now()
       let wake = try turn(&upload.session, now)
       if now >= portEnds {
@@ -79,7 +84,7 @@ struct DatagramLink: Link {
         upload.lastProblem = channel.problem
       }
       let isSilent = upload.session.isSilent(at: now)
-      if isSilent || upload.session.isClosing || upload.session.fatal != nil || channel.client.isClosed {
+      if isSilent || upload.session.isClosing || upload.session.fatal != nil {
         try settings.saved?.forget()
         if isSilent { throw PassingProblem(channel.problem) }
         return

@@ -78,7 +78,7 @@ extension EndToEnd {
       try gateway.status("under way") { $0.fixes.received > 0 }
       let second = try send(gateway, track, bundle, uid: "005")
       #expect(second.errors.contains("another 'fixgate send' uses the saved session"))
-      #expect(try #require(first.wait(seconds: 60)).status == 0)
+      #expect(try #require(first.wait(seconds: 40)).status == 0)
       try gateway.drained()
       #expect(try gateway.count("SELECT count(*) FROM fix") == 10_000)
     }
