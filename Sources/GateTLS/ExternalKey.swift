@@ -73,7 +73,9 @@ extension TLSEngine {
   /// Server: the identity of the external key by which this session, or the one that it resumes, was opened; `nil` if it was
   /// opened otherwise. Only once established: then the peer has shown that it holds the key.
   package var keyIdentity: [UInt8]? {
-    guard isEstablished, let session = unsafe rawSession else { return nil }
+    guard isEstablished else { return nil }
+    if case .own(let own) = layer { return own.keyIdentity }
+    guard let session = unsafe rawSession else { return nil }
     var data: UnsafeMutableRawPointer? = nil
     var count = 0
     guard unsafe SSL_SESSION_get0_ticket_appdata(session, &data, &count) == 1, count > 0, let data = unsafe data else {
