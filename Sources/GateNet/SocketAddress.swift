@@ -1,3 +1,4 @@
+package import GateCore
 import Glibc
 
 /// An IPv4 or IPv6 address with its port: a value for listeners, logs and filters.
@@ -46,6 +47,20 @@ package struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
         return isIPv6 ? "[\(text)]:\(port)" : "\(text):\(port)"
       }
     }
+  }
+}
+
+extension SocketAddress {
+  /// - Parameter local: the socket that the datagram came to.
+  package func peer(at local: UInt8 = 0) -> PeerAddress {
+    PeerAddress(high: high, low: low, port: port, scope: scope, isIPv6: isIPv6, local: local)
+  }
+
+  package init(_ peer: PeerAddress) {
+    self =
+      peer.isIPv6
+      ? SocketAddress(ipv6High: peer.high, low: peer.low, port: peer.port, scope: peer.scope)
+      : SocketAddress(ipv4: UInt32(truncatingIfNeeded: peer.low), port: peer.port)
   }
 }
 

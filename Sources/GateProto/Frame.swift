@@ -1,4 +1,4 @@
-import GateCore
+package import GateCore
 
 /// The length prefix of a frame on a stream: the payload's bytes as a varint (proto/README, "Framing").
 package enum Frame {
@@ -6,6 +6,11 @@ package enum Frame {
   package static func append(_ payload: [UInt8], into out: inout [UInt8]) {
     WireWriter.varint(UInt64(payload.count), into: &out)
     out.append(contentsOf: payload)
+  }
+
+  /// As the transport wants it: a datagram's message has no prefix.
+  package static func close(from start: Int, in out: inout [UInt8], over transport: Transport) {
+    if transport == .stream { close(from: start, in: &out) }
   }
 
   /// Makes a frame of the payload that was appended since `out.count` was `start`, by moving it behind its prefix.

@@ -102,7 +102,7 @@ final class SimWorker {
         guard let frame = try FrameScanner.next(in: plain.span, from: start, to: plain.count) else { break }
         start = frame.upperBound
         guard hasRoom else {
-          ReplyFrames.append(.busy, retryAfterMs: 200, closing: false, to: &answer)
+          ReplyFrames.append(.busy, retryAfterMs: 200, closing: false, over: .stream, to: &answer)
           send(connection, &actions)
           continue
         }
@@ -130,7 +130,7 @@ final class SimWorker {
     guard let connection = connections[Int(reply.session.slot)], connection.session.id == reply.session,
       !connection.isClosing
     else { return }
-    ReplyFrames.append(reply, window: window, told: &connection.toldWindow, wallMs: wallMs, to: &answer)
+    ReplyFrames.append(reply, window: window, told: &connection.toldWindow, wallMs: wallMs, over: .stream, to: &answer)
     send(connection, &actions)
   }
 
@@ -146,7 +146,7 @@ final class SimWorker {
       guard case .open(let identity, _) = connection.session.state, registry.isRevoked(device: identity.device) else {
         continue
       }
-      ReplyFrames.append(.revoked, retryAfterMs: nil, closing: true, to: &answer)
+      ReplyFrames.append(.revoked, retryAfterMs: nil, closing: true, over: .stream, to: &answer)
       send(connection, &actions)
       close(connection, &actions)
     }

@@ -8,6 +8,8 @@ package struct CertificateSummary: Equatable, Sendable {
   package var validUntilS: Int64
   /// SHA-256 of the DER.
   package var fingerprint: [UInt8]
+  /// Its key is one of ECDSA on P-256, the curve that modems have.
+  package var isP256: Bool
 
   /// The first certificate of `pem`, which is the leaf.
   /// - Throws: `.malformed(.certificate)`.
@@ -40,6 +42,16 @@ package struct CertificateSummary: Equatable, Sendable {
       throw .library(code: ErrorQueue.drain())
     }
     fingerprint = digest
+    isP256 = unsafe CertificateSummary.groupName(of: certificate) == "prime256v1"
+  }
+
+  private static func groupName(of certificate: OpaquePointer) -> String? {
+    guard let key = unsafe X509_get0_pubkey(certificate) else { return nil }
+    var name = [CChar](repeating: 0, count: 64)
+    var count = 0
+    let found = unsafe EVP_PKEY_get_group_name(key, &name, name.count, &count) == 1
+    ErrorQueue.clear()
+    return found ? String(decoding: name[..<count].map(UInt8.init(bitPattern:)), as: UTF8.self) : nil
   }
 
   private static func seconds(_ time: UnsafePointer<ASN1_TIME>?) -> Int64? {

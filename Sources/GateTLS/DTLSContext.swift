@@ -28,8 +28,8 @@ package typealias PreSharedKeyLookup = @Sendable (_ identity: Span<UInt8>, _ key
   ///   - suites: those to agree to, out of what `identity` and `preSharedKey` allow.
   /// - Throws: `.malformed`, `.keyEncrypted`, `.keyMismatch`, `.library`: do not start, or keep the old context.
   package init(
-    identity: TLSIdentity? = nil, authorities: ClientAuthorities? = nil, preSharedKey: PreSharedKeyLookup? = nil,
-    suites: [DTLSSuite] = DTLSSuite.allCases
+    identity: TLSIdentity? = nil, authorities: ClientAuthorities? = nil, suites: [DTLSSuite] = DTLSSuite.allCases,
+    preSharedKey: PreSharedKeyLookup? = nil
   ) throws(TLSError) {
     precondition(identity != nil || preSharedKey != nil)
     let usable = suites.filter { $0.isPSK ? preSharedKey != nil : identity != nil }

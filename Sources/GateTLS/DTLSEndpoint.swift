@@ -1,13 +1,14 @@
 package import GateCore
 
-/// What a datagram brought.
+/// What a datagram brought, or the time. `slot` is the session's place among the live ones: below `sessionsMax`, and another's
+/// once it is closed, so the owner may keep what it knows of a session in an array.
 package enum DTLSEvent: Equatable, Sendable {
   /// A handshake is done: make a conversation for `session`.
-  case opened(session: UInt64, peer: DTLSPeer)
+  case opened(session: UInt64, slot: Int, peer: DTLSPeer)
   /// Plaintext of one record lies in this range of the room. `moved` = the device has a new address.
-  case data(session: UInt64, range: Range<Int>, moved: Bool)
-  /// The device said goodbye, or ended with a fatal alert: its session is gone.
-  case closed(session: UInt64)
+  case data(session: UInt64, slot: Int, range: Range<Int>, moved: Bool)
+  /// The device said goodbye, ended with a fatal alert, or was silent for too long: its session is gone.
+  case closed(session: UInt64, slot: Int)
 }
 
 /// What one endpoint has refused, for the operator.
@@ -22,6 +23,8 @@ package struct DTLSCounters: Equatable, Sendable {
   package var handshakesStarted = 0
   package var handshakesDone = 0
   package var handshakesFailed = 0
+  /// Not begun, because the owner would not.
+  package var handshakesRefused = 0
   /// Half-open handshakes that gave way to newer ones.
   package var handshakesEvicted = 0
   /// Handshakes that were done when no session was left.
@@ -29,8 +32,9 @@ package struct DTLSCounters: Equatable, Sendable {
   package var addressChanges = 0
 }
 
-/// All DTLS of one UDP socket: tells cookies, handshakes and sessions apart, and keeps both within bounds. Datagrams, addresses
-/// and time in; events and datagrams out; no descriptor, no clock. One a worker.
+/// All DTLS of a worker's UDP sockets: tells cookies, handshakes and sessions apart, and keeps both within bounds. Datagrams, addresses
+/// and time in; events and datagrams out; no descriptor, no clock. One for all sockets of a
+/// worker, so that a session follows its device from IPv4 to IPv6 as well.
 ///
 /// A session is named by a number: its connection ID's, also if the device knows none. Records of type 25 find their session
 /// by connection ID and nothing else; classic ones by address (RFC 9146 section 4), which such a session cannot change.
@@ -42,7 +46,7 @@ package struct DTLSCounters: Equatable, Sendable {
   /// After a change of address, until a second record has come from there: send at most so many times what came.
   static let unprovenFactor = 3
 
-  private let context: DTLSServerContext
+  private var context: DTLSServerContext
   private let gate: CookieGate
   private let cipher: RecordCipher
   private let node: UInt8
@@ -51,6 +55,8 @@ package struct DTLSCounters: Equatable, Sendable {
   private let handshakesMax: Int
 
   private var sessions: [UInt64: LiveSession] = [:]
+  private var freeSlots: [Int] = []
+  private var slotsUsed = 0
   private var classic: [PeerAddress: UInt64] = [:]
   private var handshakes: [PeerAddress: HalfOpen] = [:]
   /// Addresses in the order in which their handshakes began; those before `oldest` are gone.
@@ -61,7 +67,7 @@ package struct DTLSCounters: Equatable, Sendable {
   private var swept: Instant? = nil
   private var outbox: [(datagram: [UInt8], to: PeerAddress)] = []
 
-  /// Of the last `receive`.
+  /// Of the last `receive` or `forgetSilent`.
   package private(set) var events: [DTLSEvent] = []
   package private(set) var counters = DTLSCounters()
 
@@ -84,18 +90,25 @@ package struct DTLSCounters: Equatable, Sendable {
     self.handshakesMax = handshakesMax
   }
 
+  /// Handshakes that begin from now on use this one.
+  package mutating func use(_ context: DTLSServerContext) { self.context = context }
+
   package var sessionCount: Int { sessions.count }
   package var handshakeCount: Int { handshakes.count }
 
   // MARK: Receiving
 
   /// Takes one datagram. `events` then says what it brought; datagrams may wait for `drain`.
-  /// - Parameter plaintext: room for a datagram's length and `DTLSHandshake.earlyBytesMax`; used from its front.
+  /// - Parameters:
+  ///   - plaintext: has room for a datagram's length and `DTLSHandshake.earlyBytesMax` behind `start`.
+  ///   - mayBegin: asked before a handshake costs anything, when the device has shown that it receives at its address. A hello
+  ///     that is turned down is not answered; its device sends it again.
   package mutating func receive(
-    _ datagram: Span<UInt8>, from address: PeerAddress, at now: Instant, plaintext: inout MutableSpan<UInt8>
+    _ datagram: Span<UInt8>, from address: PeerAddress, at now: Instant, plaintext: inout MutableSpan<UInt8>,
+    behind start: Int = 0, mayBegin: () -> Bool = { true }
   ) {
     events.removeAll(keepingCapacity: true)
-    var offset = 0
+    var offset = start
     var at = 0
     while at < datagram.count {
       guard let record = try? DTLSRecord.next(in: datagram, from: at) else {
@@ -118,7 +131,7 @@ package struct DTLSCounters: Equatable, Sendable {
         continue
       }
       handshake(
-        datagram.extracting(record.whole), record, from: address, at: now, into: &plaintext, at: &offset)
+        datagram.extracting(record.whole), record, from: address, at: now, into: &plaintext, at: &offset, mayBegin)
     }
   }
 
@@ -144,12 +157,12 @@ package struct DTLSCounters: Equatable, Sendable {
     switch opened.content {
     case .applicationData:
       live.lastFlight = nil
-      events.append(.data(session: live.id, range: start..<offset, moved: moved))
+      events.append(.data(session: live.id, slot: live.slot, range: start..<offset, moved: moved))
     case .alert(let level, let description):
       guard level == 2 || description == 0 else { return }
       if description == 0 { answer(.alert, [1, 0], by: live, to: address) }
       remove(live.id)
-      events.append(.closed(session: live.id))
+      events.append(.closed(session: live.id, slot: live.slot))
     case .finished:
       guard var last = live.lastFlight, let again = try? last.again(in: &live.session, with: cipher) else { return }
       live.lastFlight = last
@@ -184,7 +197,7 @@ package struct DTLSCounters: Equatable, Sendable {
 
   private mutating func handshake(
     _ bytes: Span<UInt8>, _ record: DTLSRecord, from address: PeerAddress, at now: Instant,
-    into plaintext: inout MutableSpan<UInt8>, at offset: inout Int
+    into plaintext: inout MutableSpan<UInt8>, at offset: inout Int, _ mayBegin: () -> Bool
   ) {
     if let half = handshakes[address] {
       let isOtherHello = record.epoch == 0 && DTLSHandshake.isClientHello(bytes) && half.handshake?.answers(bytes) == false
@@ -193,7 +206,7 @@ package struct DTLSCounters: Equatable, Sendable {
         settle(half, at: now, into: &plaintext, at: &offset)
         return
       }
-      guard proven(bytes, from: address, at: now) else { return }
+      guard proven(bytes, from: address, at: now, mayBegin) else { return }
       // The device has started anew from the same address: its old flights would only confuse it.
       handshakes[address] = nil
       counters.handshakesFailed += 1
@@ -202,18 +215,23 @@ package struct DTLSCounters: Equatable, Sendable {
         counters.unknown += 1
         return
       }
-      guard proven(bytes, from: address, at: now) else { return }
+      guard proven(bytes, from: address, at: now, mayBegin) else { return }
     }
     begin(bytes, from: address, at: now, into: &plaintext, at: &offset)
   }
 
-  /// Whether this is a ClientHello with a good cookie. One without is answered by a HelloVerifyRequest.
-  private mutating func proven(_ bytes: Span<UInt8>, from address: PeerAddress, at now: Instant) -> Bool {
+  /// Whether this is a ClientHello with a good cookie whose handshake may begin. One without is answered by a
+  /// HelloVerifyRequest.
+  private mutating func proven(
+    _ bytes: Span<UInt8>, from address: PeerAddress, at now: Instant, _ mayBegin: () -> Bool
+  ) -> Bool {
     var reply = [UInt8](repeating: 0, count: CookieGate.replyBytes)
     var room = reply.mutableSpan
     let from = address.bytes
     switch gate.examine(bytes, from: from.span, at: now, reply: &room) {
-    case .proven: return true
+    case .proven:
+      if mayBegin() { return true }
+      counters.handshakesRefused += 1
     case .refused: counters.unknown += 1
     case .verify:
       counters.cookiesSent += 1
@@ -287,15 +305,14 @@ package struct DTLSCounters: Equatable, Sendable {
     counters.handshakesDone += 1
     let (peer, last, early) = (established.peer, established.lastFlight, established.early)
     let live = LiveSession(
-      established.takeSession(), id: half.id, address: half.address, lastFlight: last, heardAt: now)
+      established.takeSession(), id: half.id, slot: newSlot(), address: half.address, lastFlight: last, heardAt: now)
     sessions[half.id] = live
     if !live.usesConnectionID, let old = classic.updateValue(half.id, forKey: half.address) {
       // A classic session behind the same address is dead: its device has made this one.
-      sessions[old] = nil
-      events.append(.closed(session: old))
+      if let dead = forget(old) { events.append(.closed(session: old, slot: dead.slot)) }
     }
     lingering.append((half.id, now.advanced(byNs: DTLSLastFlight.keptNs)))
-    events.append(.opened(session: half.id, peer: peer))
+    events.append(.opened(session: half.id, slot: live.slot, peer: peer))
     for bytes in early {
       guard let record = try? DTLSRecord.next(in: bytes.span, from: 0) else { continue }
       take(record, of: bytes.span, by: live, from: half.address, at: now, into: &plaintext, at: &offset)
@@ -314,7 +331,16 @@ package struct DTLSCounters: Equatable, Sendable {
     return false
   }
 
+  private mutating func newSlot() -> Int {
+    if let slot = freeSlots.popLast() { return slot }
+    slotsUsed += 1
+    return slotsUsed - 1
+  }
+
   // MARK: Sending
+
+  /// Where the session's datagrams go now; `nil` if there is no such session.
+  package func address(of session: UInt64) -> PeerAddress? { sessions[session]?.address }
 
   /// Seals `plaintext` for a session into `datagram` at `offset`.
   /// - Returns: where to send it; `nil` if there is no such session, or its new address may not be sent so much yet.
@@ -341,19 +367,26 @@ package struct DTLSCounters: Equatable, Sendable {
 
   /// Forgets sessions that have been silent since then, without a word to their devices. Looks at all of them: call it now and
   /// then. A classic session is worth keeping for minutes, since its address is soon another's; one with a connection ID for
-  /// weeks.
-  /// - Returns: those forgotten.
+  /// weeks. `events` names those forgotten.
   package mutating func forgetSilent(
     classicSince classicLimit: Instant, withConnectionIDSince limit: Instant
-  ) -> [UInt64] {
-    let silent = sessions.values.filter { $0.heardAt < ($0.usesConnectionID ? limit : classicLimit) }.map(\.id)
-    for session in silent { remove(session) }
-    return silent
+  ) {
+    events.removeAll(keepingCapacity: true)
+    for live in sessions.values where live.heardAt < (live.usesConnectionID ? limit : classicLimit) {
+      events.append(.closed(session: live.id, slot: live.slot))
+    }
+    for case .closed(let session, _) in events { remove(session) }
   }
 
   private mutating func remove(_ session: UInt64) {
-    guard let live = sessions.removeValue(forKey: session) else { return }
+    guard let live = forget(session) else { return }
     if classic[live.address] == session { classic[live.address] = nil }
+  }
+
+  private mutating func forget(_ session: UInt64) -> LiveSession? {
+    guard let live = sessions.removeValue(forKey: session) else { return nil }
+    freeSlots.append(live.slot)
+    return live
   }
 
   package var hasOutput: Bool { !outbox.isEmpty }
@@ -400,6 +433,7 @@ package struct DTLSCounters: Equatable, Sendable {
 final class LiveSession {
   var session: DTLSSession
   let id: UInt64
+  let slot: Int
   let usesConnectionID: Bool
   var address: PeerAddress
   /// Bytes that may still be sent to a new address; `nil` once a second record has come from there.
@@ -409,11 +443,12 @@ final class LiveSession {
   var heardAt: Instant
 
   init(
-    _ session: consuming DTLSSession, id: UInt64, address: PeerAddress, lastFlight: DTLSLastFlight?, heardAt: Instant
+    _ session: consuming DTLSSession, id: UInt64, slot: Int, address: PeerAddress, lastFlight: DTLSLastFlight?, heardAt: Instant
   ) {
     usesConnectionID = !session.readConnectionID.isEmpty
     self.session = session
     self.id = id
+    self.slot = slot
     self.address = address
     self.lastFlight = lastFlight
     self.heardAt = heardAt

@@ -12,6 +12,8 @@ import Synchronization
 package final class GatewayServer {
   /// Bound addresses, with real ports.
   package let addresses: [String]
+  /// Of UDP.
+  package let datagramAddresses: [String]
   /// Signalled when a thread failed and the process should end.
   package let failed: EventFD
 
@@ -82,8 +84,14 @@ package final class GatewayServer {
 
     let (listeners, addresses) = try GatewayServer.listen(configuration.listen.tls, workers: workers)
     self.addresses = addresses
+    var dtls: DTLSHolder?
+    var datagramListeners = [[DatagramListener]](repeating: [], count: workers)
+    if !configuration.listen.dtls.isEmpty { dtls = DTLSHolder(try material.makeDTLSContext(registry: registry)) }
+    (datagramListeners, datagramAddresses) = try GatewayServer.listenDatagrams(configuration, workers: workers, log: log)
+    let cookieKey = try randomBytes(CookieGate.keyBytes)
 
     let presence = Presence(devices: configuration.data.devicesMax + 1)
+    let datagramPresence = Presence(devices: configuration.data.devicesMax + 1)
     let limiters = LimiterTable(
       settings: configuration.limits.table, devices: configuration.data.devicesMax, tenants: Limits.tenantsMax)
     let sequencerLink = sequencerLink
@@ -107,13 +115,14 @@ package final class GatewayServer {
       let context = WorkerContext(
         configuration: configuration, tls: tls, registry: registry, limiters: limiters, link: links[index],
         sequencer: sequencerLink, listeners: listeners[index],
+        dtls: dtls.map { DatagramContext(contexts: $0, listeners: datagramListeners[index], cookieKey: cookieKey) },
         connectionsMax: (configuration.limits.connectionsMax + workers - 1) / workers, index: index, peers: links,
-        presence: presence, log: log)
+        presence: presence, datagramPresence: datagramPresence, log: log)
       workerThreads.append(
         try ThreadHandle("fixgate-worker\(index)", failed: failed, log: log) { try Worker(context).run() })
     }
     let reloader = Reloader(
-      configuration: configuration, folder: folder, directory: directory, tls: tls, ticketKeys: ticketKeys,
+      configuration: configuration, folder: folder, directory: directory, tls: tls, dtls: dtls, ticketKeys: ticketKeys,
       registry: registry, links: links, log: log)
     self.reloader = reloader
     let answer = GatewayServer.answering(
@@ -163,7 +172,7 @@ package final class GatewayServer {
           } catch .addressUnavailable {
             // A machine without IPv6 need not be told not to use it.
             if address.isIPv6, address.description.hasPrefix("[::]") { break }
-            throw GatewayError.noAddress(text)
+            throw GatewayError.noAddress("listen.tls", text)
           }
           address = address.withPort(listener.port)
           listeners[index].append(listener)
@@ -171,7 +180,44 @@ package final class GatewayServer {
         }
       }
     }
-    guard !addresses.isEmpty else { throw GatewayError.noAddress(texts.joined(separator: ", ")) }
+    guard !addresses.isEmpty else { throw GatewayError.noAddress("listen.tls", texts.joined(separator: ", ")) }
+    return (listeners, addresses)
+  }
+
+  /// Every worker gets a socket of its own on every address; the kernel finds the worker of a datagram by its connection ID.
+  private static func listenDatagrams(
+    _ configuration: Configuration, workers: Int, log: Log
+  ) throws -> ([[DatagramListener]], [String]) {
+    var listeners = [[DatagramListener]](repeating: [], count: workers)
+    var addresses: [String] = []
+    let wanted = configuration.dtls.receiveBufferBytes
+    var granted = Int.max
+    for text in configuration.listen.dtls {
+      for resolved in try HostPort(text).resolve() {
+        var address = resolved
+        for index in 0..<workers {
+          let socket: UDPSocket
+          do throws(NetError) {
+            if index == 0, address.port != 0 { _ = try UDPSocket(on: address, sharesPort: false).boundPort }
+            socket = try UDPSocket(on: address, receiveBufferBytes: wanted)
+          } catch .addressUnavailable {
+            if address.isIPv6, address.description.hasPrefix("[::]") { break }
+            throw GatewayError.noAddress("listen.dtls", text)
+          }
+          address = socket.address
+          granted = min(granted, socket.receiveBufferBytes)
+          if index == workers - 1 { try socket.routeByShard(sockets: workers) }
+          listeners[index].append(DatagramListener(socket))
+          if index == 0 { addresses.append(address.description) }
+        }
+      }
+    }
+    guard configuration.listen.dtls.isEmpty || !addresses.isEmpty else {
+      throw GatewayError.noAddress("listen.dtls", configuration.listen.dtls.joined(separator: ", "))
+    }
+    if granted < wanted {
+      log(.warning, ReceiveBuffer.advice(granted: granted, wanted: wanted))
+    }
     return (listeners, addresses)
   }
 

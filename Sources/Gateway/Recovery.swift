@@ -96,7 +96,9 @@ package enum GatewayError: Error, Equatable, Sendable {
   case expired(days: Int64)
   /// A file that `tls.certificate` or `tls.key` names.
   case unreadable(path: String, TLSError)
-  case noAddress(String)
+  /// DTLS with neither a certificate of P-256 nor pre-shared keys.
+  case noDTLSProof
+  case noAddress(_ key: String, String)
   case thread(String)
 }
 
@@ -113,7 +115,9 @@ extension GatewayError: CustomStringConvertible {
       "\(path) must hold exactly 32 bytes; bring the one back with which the registry's keys were sealed"
     case .expired(let days): "the certificate expired \(days) days ago"
     case .unreadable(let path, let error): "\(path): \(error)"
-    case .noAddress(let text): "listen.tls: '\(text)' is no address of this machine"
+    case .noDTLSProof:
+      "listen.dtls: no device could prove itself over UDP; use an ECDSA certificate on P-256, or set tls.registry_key for pre-shared keys, or empty listen.dtls"
+    case .noAddress(let key, let text): "\(key): '\(text)' is no address of this machine"
     case .thread(let what): "a thread ended: \(what)"
     }
   }

@@ -10,6 +10,7 @@ package final class Reloader: Sendable {
   private let folder: String
   private let directory: String
   private let tls: TLSHolder
+  private let dtls: DTLSHolder?
   private let registry: RegistryHolder
   private let links: [WorkerLink]
   private let log: Log
@@ -19,13 +20,14 @@ package final class Reloader: Sendable {
   private static let patienceNs: UInt64 = 10_000_000_000
 
   package init(
-    configuration: Configuration, folder: String, directory: String, tls: TLSHolder, ticketKeys: [UInt8],
+    configuration: Configuration, folder: String, directory: String, tls: TLSHolder, dtls: DTLSHolder?, ticketKeys: [UInt8],
     registry: RegistryHolder, links: [WorkerLink], log: @escaping Log
   ) {
     self.configuration = configuration
     self.folder = folder
     self.directory = directory
     self.tls = tls
+    self.dtls = dtls
     self.ticketKeys = Mutex(ticketKeys)
     self.registry = registry
     self.links = links
@@ -44,7 +46,9 @@ package final class Reloader: Sendable {
         let material = try TLSMaterial(configuration, folder: folder, nowS: SystemClock.wallMs() / 1_000)
         guard material.daysLeft >= 0 else { throw GatewayError.expired(days: -material.daysLeft) }
         let (context, fresh) = try material.makeContext(configuration, registry: registry, earlierTicketKeys: keys)
+        let dtlsContext = try dtls.map { _ in try material.makeDTLSContext(registry: registry) }
         tls.swap(context)
+        if let dtls, let dtlsContext { dtls.swap(dtlsContext) }
         wipe(&keys)
         keys = fresh
         material.warn(configuration, log)

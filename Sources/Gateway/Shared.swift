@@ -71,6 +71,7 @@ package final class WorkerCounters: Sendable {
   package let unknownFields = Atomic<UInt64>(0)
   package let bytesIn = Atomic<UInt64>(0)
   package let bytesOut = Atomic<UInt64>(0)
+  package let datagrams = Mutex(Status.Datagrams())
   /// By `RefusalCode`.
   package let refusals = Mutex<[UInt16: UInt64]>([:])
   /// By reason, before any session: not TLS, handshake failed, timed out, too many connections.

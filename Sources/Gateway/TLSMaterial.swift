@@ -17,6 +17,8 @@ package struct TLSMaterial: Sendable {
   package let identity: TLSIdentity
   /// Whole days until the certificate ends; negative once it has.
   package let daysLeft: Int64
+  /// The certificate's key is of P-256: DTLS can use it.
+  package let isP256: Bool
   /// A multiple of `TLSServerContext.ticketKeyBytes`: the first key seals, all open.
   package let ticketKeys: [UInt8]
   package let authorities: ClientAuthorities?
@@ -36,7 +38,9 @@ package struct TLSMaterial: Sendable {
     } catch .file(let input, let code) {
       throw GatewayError.unreadable(path: input == .key ? keyPath : certificatePath, .file(input, errno: code))
     }
-    daysLeft = try CertificateSummary.leaf(of: identity.certificatePEM).daysLeft(nowS: nowS)
+    let leaf = try CertificateSummary.leaf(of: identity.certificatePEM)
+    daysLeft = leaf.daysLeft(nowS: nowS)
+    isP256 = leaf.isP256
     let ticketPath = path(configuration.tls.ticketKeys)
     let size = TLSServerContext.ticketKeyBytes
     guard let keys = FileManager.default.contents(atPath: ticketPath), keys.count > 0, keys.count % size == 0,
@@ -92,6 +96,12 @@ package struct TLSMaterial: Sendable {
       )
     } else if daysLeft < 21 {
       log(.warning, "the certificate expires in \(daysLeft) days")
+    }
+    if !isP256, !configuration.listen.dtls.isEmpty {
+      log(
+        .warning,
+        "the certificate is not of P-256: over UDP only devices with a pre-shared key are let in; use an ECDSA certificate on P-256 for the others"
+      )
     }
   }
 }

@@ -32,6 +32,9 @@ struct ConfigCommand: ParsableCommand {
       for address in setup.configuration.listen.tls {
         report.run("listen \(address)") { try Check.port(address, isRunning: isRunning) }
       }
+      for address in setup.configuration.listen.dtls {
+        report.run("listen.dtls \(address)") { try Check.datagramPort(address, setup, isRunning: isRunning) }
+      }
       report.run("data \(setup.dataDirectory)") { try Check.directory(setup) }
       report.run("registry") { try Check.file(setup.registryPath, SchemaCheck.registry) }
       report.run("store") { try Check.file(setup.storePath, SchemaCheck.store) }
@@ -43,6 +46,7 @@ struct ConfigCommand: ParsableCommand {
       guard material.daysLeft >= 0 else { throw GatewayError.expired(days: -material.daysLeft) }
       // Made and thrown away: that shows whether key and certificate belong together.
       _ = try material.makeContext(setup.configuration, registry: RegistryHolder(.empty))
+      if !setup.configuration.listen.dtls.isEmpty { _ = try material.makeDTLSContext(registry: RegistryHolder(.empty)) }
       let authority = setup.path(setup.configuration.tls.authority)
       guard FileManager.default.isReadableFile(atPath: authority) else {
         throw Complaint("cannot read \(authority): set tls.authority to the certificate that devices must trust")
@@ -61,9 +65,28 @@ struct ConfigCommand: ParsableCommand {
     }
 
     private static func port(_ text: String, isRunning: Bool) throws -> String {
+      try probe(text, isRunning: isRunning) { address throws(NetError) in
+        _ = try TCPListener(on: address, sharesPort: false).boundPort
+      }
+    }
+
+    private static func datagramPort(_ text: String, _ setup: Setup, isRunning: Bool) throws -> String {
+      let wanted = setup.configuration.dtls.receiveBufferBytes
+      var granted = Int.max
+      let state = try probe(text, isRunning: isRunning) { address throws(NetError) in
+        granted = try UDPSocket(on: address, sharesPort: false, receiveBufferBytes: wanted).receiveBufferBytes
+      }
+      guard granted < wanted else { return state }
+      return "\(state); \(ReceiveBuffer.advice(granted: granted, wanted: wanted))"
+    }
+
+    /// Tries all addresses of `text`.
+    private static func probe(
+      _ text: String, isRunning: Bool, _ bind: (SocketAddress) throws(NetError) -> Void
+    ) throws -> String {
       for address in try HostPort(text).resolve() {
         do throws(NetError) {
-          _ = try TCPListener(on: address, sharesPort: false).boundPort
+          try bind(address)
         } catch {
           switch error {
           case .addressInUse where isRunning: return "served by the gateway that runs here"

@@ -17,7 +17,7 @@ struct InitCommand: ParsableCommand {
   @Option(name: .customLong("host"), help: "Name or address by which devices reach this gateway. May be repeated.")
   var hosts: [String] = []
 
-  @Option(help: "TCP port for TLS.")
+  @Option(help: "TCP port for TLS, and UDP port for DTLS.")
   var port: UInt16 = 7_443
 
   func run() throws {
@@ -51,6 +51,7 @@ enum Installation {
     let identity = try authority.serverIdentity(names: hosts, nowS: nowS)
     var configuration = Configuration()
     configuration.listen.tls = ["0.0.0.0:\(port)", "[::]:\(port)"]
+    configuration.listen.dtls = configuration.listen.tls
     configuration.listen.publicTLS = (hosts.isEmpty ? ["localhost"] : hosts).map { host in
       host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
     }

@@ -17,7 +17,8 @@ struct ServeCommand: ParsableCommand {
     let signals = try Signals()
     let log = Logs.make(level: setup.configuration.logLevel)
     let gateway = try GatewayServer(setup.configuration, folder: setup.folder, log: log)
-    print("ready " + gateway.addresses.map { "tls=\($0)" }.joined(separator: " "))
+    let addresses = gateway.addresses.map { "tls=\($0)" } + gateway.datagramAddresses.map { "dtls=\($0)" }
+    print("ready " + addresses.joined(separator: " "))
     fflush(nil)
     var poller = try Poller(capacity: 4)
     try poller.add(signals.descriptor, token: 0, for: .read)

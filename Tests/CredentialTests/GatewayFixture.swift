@@ -25,6 +25,7 @@ final class GatewayFixture {
     try GatewayFixture.writeServer(authority, folder)
     var configuration = Configuration()
     configuration.listen.tls = ["127.0.0.1:0"]
+    configuration.listen.dtls = ["127.0.0.1:0"]
     configuration.workers = 1
     configuration.data.devicesMax = 100
     configuration.journal.segmentBytes = 1 << 22

@@ -10,6 +10,7 @@ import Testing
       PeerAddress(high: 1, low: 2, port: 9, scope: 4, isIPv6: true),
       PeerAddress(high: 1, low: 2, port: 3, scope: 9, isIPv6: true),
       PeerAddress(high: 1, low: 2, port: 3, scope: 4, isIPv6: false),
+      PeerAddress(high: 1, low: 2, port: 3, scope: 4, isIPv6: true, local: 1),
     ]
     for other in others { #expect(other != base && other.bytes != base.bytes) }
     #expect(base.bytes.count == PeerAddress.byteCount && PeerAddress.byteCount <= 32)

@@ -4,17 +4,6 @@ import GateNet
 import GateTLS
 import Testing
 
-extension SocketAddress {
-  var peer: PeerAddress { PeerAddress(high: high, low: low, port: port, scope: scope, isIPv6: isIPv6) }
-
-  init(_ peer: PeerAddress) {
-    self =
-      peer.isIPv6
-      ? SocketAddress(ipv6High: peer.high, low: peer.low, port: peer.port, scope: peer.scope)
-      : SocketAddress(ipv4: UInt32(truncatingIfNeeded: peer.low), port: peer.port)
-  }
-}
-
 /// A gateway in small: sends back each record it gets, and says goodbye behind a line feed if asked to.
 private struct EchoEndpoint: ~Copyable {
   static let key: [UInt8] = [0x0F, 0x1E, 0x2D, 0x3C, 0x4B, 0x5A, 0x69, 0x78, 0x87, 0x96, 0xA5, 0xB4, 0xC3, 0xD2, 0xE1, 0xF0]
@@ -55,12 +44,12 @@ private struct EchoEndpoint: ~Copyable {
     for (datagram, from) in datagrams {
       var room = [UInt8](repeating: 0, count: 8_192)
       var span = room.mutableSpan
-      endpoint.receive(datagram.span, from: from.peer, at: now, plaintext: &span)
+      endpoint.receive(datagram.span, from: from.peer(), at: now, plaintext: &span)
       for event in endpoint.events {
         switch event {
-        case .opened(_, let peer): peers.append(peer)
+        case .opened(_, _, let peer): peers.append(peer)
         case .closed: break
-        case .data(let session, let range, _):
+        case .data(let session, _, let range, _):
           received.append(Array(room[range]))
           var record = [UInt8](repeating: 0, count: 1_300)
           var offset = 0

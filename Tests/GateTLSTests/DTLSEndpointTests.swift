@@ -13,6 +13,7 @@ private struct Gateway: ~Copyable {
   var now = Instant(ns: 100_000_000_000)
   var sent: [(bytes: [UInt8], to: PeerAddress)] = []
   var data: [[UInt8]] = []
+  var admits = true
 
   init(sessionsMax: Int = 100, handshakesMax: Int = 8) throws {
     endpoint = try DTLSEndpoint(
@@ -25,9 +26,10 @@ private struct Gateway: ~Copyable {
   mutating func receive(_ datagram: [UInt8], from address: PeerAddress) -> [DTLSEvent] {
     var room = [UInt8](repeating: 0, count: 8_000)
     var span = room.mutableSpan
-    endpoint.receive(datagram.span, from: address, at: now, plaintext: &span)
+    let admits = admits
+    endpoint.receive(datagram.span, from: address, at: now, plaintext: &span) { admits }
     let events = endpoint.events
-    for case .data(_, let range, _) in events { data.append(Array(room[range])) }
+    for case .data(_, _, let range, _) in events { data.append(Array(room[range])) }
     drain()
     return events
   }
@@ -74,7 +76,7 @@ private struct Device: ~Copyable {
       let datagrams = handshake?.takeOutput() ?? []
       if datagrams.isEmpty { throw DTLSError.timedOut }
       for datagram in datagrams {
-        for case .opened(let id, _) in gateway.receive(datagram, from: address) { session = id }
+        for case .opened(let id, _, _) in gateway.receive(datagram, from: address) { session = id }
       }
       for datagram in gateway.takeSent(to: address) {
         progress = try handshake?.receive(datagram.span, at: gateway.now, with: cipher) ?? .handshaking
@@ -98,7 +100,7 @@ private struct Device: ~Copyable {
     #expect(id.word == device.id && [3, 5].contains(id.shard))
     #expect(device.session.writeConnectionID == (usesCID ? id : ConnectionID()))
     let events = gateway.receive(try device.seal([1, 2, 3]), from: address(1))
-    #expect(events == [.data(session: device.id, range: 0..<3, moved: false)] && gateway.data == [[1, 2, 3]])
+    #expect(events == [.data(session: device.id, slot: 0, range: 0..<3, moved: false)] && gateway.data == [[1, 2, 3]])
     let answer = try #require(try gateway.answer([4], session: device.id))
     #expect(answer.to == address(1))
     #expect(try device.open(answer.bytes) == [4])
@@ -111,10 +113,10 @@ private struct Device: ~Copyable {
     var device = try Device(with: &gateway, at: address(1))
     let late = try device.seal([0])
     let first = try device.seal([1])
-    #expect(gateway.receive(first, from: address(2)) == [.data(session: device.id, range: 0..<1, moved: true)])
+    #expect(gateway.receive(first, from: address(2)) == [.data(session: device.id, slot: 0, range: 0..<1, moved: true)])
     #expect(try gateway.answer([9], session: device.id)?.to == address(2))
     // Older and authentic from elsewhere: data, but no reason to move.
-    #expect(gateway.receive(late, from: address(3)) == [.data(session: device.id, range: 0..<1, moved: false)])
+    #expect(gateway.receive(late, from: address(3)) == [.data(session: device.id, slot: 0, range: 0..<1, moved: false)])
     // Replayed and forged ones from elsewhere move nothing.
     #expect(gateway.receive(first, from: address(3)).isEmpty)
     var forged = try device.seal([2])
@@ -176,7 +178,7 @@ private struct Device: ~Copyable {
     var gateway = try Gateway()
     var device = try Device(with: &gateway, at: address(1))
     let bye = try device.session.seal(.alert, [1, 0], with: device.cipher)
-    #expect(gateway.receive(bye, from: address(1)) == [.closed(session: device.id)])
+    #expect(gateway.receive(bye, from: address(1)) == [.closed(session: device.id, slot: 0)])
     let answer = try #require(gateway.takeSent(to: address(1)).last)
     let opened = try device.session.open(answer, with: device.cipher).get()
     #expect(opened.content == .alert(level: 1, description: 0))
@@ -251,11 +253,37 @@ private struct Device: ~Copyable {
     var device = try Device(with: &gateway, at: address(2))
     gateway.now = start.advanced(byNs: 60_000_000_000)
     _ = gateway.receive(try device.seal([1]), from: address(2))
-    let none = gateway.endpoint.forgetSilent(classicSince: start, withConnectionIDSince: gateway.now)
-    #expect(none == [])
-    let one = gateway.endpoint.forgetSilent(classicSince: gateway.now, withConnectionIDSince: gateway.now)
-    #expect(one == [classic] && gateway.endpoint.sessionCount == 1)
+    gateway.endpoint.forgetSilent(classicSince: start, withConnectionIDSince: gateway.now)
+    #expect(gateway.endpoint.events.isEmpty)
+    gateway.endpoint.forgetSilent(classicSince: gateway.now, withConnectionIDSince: gateway.now)
+    #expect(gateway.endpoint.events == [.closed(session: classic, slot: 0)] && gateway.endpoint.sessionCount == 1)
     #expect(gateway.receive(try device.seal([2]), from: address(2)).count == 1)
+  }
+
+  /// The place of a session that is gone is given to the next; those that live keep theirs.
+  @Test func slotsAreReused() throws {
+    var gateway = try Gateway()
+    let first = try Device(with: &gateway, at: address(1)).id
+    var second = try Device(with: &gateway, at: address(2))
+    gateway.endpoint.close(first)
+    var third = try Device(with: &gateway, at: address(3))
+    #expect(
+      gateway.receive(try third.seal([1]), from: address(3))
+        == [.data(session: third.id, slot: 0, range: 0..<1, moved: false)])
+    #expect(
+      gateway.receive(try second.seal([1]), from: address(2))
+        == [.data(session: second.id, slot: 1, range: 0..<1, moved: false)])
+  }
+
+  /// Turned down before it costs anything: no object, no answer. The device is let in when it comes again.
+  @Test func theOwnerMayTurnHandshakesDown() throws {
+    var gateway = try Gateway()
+    gateway.admits = false
+    #expect(throws: DTLSError.timedOut) { try Device(with: &gateway, at: address(1)).id }
+    #expect(gateway.endpoint.counters.handshakesRefused == 1 && gateway.endpoint.counters.handshakesStarted == 0)
+    #expect(gateway.endpoint.handshakeCount == 0)
+    gateway.admits = true
+    _ = try Device(with: &gateway, at: address(1)).id
   }
 
   @Test func sessionsAreBounded() throws {

@@ -22,7 +22,7 @@ enum DTLSFixture {
   ) throws(TLSError) -> DTLSServerContext {
     try DTLSServerContext(
       identity: Fixture.identity.get(), authorities: trustsDevices ? ClientAuthorities([(tenant: "acme", pem: Fixture.authority.get().certificatePEM)]) : nil,
-      preSharedKey: lookup, suites: suites)
+      suites: suites, preSharedKey: lookup)
   }
 
   static func client(_ suite: DTLSSuite, identity: TLSIdentity? = nil) throws(TLSError) -> DTLSClientContext {

@@ -35,6 +35,7 @@ package final class GatewayProcess {
 
     var environment = ProcessInfo.processInfo.environment
     environment["FIXGATE_LISTEN_TLS"] = "127.0.0.1:0"
+    environment["FIXGATE_LISTEN_DTLS"] = "127.0.0.1:0"
     environment["FIXGATE_WORKERS"] = "\(workers)"
     environment["FIXGATE_LOG_LEVEL"] = "warning"
     // A closed loop sends as fast as it is answered; the limiter still charges every frame and fix.

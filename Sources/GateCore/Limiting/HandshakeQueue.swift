@@ -116,6 +116,14 @@ package struct HandshakeQueue: Sendable {
     if case .granted(let next) = settings.rate.charge(word, units: 1, at: now) { word = next }
   }
 
+  /// Charges a full handshake that does not wait here.
+  /// - Returns: false if none may begin now.
+  package mutating func charge(at now: Instant) -> Bool {
+    guard case .granted(let next) = settings.rate.charge(word, units: 1, at: now) else { return false }
+    word = next
+    return true
+  }
+
   /// The handshake is done, or its connection has ended.
   package mutating func forget(_ id: SessionID) {
     if underWay.remove(id) { return }

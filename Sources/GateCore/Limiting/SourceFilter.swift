@@ -98,6 +98,13 @@ package struct SourceFilter: Sendable {
     slots[index].failures = word
   }
 
+  /// Whether `admit` would refuse it for its failures.
+  package func hasFailedTooOften(_ source: Source, at now: Instant) -> Bool {
+    guard let index = find(source) else { return false }
+    if case .limited = settings.failures.charge(slots[index].failures, units: 1, at: now) { return true }
+    return false
+  }
+
   /// Whether so many of the source's connections came to nothing of late that others should go first.
   package func isSuspect(_ source: Source, at now: Instant) -> Bool {
     guard let index = find(source) else { return false }

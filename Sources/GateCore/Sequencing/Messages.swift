@@ -6,6 +6,18 @@ package struct SessionID: Equatable, Hashable, Sendable, BitwiseCopyable {
     self.slot = slot
     self.generation = generation
   }
+
+  /// Slots from here on are conversations over UDP: a table of their own in worker and sequencer.
+  package static let firstDatagramSlot: UInt32 = 1 << 21
+
+  /// - Parameter datagramIndex: position in the worker's table of conversations over UDP.
+  package init(datagramIndex: Int, generation: UInt32) {
+    self.init(slot: SessionID.firstDatagramSlot + UInt32(datagramIndex), generation: generation)
+  }
+
+  package var transport: Transport { slot < SessionID.firstDatagramSlot ? .stream : .datagram }
+  /// Position in the table of its transport.
+  package var index: Int { Int(slot < SessionID.firstDatagramSlot ? slot : slot - SessionID.firstDatagramSlot) }
 }
 
 /// What a worker tells the sequencer, in the order in which the session's frames came. 40 bytes, then the records.
@@ -17,6 +29,8 @@ package struct WorkerMessage: Equatable, Sendable, BitwiseCopyable {
     case hello = 2
     /// `count` fixes were decoded and refused by the limiter: sequences `low` to `next`. No answer.
     case limited = 3
+    /// The session goes on in a stream that an earlier run has opened: no hello came in this one. No answer.
+    case resume = 4
   }
 
   package static let headerBytes = 40

@@ -50,19 +50,6 @@ package struct SequencerCore: ~Copyable {
     var reply: SequencerReply
   }
 
-  private enum SessionState: BitwiseCopyable {
-    case open(device: UInt32, stream: UInt32)
-    /// Told why with its hello; takes nothing until the next one.
-    case refused
-  }
-
-  private struct Session: BitwiseCopyable {
-    var generation: UInt32
-    var state: SessionState
-    /// Index into `waiters`, if the session waits for the commit in hand.
-    var waiter: Int
-  }
-
   private struct Touched: BitwiseCopyable {
     var device: Int
     var stream: Int
@@ -83,7 +70,7 @@ package struct SequencerCore: ~Copyable {
   }
 
   private let judge: Judge
-  private var sessions: [[Session?]]
+  private var sessions: [SessionTable]
   private var waiters: [Waiter] = []
   private var touched: [Touched] = []
   private var random: any RandomNumberGenerator & Sendable
@@ -102,7 +89,7 @@ package struct SequencerCore: ~Copyable {
   ) {
     precondition(batchCapacity >= Limits.messageBytesMax)
     self.devices = devices
-    sessions = Array(repeating: [], count: workers)
+    sessions = Array(repeating: SessionTable(), count: workers)
     batch = Array(repeating: 0, count: batchCapacity)
     self.judge = judge
     self.random = random
@@ -138,6 +125,7 @@ package struct SequencerCore: ~Copyable {
     let message = WorkerMessage(reading: bytes)
     switch message.kind {
     case .hello: hello(message, from: worker, receiveTimeMs: receiveTimeMs)
+    case .resume: resume(message, from: worker)
     case .records: records(message, bytes, from: worker, receiveTimeMs: receiveTimeMs)
     case .limited:
       counts.taken += UInt64(message.count)
@@ -160,7 +148,7 @@ package struct SequencerCore: ~Copyable {
     // By index: a reply is 700 bytes, and a copy of it for every message is what a sequencer spends its time on.
     for i in waiters.indices {
       let worker = waiters[i].worker
-      sessions[worker][Int(waiters[i].reply.session.slot)]?.waiter = -1
+      sessions[worker].forgetWaiter(of: waiters[i].reply.session)
       waiters[i].reply.describe(devices[waiters[i].device, waiters[i].stream].durable)
       replies.append((worker, waiters[i].reply))
     }
@@ -175,7 +163,7 @@ package struct SequencerCore: ~Copyable {
       if let travel = change.travel { devices[travelOf: change.device] = travel }
     }
     for waiter in waiters {
-      sessions[waiter.worker][Int(waiter.reply.session.slot)]?.waiter = -1
+      sessions[waiter.worker].forgetWaiter(of: waiter.reply.session)
       var reply = SequencerReply(kind: .refusal, session: waiter.reply.session, answers: waiter.reply.answers)
       reply.refusal = .storageUnavailable
       reply.retryAfterMs = retryAfterMs
@@ -201,7 +189,7 @@ extension SequencerCore {
     let device = Int(message.device)
     devices.reserve(through: device)
     if let known = devices.index(of: message.stream, of: device),
-      message.next <= devices[device, known].received.highest
+      message.next <= devices[device, known].received.highest, !isRepeated(message, from: worker, stream: known)
     {
       refuseSession(message, .streamReused, from: worker, stream: freshStream(for: device))
       return
@@ -210,7 +198,7 @@ extension SequencerCore {
       refuseSession(message, .tooManyStreams, from: worker, stream: 0)
       return
     }
-    open(message.session, of: worker, .open(device: message.device, stream: UInt32(stream)))
+    open(message.session, of: worker, stream: UInt32(stream))
     news[UInt64(message.device) << 32 | UInt64(message.stream), default: News(next: 0)].next = message.next
     close(below: message.low, device: device, stream: stream, receiveTimeMs: receiveTimeMs)
     var reply = SequencerReply(kind: .welcome, session: message.session, answers: 1)
@@ -219,21 +207,33 @@ extension SequencerCore {
   }
 
   private mutating func refuseSession(
-    _ message: WorkerMessage, _ refusal: SequencerRefusal, from worker: Int, stream: UInt32
+    _ message: WorkerMessage, _ refusal: SequencerRefusal, from worker: Int, stream: UInt32, answers: UInt32 = 1
   ) {
-    open(message.session, of: worker, .refused)
-    var reply = SequencerReply(kind: .refusal, session: message.session, answers: 1)
+    open(message.session, of: worker, stream: SessionTable.Entry.refused)
+    var reply = SequencerReply(kind: .refusal, session: message.session, answers: answers)
     reply.refusal = refusal
     reply.stream = stream
     replies.append((worker, reply))
   }
 
-  private mutating func open(_ session: SessionID, of worker: Int, _ state: SessionState) {
-    let slot = Int(session.slot)
-    while sessions[worker].count <= slot { sessions[worker].append(nil) }
-    var waiter = -1
-    if let old = sessions[worker][slot], old.generation == session.generation { waiter = old.waiter }
-    sessions[worker][slot] = Session(generation: session.generation, state: state, waiter: waiter)
+  /// Whether this hello belongs to a session that is open in that stream already. Over UDP a hello may arrive behind fixes
+  /// that were recorded after it; then its `next` proves no reset.
+  private func isRepeated(_ message: WorkerMessage, from worker: Int, stream: Int) -> Bool {
+    message.session.transport == .datagram && sessions[worker][message.session].stream == UInt32(stream)
+  }
+
+  /// A session from an earlier run, whose hello was answered then.
+  private mutating func resume(_ message: WorkerMessage, from worker: Int) {
+    guard let stream = devices.open(message.stream, of: Int(message.device)) else {
+      refuseSession(message, .tooManyStreams, from: worker, stream: 0, answers: 0)
+      return
+    }
+    open(message.session, of: worker, stream: UInt32(stream))
+  }
+
+  private mutating func open(_ session: SessionID, of worker: Int, stream: UInt32) {
+    let waiter = sessions[worker][session].waiter
+    sessions[worker][session] = SessionTable.Entry(generation: session.generation, stream: stream, waiter: waiter)
   }
 
   private mutating func freshStream(for device: Int) -> UInt32 {
@@ -252,11 +252,9 @@ extension SequencerCore {
   ) {
     let fixes = countFixes(bytes)
     counts.taken += fixes
-    let slot = Int(message.session.slot)
-    guard slot < sessions[worker].count, let session = sessions[worker][slot],
-      session.generation == message.session.generation
-    else { preconditionFailure("records of a session without hello") }
-    guard case .open(_, let streamIndex) = session.state else {
+    let session = sessions[worker][message.session]
+    precondition(session.stream != SessionTable.Entry.unknown, "records of a session without hello")
+    guard session.isOpen else {
       // The session was told with its hello; what it had sent by then is refused without another word.
       counts.refusedStream += fixes
       replies.append((worker, SequencerReply(kind: .silent, session: message.session, answers: 1)))
@@ -272,7 +270,7 @@ extension SequencerCore {
     }
 
     let device = Int(message.device)
-    let stream = Int(streamIndex)
+    let stream = Int(session.stream)
     let waiter = waiterIndex(for: message.session, of: worker, device: device, stream: stream)
     close(below: message.low, device: device, stream: stream, receiveTimeMs: receiveTimeMs)
 
@@ -337,12 +335,12 @@ extension SequencerCore {
   }
 
   private mutating func waiterIndex(for session: SessionID, of worker: Int, device: Int, stream: Int) -> Int {
-    let slot = Int(session.slot)
-    if let known = sessions[worker][slot]?.waiter, known >= 0, waiters[known].stream == stream {
+    let known = Int(sessions[worker][session].waiter)
+    if known >= 0, waiters[known].stream == stream {
       waiters[known].reply.answers += 1
       return known
     }
-    sessions[worker][slot]?.waiter = waiters.count
+    sessions[worker][session].waiter = Int32(waiters.count)
     waiters.append(
       Waiter(
         worker: worker, device: device, stream: stream,

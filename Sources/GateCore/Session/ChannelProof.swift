@@ -4,6 +4,8 @@ package enum ChannelProof: Equatable, Sendable {
   /// It holds the external key with this identity.
   case key(selector: UInt64)
   case certificate(CertificateClaim)
+  /// An earlier hello of this session has proven the device by that credential, and until then.
+  case session(device: UInt32, by: CredentialReference, untilMs: Int64)
 }
 
 /// A client certificate whose private key the device has shown to hold.

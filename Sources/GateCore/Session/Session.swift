@@ -11,6 +11,14 @@ package struct DeviceIdentity: Equatable, Sendable, BitwiseCopyable {
   }
 }
 
+/// What carries a conversation; the raw value is stored with each fix.
+package enum Transport: UInt8, Sendable, BitwiseCopyable {
+  /// TLS over TCP: frames with a length prefix, in order.
+  case stream = 1
+  /// DTLS over UDP: one message a record, without a prefix, in any order or not at all.
+  case datagram = 2
+}
+
 /// One device conversation: what may come, given what came before. Bytes, clocks and sockets are elsewhere.
 package struct Session: Sendable {
   package enum State: Equatable, Sendable {
@@ -53,6 +61,7 @@ package struct Session: Sendable {
   }
 
   package let id: SessionID
+  package let transport: Transport
   package private(set) var state = State.awaitingHello
   /// `Work` of hello as encoded fields (30), for fixes that carry none.
   package var work: [UInt8] = []
@@ -66,7 +75,22 @@ package struct Session: Sendable {
   /// Gateway's clock less the device's when hello came; `nil` where the device did not say its time.
   package var clockErrorMs: Int64?
 
-  package init(id: SessionID) { self.id = id }
+  package init(id: SessionID, transport: Transport = .stream) {
+    self.id = id
+    self.transport = transport
+  }
+
+  /// Goes on where an earlier hello has led.
+  package init(
+    resuming id: SessionID, transport: Transport, _ identity: DeviceIdentity, stream: UInt32,
+    credential: CredentialReference, validUntilMs: Int64
+  ) {
+    self.init(id: id, transport: transport)
+    state = .open(identity, stream: stream)
+    self.credential = credential
+    self.validUntilMs = validUntilMs
+    channel = .session(device: identity.device, by: credential, untilMs: validUntilMs)
+  }
 
   /// Takes a hello: the first frame, or a later one that goes on in another stream.
   package mutating func hello(_ greeting: Greeting, proof: Proof) throws(HelloRefusal) -> DeviceIdentity {
@@ -98,4 +122,9 @@ package struct Session: Sendable {
   package mutating func extend(untilMs: Int64) { validUntilMs = untilMs }
 
   package mutating func close() { state = .closing }
+
+  package var isOpen: Bool {
+    if case .open = state { return true }
+    return false
+  }
 }

@@ -8,6 +8,22 @@ package struct Configuration: Equatable, Sendable {
     package var tls = ["0.0.0.0:7443", "[::]:7443"]
     /// What bundles tell devices.
     package var publicTLS = ["localhost:7443"]
+    /// UDP, as `tls`; empty = none.
+    package var dtls = ["0.0.0.0:7443", "[::]:7443"]
+    /// The first byte of connection IDs.
+    package var node: UInt8 = 0
+  }
+
+  /// Sessions over UDP, of all workers together.
+  package struct DTLS: Equatable, Sendable {
+    package var sessionsMax = 200_000
+    package var handshakesMax = 1_024
+    /// A session with a connection ID that is silent for so long is forgotten.
+    package var sessionDays = 30
+    /// One without: its address is soon another's.
+    package var classicTimeoutS = 300
+    /// Asked of the kernel for each socket.
+    package var receiveBufferBytes: Int32 = 4 << 20
   }
 
   package struct TLS: Equatable, Sendable {
@@ -100,6 +116,7 @@ package struct Configuration: Equatable, Sendable {
   package var workers = 0
   package var listen = Listen()
   package var tls = TLS()
+  package var dtls = DTLS()
   package var data = Data()
   package var limits = Limiting()
   package var journal = Journal()

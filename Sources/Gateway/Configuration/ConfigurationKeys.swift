@@ -103,6 +103,12 @@ extension ConfigurationKey {
     list(
       "listen.public_tls", "Where devices reach this gateway; new bundles carry it. The first host is the name that the certificate must bear.",
       \.listen.publicTLS, expects: "host:port or [address]:port"),
+    list(
+      "listen.dtls", "Addresses for DTLS over UDP. Empty: none.", \.listen.dtls, expects: "host:port or [address]:port",
+      mayBeEmpty: true),
+    number(
+      "listen.node", "Number of this gateway in the connection IDs of sessions over UDP, for a load balancer to route by.",
+      \.listen.node, 0...255),
     text("tls.certificate", "Certificate chain, PEM, leaf first.", \.tls.certificate),
     text("tls.key", "Its private key, PEM.", \.tls.key),
     text("tls.authority", "Certificates of the authority, PEM; new bundles carry them.", \.tls.authority),
@@ -118,6 +124,20 @@ extension ConfigurationKey {
       "tls.registry_key", "32 random bytes that encrypt the pre-shared keys in the registry. Without them none is taken.",
       \.tls.registryKey),
     flag("tls.allow_tls12", "Accept TLS 1.2 from old modems.", \.tls.allowTLS12),
+    number(
+      "dtls.sessions_max", "Sessions over UDP; one more device is not let in.", \.dtls.sessionsMax, 1...10_000_000),
+    number(
+      "dtls.handshakes_max", "Handshakes over UDP under way at a time, about 60 KB each; the oldest gives way to the newest.",
+      \.dtls.handshakesMax, 1...100_000),
+    number(
+      "dtls.session_days", "A session with a connection ID that is silent for so long is forgotten.", \.dtls.sessionDays,
+      1...3_650),
+    number(
+      "dtls.classic_timeout_s", "One without, whose device cannot change its address.", \.dtls.classicTimeoutS,
+      10...86_400),
+    number(
+      "dtls.receive_buffer_bytes", "Asked of the system for each UDP socket; it may grant less (net.core.rmem_max).",
+      \.dtls.receiveBufferBytes, 65_536...1 << 30),
     text("data.directory", "Journal, registry, store, control socket. One gateway at a time.", \.data.directory),
     number("data.devices_max", "Devices that may ever be enrolled; 32 bytes each.", \.data.devicesMax, 1...10_000_000),
     number("workers", "Threads that serve connections; 0 = one a core.", \.workers, 0...256),

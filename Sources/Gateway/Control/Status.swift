@@ -38,6 +38,46 @@ package struct Status: Codable, Equatable, Sendable {
     package var problem: String?
   }
 
+  /// Over UDP; the counts of `Network` hold both transports, but connections, handshakes and sessions only TCP's.
+  package struct Datagrams: Codable, Equatable, Sendable {
+    /// Live ones; a session may be any device's until hello.
+    package var sessions = 0
+    /// Devices that have one.
+    package var devices = 0
+    package var received = 0
+    /// Records opened.
+    package var records = 0
+    package var forged = 0
+    package var replayed = 0
+    /// No records, or of no session.
+    package var unknown = 0
+    package var cookies = 0
+    package var handshakes = 0
+    package var handshakes_under_way = 0
+    package var handshakes_failed = 0
+    /// Not begun, because of a limit; see `closed` for which.
+    package var handshakes_refused = 0
+    /// Gave way to newer ones.
+    package var handshakes_evicted = 0
+    /// Handshakes that were done when `dtls.sessions_max` was reached.
+    package var sessions_refused = 0
+    package var address_changes = 0
+    /// Lost by the system for want of room: raise net.core.rmem_max, or add cores.
+    package var kernel_drops = 0
+    /// Longer than any datagram of a device.
+    package var too_long = 0
+    /// No route, or no room.
+    package var unsent = 0
+
+    static func += (total: inout Datagrams, more: Datagrams) {
+      for path: WritableKeyPath<Datagrams, Int> in [
+        \.sessions, \.devices, \.received, \.records, \.forged, \.replayed, \.unknown, \.cookies, \.handshakes,
+        \.handshakes_under_way, \.handshakes_failed, \.handshakes_refused, \.handshakes_evicted, \.sessions_refused,
+        \.address_changes, \.kernel_drops, \.too_long, \.unsent,
+      ] { total[keyPath: path] += more[keyPath: path] }
+    }
+  }
+
   package struct Network: Codable, Equatable, Sendable {
     package var accepted: UInt64 = 0
     package var connections: Int = 0
@@ -70,6 +110,7 @@ package struct Status: Codable, Equatable, Sendable {
   package var journal: Journal
   package var store: Store
   package var network: Network
+  package var datagrams: Datagrams
   /// Enrolled, revoked ones included.
   package var devices: Int
 
@@ -100,8 +141,10 @@ package struct Status: Codable, Equatable, Sendable {
     self.devices = devices
     refusals = [:]
     network = Network()
+    datagrams = Datagrams()
     for worker in workers {
       let counters = worker.counters
+      datagrams += counters.datagrams.withLock { $0 }
       network.accepted += counters.accepted.load(ordering: .relaxed)
       network.connections += counters.connections.load(ordering: .relaxed)
       network.sessions += counters.sessions.load(ordering: .relaxed)

@@ -68,6 +68,13 @@ struct Admission {
     source.flatMap { filter.handshake($0, at: now)?.rawValue }
   }
 
+  /// A handshake over UDP is to begin; it has no place in the queue, since its device sends its hello again by itself.
+  mutating func datagramHandshakeRefusal(of source: Source?, at now: Instant) -> String? {
+    if let source, filter.hasFailedTooOften(source, at: now) { return SourceFilter.Refusal.failures.rawValue }
+    if let reason = handshakeRefusal(of: source, at: now) { return reason }
+    return handshakes.charge(at: now) ? nil : "handshake_rate"
+  }
+
   func isSuspect(_ source: Source?, at now: Instant) -> Bool {
     source.map { filter.isSuspect($0, at: now) } ?? false
   }

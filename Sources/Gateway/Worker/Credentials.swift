@@ -42,7 +42,31 @@ package enum Credentials {
       guard let candidate = registry.lookup(selector: selector), candidate.kind == .key else { return .unknown }
       return proof(registry, reference, candidate, wallMs: wallMs)
     case .certificate(let claim): return prove(claim, registry: registry, wallMs: wallMs)
+    case .session(let device, let reference, let untilMs):
+      switch standing(of: reference, of: device, validUntilMs: untilMs, registry: registry, wallMs: wallMs) {
+      case .good(let untilMs): return .device(registry.identity(ofDevice: device), by: reference, untilMs: untilMs)
+      case .revoked: return .revoked
+      case .expired: return .expired
+      case .unknown: return .unknown
+      }
     }
+  }
+
+  /// How the credential stands by which a session over UDP was opened, maybe in an earlier run. A certificate that the
+  /// registry has not entered is known only by whom it named and when it ends.
+  package static func standing(
+    of reference: CredentialReference, of device: UInt32, validUntilMs: Int64, registry: RegistrySnapshot, wallMs: Int64
+  ) -> RegistrySnapshot.Standing {
+    if reference.kind == .certificate {
+      if registry.isRevoked(device: device) { return .revoked }
+      guard wallMs < validUntilMs else { return .expired }
+      guard let entered = registry.lookup(selector: reference.selector), entered.kind == .certificate else {
+        return .good(untilMs: validUntilMs)
+      }
+      let standing = registry.standing(of: entered, wallMs: wallMs)
+      return standing == .good(untilMs: entered.expiresMs) ? .good(untilMs: min(entered.expiresMs, validUntilMs)) : standing
+    }
+    return registry.standing(of: reference, wallMs: wallMs)
   }
 
   /// A certificate proves the device that the registry has entered it for, or else the one that it names; in both cases only
@@ -72,14 +96,18 @@ package enum Credentials {
 
   /// What a handshake has shown, judged by the authorities in force.
   package static func channel(_ engine: borrowing TLSEngine, _ authorities: ClientAuthorities?) -> ChannelProof {
-    if let authorities, let peer = engine.peerCertificate(authorities) {
-      return .certificate(
-        CertificateClaim(
-          fingerprint: SecretHash(peer.fingerprint.span), validUntilMs: peer.validUntilS.multipliedOrMax(by: 1_000),
-          tenant: peer.tenant, device: peer.device, tenants: peer.tenants, anyTenant: peer.anyTenant))
-    }
+    if let authorities, let peer = engine.peerCertificate(authorities) { return .certificate(CertificateClaim(peer)) }
     if let identity = engine.keyIdentity, let selector = KeyIdentity.selector(identity) { return .key(selector: selector) }
     return .none
+  }
+
+  /// What a handshake over UDP has shown.
+  package static func channel(_ peer: DTLSPeer) -> ChannelProof {
+    switch peer {
+    case .preSharedKey(let identity): KeyIdentity.selector(identity).map { .key(selector: $0) } ?? .none
+    case .certificate(let certificate): .certificate(CertificateClaim(certificate))
+    case .anonymous: .none
+    }
   }
 
   /// - Parameter wallMs: now, ms since 1970-01-01 UTC.
@@ -140,8 +168,16 @@ package struct FreshKey: Sendable {
 }
 
 extension RegistrySnapshot {
-  fileprivate func identity(ofDevice device: UInt32) -> DeviceIdentity {
+  package func identity(ofDevice device: UInt32) -> DeviceIdentity {
     DeviceIdentity(device: device, tenant: tenant(ofDevice: device), subject: subject(ofDevice: device))
+  }
+}
+
+extension CertificateClaim {
+  fileprivate init(_ peer: PeerCertificate) {
+    self.init(
+      fingerprint: SecretHash(peer.fingerprint.span), validUntilMs: peer.validUntilS.multipliedOrMax(by: 1_000),
+      tenant: peer.tenant, device: peer.device, tenants: peer.tenants, anyTenant: peer.anyTenant)
   }
 }
 

@@ -55,7 +55,7 @@ package struct Intake: ~Copyable {
     switch settings.frames.charge(word, units: 1, at: now) {
     case .granted(let next): word = next
     case .limited(let retryAfterNs):
-      refuse(.rateLimited, retryAfterMs: milliseconds(retryAfterNs), into: &out)
+      refuse(.rateLimited, retryAfterMs: milliseconds(retryAfterNs), session, into: &out)
       return .refused(.rateLimited)
     }
     do throws(DecodeError) {
@@ -66,12 +66,26 @@ package struct Intake: ~Copyable {
     }
   }
 
+  /// Tells the sequencer of a session that an earlier run has opened. No answer comes.
+  package mutating func resume(_ session: SessionID, device: UInt32, stream: UInt32) {
+    let message = WorkerMessage(kind: .resume, session: session, device: device, stream: stream)
+    ring.push(atMost: WorkerMessage.headerBytes) { out in
+      message.write(into: &out)
+      return WorkerMessage.headerBytes
+    }
+  }
+
   /// Answers bytes that are no frame.
   package func refuse(_ error: FrameError, session: inout Session, out: inout [UInt8]) -> Outcome {
     switch error {
     case .oversize: close(.tooLarge, &session, into: &out)
     case .badPrefix: close(.malformed, &session, into: &out)
     }
+  }
+
+  /// Answers a message over UDP above `Limits.datagramBytesMax`.
+  package func refuse(tooLarge session: inout Session, out: inout [UInt8]) -> Outcome {
+    close(.tooLarge, &session, into: &out)
   }
 
   private mutating func read(
@@ -107,7 +121,7 @@ package struct Intake: ~Copyable {
         guard let ping = try? Ping.decode(bytes, range) else { return close(.malformed, &session, into: &out) }
         var pong = Downlink()
         pong.pong = ping.id
-        append(pong, to: &out)
+        append(pong, session, to: &out)
       case .sendTimeMs(let time): sendTimeMs = time
       case .sendMonotonicMs(let time): sendMonotonicMs = time
       case .applied: break
@@ -133,7 +147,14 @@ package struct Intake: ~Copyable {
       unanswered += 1
     }
     guard count > 0 || gaps > 0 || low > 0 else { return .taken(unanswered: unanswered) }
-    guard case .open(let identity, let stream) = session.state else { return close(.needHello, &session, into: &out) }
+    guard case .open(let identity, let stream) = session.state else {
+      // Datagrams overtake each other, and a gateway may have lost what it knew: the device says hello and goes on.
+      guard session.transport == .datagram, session.state == .awaitingHello else {
+        return close(.needHello, &session, into: &out)
+      }
+      refuse(.needHello, retryAfterMs: nil, session, into: &out)
+      return .refused(.needHello)
+    }
     regionBytes += count * session.work.count
     if count > 0,
       case .limited(let retryAfterNs) = limiters.charge(
@@ -141,7 +162,7 @@ package struct Intake: ~Copyable {
     {
       let retryAfterMs = milliseconds(retryAfterNs)
       limited(count, session.id, identity, stream: stream)
-      refuse(.rateLimited, retryAfterMs: retryAfterMs, ranges: sequences(of: count), into: &out)
+      refuse(.rateLimited, retryAfterMs: retryAfterMs, ranges: sequences(of: count), session, into: &out)
       return unanswered > 0 ? .taken(unanswered: unanswered) : .refused(.rateLimited)
     }
     publish(
@@ -166,7 +187,7 @@ package struct Intake: ~Copyable {
     record.stream = stream
     record.policyVersion = session.policyVersion
     record.lane = lane
-    record.transport = 1
+    record.transport = session.transport.rawValue
     record.receiveTimeMs = wallMs
     let defaultWork = Region(offset: 0, length: UInt32(session.work.count))
     let room = WorkerMessage.headerBytes + count * Limits.recordFixedBytesMax + regionBytes + gaps * Record.headerBytes
@@ -292,29 +313,43 @@ package struct Intake: ~Copyable {
   }
 
   private func refuse(
-    _ code: RefusalCode, retryAfterMs: UInt32, ranges: [GateProto.SequenceRange] = [], into out: inout [UInt8]
+    _ code: RefusalCode, retryAfterMs: UInt32?, ranges: [GateProto.SequenceRange] = [], _ session: borrowing Session,
+    into out: inout [UInt8]
   ) {
     var answer = Downlink()
     var refusal = Refusal(code: code, retry: true, retryAfterMs: retryAfterMs)
     refusal.ranges = ranges
     answer.refusals = [refusal]
-    append(answer, to: &out)
+    append(answer, session, to: &out)
   }
 
+  /// Over UDP a message that cannot be taken spoils nothing behind it, so a session that has proven its device goes on.
   private func close(_ code: RefusalCode, _ session: inout Session, into out: inout [UInt8]) -> Outcome {
-    session.close()
+    let goesOn = session.transport == .datagram && session.isOpen && !code.endsSession
     var refusal = Refusal(code: code, retry: false)
-    refusal.closing = true
+    refusal.closing = !goesOn
     var answer = Downlink()
     answer.refusals = [refusal]
-    append(answer, to: &out)
+    append(answer, session, to: &out)
+    if goesOn { return .refused(code) }
+    session.close()
     return .close(code)
   }
 
-  private func append(_ answer: Downlink, to out: inout [UInt8]) {
+  private func append(_ answer: Downlink, _ session: borrowing Session, to out: inout [UInt8]) {
     let start = out.count
     answer.encode(into: &out)
-    Frame.close(from: start, in: &out)
+    Frame.close(from: start, in: &out, over: session.transport)
+  }
+}
+
+extension RefusalCode {
+  /// Whoever hears it has lost the right to talk.
+  fileprivate var endsSession: Bool {
+    switch self {
+    case .unknownCredential, .revoked, .credentialExpired: true
+    default: false
+    }
   }
 }
 

@@ -1,7 +1,8 @@
 package import GateCore
 package import GateProto
 
-/// What the sequencer decided, as frames for the device.
+/// What the sequencer decided, for the device: frames over TCP, messages over UDP. Messages that are appended to each other are
+/// one message still; only of acks the last one holds.
 package enum ReplyFrames {
   /// Appends the frame for one reply; nothing for a silent one.
   ///
@@ -10,7 +11,8 @@ package enum ReplyFrames {
   ///   - told: the window that the device knows; told again when it has changed.
   ///   - wallMs: the gateway's clock.
   package static func append(
-    _ reply: SequencerReply, window: UInt32, told: inout UInt32, wallMs: Int64, to out: inout [UInt8]
+    _ reply: SequencerReply, window: UInt32, told: inout UInt32, wallMs: Int64, over transport: Transport,
+    to out: inout [UInt8]
   ) {
     let start = out.count
     switch reply.kind {
@@ -29,19 +31,19 @@ package enum ReplyFrames {
       // The ack beside it spares a device that comes back from sending again what is durable already.
       var downlink = Downlink(ack: reply)
       downlink.welcome = Welcome(
-        through: reply.through, backlogWindow: window, frameBytesMax: UInt32(Limits.frameBytesMax))
+        through: reply.through, backlogWindow: window, frameBytesMax: UInt32(transport == .stream ? Limits.frameBytesMax : Limits.datagramBytesMax))
       told = window
       downlink.serverTimeMs = wallMs
       downlink.encode(into: &out)
     case .refusal: Downlink(refusal: reply).encode(into: &out)
     case .silent: return
     }
-    Frame.close(from: start, in: &out)
+    Frame.close(from: start, in: &out, over: transport)
   }
 
   /// Appends a refusal of all that is in flight.
   package static func append(
-    _ code: RefusalCode, retryAfterMs: UInt32?, closing: Bool, to out: inout [UInt8]
+    _ code: RefusalCode, retryAfterMs: UInt32?, closing: Bool, over transport: Transport, to out: inout [UInt8]
   ) {
     var refusal = Refusal(code: code, retry: retryAfterMs != nil, retryAfterMs: retryAfterMs)
     refusal.closing = closing
@@ -49,16 +51,16 @@ package enum ReplyFrames {
     downlink.refusals = [refusal]
     let start = out.count
     downlink.encode(into: &out)
-    Frame.close(from: start, in: &out)
+    Frame.close(from: start, in: &out, over: transport)
   }
 
   /// Appends a request for sequences that the gateway misses.
-  package static func append(asking runs: [StreamMarks.Run], to out: inout [UInt8]) {
+  package static func append(asking runs: [StreamMarks.Run], over transport: Transport, to out: inout [UInt8]) {
     var downlink = Downlink()
     downlink.requests = runs.map { SequenceRange(first: $0.first, count: $0.count) }
     let start = out.count
     downlink.encode(into: &out)
-    Frame.close(from: start, in: &out)
+    Frame.close(from: start, in: &out, over: transport)
   }
 }
 

@@ -34,7 +34,8 @@ final class GatewayProcess {
     port = try GatewayProcess.freePort()
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
     environment = [
-      "FIXGATE_LISTEN_TLS": "127.0.0.1:\(port)", "FIXGATE_LISTEN_PUBLIC_TLS": "localhost:\(port)", "FIXGATE_WORKERS": "2",
+      "FIXGATE_LISTEN_TLS": "127.0.0.1:\(port)", "FIXGATE_LISTEN_DTLS": "127.0.0.1:\(port),[::1]:\(port)",
+      "FIXGATE_LISTEN_PUBLIC_TLS": "localhost:\(port)", "FIXGATE_WORKERS": "2",
       "FIXGATE_JOURNAL_SEGMENT_BYTES": "\(4 << 20)",
     ].merging(settings) { $1 }
     try run(["init", folder + "/gateway", "--port", "\(port)"], withConfig: false)
@@ -72,9 +73,9 @@ final class GatewayProcess {
   }
 
   /// - Returns: the path of the device's bundle.
-  func addDevice(_ id: String) throws -> String {
+  func addDevice(_ id: String, psk: Bool = false) throws -> String {
     let bundle = folder + "/" + id + ".bundle"
-    try run(["device", "add", "--tenant", "demo", id, "--out", bundle])
+    try run(["device", "add", "--tenant", "demo", id, "--out", bundle] + (psk ? ["--psk"] : []))
     return bundle
   }
 

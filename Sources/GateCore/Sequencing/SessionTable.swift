@@ -1,0 +1,52 @@
+/// Where the sessions of one worker stand with the sequencer, by slot. 12 bytes a session: over UDP there may be a million.
+struct SessionTable {
+  struct Entry: BitwiseCopyable {
+    var generation: UInt32
+    /// Position among the device's streams, or one of the two below.
+    var stream: UInt32
+    /// Position among those that wait for the commit in hand; -1 = it does not.
+    var waiter: Int32
+
+    /// Has said no hello in this run.
+    static let unknown = UInt32.max
+    /// Told why with its hello; takes nothing until the next one.
+    static let refused = UInt32.max - 1
+    static let none = Entry(generation: 0, stream: unknown, waiter: -1)
+
+    var isOpen: Bool { stream < Entry.refused }
+  }
+
+  private var streams: [Entry] = []
+  private var datagrams: [Entry] = []
+
+  /// `.none` for a session that the slot has not been set for.
+  subscript(session: SessionID) -> Entry {
+    get {
+      let index = session.index
+      let entry =
+        switch session.transport {
+        case .stream: index < streams.count ? streams[index] : .none
+        case .datagram: index < datagrams.count ? datagrams[index] : .none
+        }
+      return entry.generation == session.generation ? entry : .none
+    }
+    set {
+      let index = session.index
+      switch session.transport {
+      case .stream: SessionTable.set(&streams, index, newValue)
+      case .datagram: SessionTable.set(&datagrams, index, newValue)
+      }
+    }
+  }
+
+  /// The commit in hand is over.
+  mutating func forgetWaiter(of session: SessionID) {
+    guard self[session].waiter >= 0 else { return }
+    self[session].waiter = -1
+  }
+
+  private static func set(_ entries: inout [Entry], _ index: Int, _ entry: Entry) {
+    while entries.count <= index { entries.append(.none) }
+    entries[index] = entry
+  }
+}

@@ -1,0 +1,127 @@
+import GateCore
+
+/// What a worker keeps of the device behind one session over UDP: 72 bytes, since there may be a million of them. What few of
+/// them have lies beside the table, in `ConversationExtra`.
+struct Conversation {
+  enum State: UInt8 {
+    /// Nobody's slot.
+    case vacant
+    case awaitingHello
+    /// The hello was good; the sequencer has not answered it yet.
+    case greeted
+    case welcome
+    /// Told that it is over; nothing more is taken.
+    case closing
+  }
+
+  /// What of an open conversation is worth keeping for the next run of the gateway. Device and tenant are the registry's
+  /// matter, so `device` is enough.
+  struct Known: Equatable, BitwiseCopyable {
+    var device: UInt32
+    var stream: UInt32
+    var policyVersion: UInt32
+    var credential: CredentialReference
+    /// ms since 1970-01-01 UTC; `.max` = the credential does not end.
+    var validUntilMs: Int64
+  }
+
+  /// The endpoint's number for it.
+  private(set) var session: UInt64 = 0
+  private var credentialSelector: UInt64 = 0
+  private(set) var validUntilMs: Int64 = .max
+  private var clockErrorMs: Int64 = unknownClock
+  /// The limiter's word for messages.
+  var frameWord: UInt64 = 0
+  private(set) var generation: UInt32 = 0
+  private(set) var device: UInt32 = 0
+  private var stream: UInt32 = 0
+  private var policyVersion: UInt32 = 0
+  /// The backlog window that the device knows.
+  var toldWindow: UInt32 = 0
+  /// Low half of the version of the registry that the credential was last held against.
+  var registryVersion: UInt32 = 0
+  /// Position of its answer among those that wait for the end of the turn; -1 = none does.
+  var pending: Int32 = -1
+  private var credentialKind = CredentialKind.token
+  private(set) var state = State.vacant
+  /// The sequencer has heard of it in this run.
+  private(set) var isIntroduced = false
+
+  private static let unknownClock = Int64.min
+
+  static let vacant = Conversation()
+
+  private init() {}
+
+  /// A fresh session, whose hello is to come.
+  init(session: UInt64, generation: UInt32) {
+    self.session = session
+    self.generation = generation
+    state = .awaitingHello
+  }
+
+  /// A session of an earlier run.
+  init(session: UInt64, generation: UInt32, resuming known: Known) {
+    self.init(session: session, generation: generation)
+    (device, stream, policyVersion) = (known.device, known.stream, known.policyVersion)
+    (credentialKind, credentialSelector) = (known.credential.kind, known.credential.selector)
+    validUntilMs = known.validUntilMs
+    state = .welcome
+  }
+
+  /// `nil` before hello.
+  var known: Known? {
+    guard isOpen else { return nil }
+    return Known(
+      device: device, stream: stream, policyVersion: policyVersion, credential: credential, validUntilMs: validUntilMs)
+  }
+
+  var isOpen: Bool { state == .greeted || state == .welcome }
+  private var credential: CredentialReference { CredentialReference(kind: credentialKind, selector: credentialSelector) }
+
+  /// As `Intake` wants it.
+  func makeSession(index: Int, registry: RegistrySnapshot, extra: ConversationExtra?) -> Session {
+    let id = SessionID(datagramIndex: index, generation: generation)
+    var made =
+      isOpen
+      ? Session(
+        resuming: id, transport: .datagram, registry.identity(ofDevice: device), stream: stream, credential: credential,
+        validUntilMs: validUntilMs)
+      : Session(id: id, transport: .datagram)
+    made.policyVersion = policyVersion
+    made.clockErrorMs = clockErrorMs == Conversation.unknownClock ? nil : clockErrorMs
+    if let extra {
+      made.work = extra.work
+      if !isOpen { made.channel = extra.channel }
+    }
+    return made
+  }
+
+  /// Keeps what a message has changed.
+  mutating func keep(_ made: borrowing Session) {
+    policyVersion = made.policyVersion
+    clockErrorMs = made.clockErrorMs ?? Conversation.unknownClock
+    guard case .open(let identity, let stream) = made.state, let credential = made.credential else { return }
+    device = identity.device
+    self.stream = stream
+    (credentialKind, credentialSelector) = (credential.kind, credential.selector)
+    validUntilMs = made.validUntilMs
+    if state == .awaitingHello { state = .greeted }
+    isIntroduced = true
+  }
+
+  mutating func welcome() { state = .welcome }
+  mutating func close() { state = .closing }
+  mutating func introduce() { isIntroduced = true }
+  mutating func extend(untilMs: Int64) { validUntilMs = untilMs }
+}
+
+/// What few conversations have.
+struct ConversationExtra {
+  /// What the handshake has shown; only until hello.
+  var channel = ChannelProof.none
+  /// Default work as an encoded field.
+  var work: [UInt8] = []
+
+  var isEmpty: Bool { channel == .none && work.isEmpty }
+}

@@ -1,0 +1,115 @@
+import GateCore
+package import GateNet
+import GateTLS
+import Synchronization
+
+/// A UDP socket that a worker's thread takes over.
+package final class DatagramListener: Sendable {
+  private let socket: Mutex<UDPSocket?>
+  package let address: SocketAddress
+
+  package init(_ socket: consuming UDPSocket) {
+    address = socket.address
+    self.socket = Mutex(consume socket)
+  }
+
+  /// Once.
+  func take() -> UDPSocket {
+    guard let taken = socket.withLock({ $0.take() }) else { preconditionFailure("a socket has one owner") }
+    return taken
+  }
+}
+
+package enum ReceiveBuffer {
+  package static func advice(granted: Int, wanted: Int32) -> String {
+    "the system grants a UDP socket a receive buffer of \(granted) bytes, not \(wanted): bursts may be lost; "
+      + "raise it by 'sysctl -w net.core.rmem_max=\(wanted)', or lower dtls.receive_buffer_bytes"
+  }
+}
+
+/// A worker's sessions over UDP: its sockets, the endpoint that opens and seals for all of them, the conversations by the
+/// endpoint's slots, and what is to be said at the end of this turn. `Worker` acts on it.
+final class Datagrams {
+  final class Socket {
+    var udp: UDPSocket
+    init(_ udp: consuming UDPSocket) { self.udp = udp }
+  }
+
+  /// What one conversation will be told.
+  struct Answer {
+    let index: Int
+    let generation: UInt32
+    /// One message, all but the ack.
+    var message: [UInt8] = []
+    /// The newest, with the judgements of those before it.
+    var ack: SequencerReply?
+  }
+
+  let sockets: [Socket]
+  var endpoint: DTLSEndpoint
+  var conversations: [Conversation] = []
+  var extras: [Int: ConversationExtra] = [:]
+  /// Conversations whose hello must come in time, oldest first.
+  var greetings: [(index: Int, generation: UInt32, until: Instant)] = []
+  var answers: [Answer] = []
+  /// The socket that takes no more for now; none is read from meanwhile, so that what waits stays bounded.
+  var blocked: Int?
+  var generation: UInt32 = 0
+  var contextVersion: UInt64
+  /// Conversations whose device is known.
+  var welcome = 0
+  var received = 0
+  /// First room for the conversation's default work, then what is decrypted.
+  var plain = [UInt8](repeating: 0, count: plainStart + UDPSocket.datagramBytesMax + DTLSHandshake.earlyBytesMax)
+  var record = [UInt8](repeating: 0, count: UDPSocket.datagramBytesMax)
+  /// Datagrams that no socket would take: handshakes' mostly, which are sent again.
+  var unsent = 0
+  var nextForgetting = Instant(ns: 0)
+
+  static let plainStart = Limits.workBytesMax
+  /// Batches of one socket in one turn of the loop.
+  static let batchesPerTurn = 8
+  static let forgettingNs: UInt64 = 60_000_000_000
+
+  init(
+    _ listeners: [DatagramListener], configuration: Configuration, contexts: DTLSHolder, cookieKey: [UInt8], worker: Int,
+    workers: Int
+  ) throws(DTLSError) {
+    contextVersion = contexts.version
+    let shards = (0...255 as ClosedRange<Int>).filter { $0 % workers == worker }.map { UInt8($0) }
+    func share(_ number: Int) -> Int { max((number + workers - 1) / workers, 1) }
+    endpoint = try DTLSEndpoint(
+      context: contexts.current, cookieKey: cookieKey, node: configuration.listen.node, shards: shards,
+      sessionsMax: min(share(configuration.dtls.sessionsMax), Int(SessionID.firstDatagramSlot)),
+      handshakesMax: share(configuration.dtls.handshakesMax))
+    sockets = listeners.map { Socket($0.take()) }
+  }
+
+  /// For status.
+  var counts: Status.Datagrams {
+    let counters = endpoint.counters
+    var counts = Status.Datagrams()
+    counts.sessions = endpoint.sessionCount
+    counts.devices = welcome
+    counts.received = received
+    counts.records = counters.recordsOpened
+    counts.forged = counters.forged
+    counts.replayed = counters.replayed
+    counts.unknown = counters.unknown
+    counts.cookies = counters.cookiesSent
+    counts.handshakes = counters.handshakesDone
+    counts.handshakes_under_way = endpoint.handshakeCount
+    counts.handshakes_failed = counters.handshakesFailed
+    counts.handshakes_refused = counters.handshakesRefused
+    counts.handshakes_evicted = counters.handshakesEvicted
+    counts.sessions_refused = counters.sessionsRefused
+    counts.address_changes = counters.addressChanges
+    for socket in sockets {
+      counts.kernel_drops += Int(socket.udp.kernelDrops)
+      counts.too_long += socket.udp.truncated
+      counts.unsent += socket.udp.unsendable
+    }
+    counts.unsent += unsent
+    return counts
+  }
+}
