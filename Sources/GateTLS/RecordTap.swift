@@ -16,6 +16,7 @@ import Glibc
   private var secrets: SecretBytes? = nil
   private var fromClient = Flow()
   private var fromServer = Flow()
+  var hasSecrets: Bool { fromClient.secretBytes > 0 && fromServer.secretBytes > 0 }
   /// libssl has changed keys since (RFC 8446 section 4.6.3): the secrets are good no more.
   private(set) var isOutdated = false
   /// libssl holds the header of a record whose rest has not come, which `SSL_has_pending` does not tell, or a part of a message.

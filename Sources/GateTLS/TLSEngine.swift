@@ -196,6 +196,12 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
     }
   }
 
+  /// Bytes that it holds: ciphertext that waits to be sent, and with our own records the one whose rest has not come.
+  package var bufferedBytes: Int {
+    if case .own(let own) = layer { return own.stream.outputCount + own.stream.tailBytes }
+    return outputCount
+  }
+
   /// A record whose rest has not come lies here.
   package var hasPartialRecord: Bool {
     switch layer {

@@ -36,7 +36,7 @@ extension TLSEngine {
   @discardableResult
   package mutating func letGo(to cipher: ThreadCipher) throws(TLSError) -> Bool {
     guard case .libssl(let handle) = layer else { return true }
-    guard isEstablished, !sentClose, handle.isSilent, let records = try handle.recordLayer() else { return false }
+    guard isEstablished, !sentClose, unsafe handle.cursor.pointee.tap.hasSecrets, handle.isSilent, let records = try handle.recordLayer() else { return false }
     let certificate = unsafe rawPeerCertificate.flatMap { unsafe TLSEngine.der(of: $0) }
     layer = .own(
       OwnRecords(

@@ -83,7 +83,7 @@ package struct TLSMaterial: Sendable {
     }
     let context = try TLSServerContext(
       identity: identity, ticketKeys: keys, allowTLS12: configuration.tls.allowTLS12,
-      proof: ClientProof(authorities: authorities, findKey: findKey))
+      ownRecords: configuration.tls.ownRecords, proof: ClientProof(authorities: authorities, findKey: findKey))
     return (context, keys)
   }
 

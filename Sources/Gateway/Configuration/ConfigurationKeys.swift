@@ -124,6 +124,10 @@ extension ConfigurationKey {
       "tls.registry_key", "32 random bytes that encrypt the pre-shared keys in the registry. Without them none is taken.",
       \.tls.registryKey),
     flag("tls.allow_tls12", "Accept TLS 1.2 from old modems.", \.tls.allowTLS12),
+    flag(
+      "tls.own_records",
+      "Once a device is welcomed, free libssl's 14 KB of it and go on with fixgate's own TLS 1.3 records. false: libssl's.",
+      \.tls.ownRecords),
     number(
       "dtls.sessions_max", "Sessions over UDP; one more device is not let in.", \.dtls.sessionsMax, 1...10_000_000),
     number(
