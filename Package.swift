@@ -161,24 +161,15 @@ if withBench {
 }
 
 if withFuzz {
-  package.targets.append(
-    .executableTarget(
-      name: "fuzz-wire", dependencies: ["GateCore", "WireVectors"], path: "Tests/Fuzz/Wire", swiftSettings: fuzzed,
-      linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address", "-use-ld=lld"])]))
-}
-
-if withFuzz {
-  package.targets.append(
-    .executableTarget(
-      name: "fuzz-journal", dependencies: ["JournalProperties"], path: "Tests/Fuzz/Journal", swiftSettings: fuzzed,
-      linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address", "-use-ld=lld"])]))
-}
-
-if withFuzz {
-  for (target, folder) in [("session", "Session"), ("track", "Track"), ("configuration", "Configuration")] {
+  package.targets.append(.target(name: "FuzzDriver", path: "Tests/Fuzz/Driver", swiftSettings: fuzzed))
+  for (folder, properties) in [
+    ("Wire", "WireVectors"), ("Journal", "JournalProperties"), ("Session", "GatewayProperties"),
+    ("Track", "GatewayProperties"), ("Configuration", "GatewayProperties"),
+  ] {
     package.targets.append(
       .executableTarget(
-        name: "fuzz-\(target)", dependencies: ["GatewayProperties"], path: "Tests/Fuzz/\(folder)", swiftSettings: fuzzed,
+        name: "fuzz-\(folder.lowercased())", dependencies: ["FuzzDriver", .byName(name: properties)],
+        path: "Tests/Fuzz/\(folder)", swiftSettings: fuzzed,
         linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address", "-use-ld=lld"])]))
   }
 }

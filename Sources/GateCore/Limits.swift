@@ -41,13 +41,11 @@ package enum Limits {
   package static let journalBlockBytes = 4_096
   /// Slots of a worker's source filter; 40 bytes each.
   package static let sourceSlots = 16_384
-  /// Bytes of connections that one worker buffers at most: ClientHellos, frames cut off, answers not read. A connection whose
-  /// bytes would pass it is closed. What libssl holds itself comes on top: about 14 KB an open connection, 40 KB a half-open one.
-  package static let bufferedBytesMax = 128 << 20
-  /// Above this a worker lets in nobody new and closes those that hold the most, slow readers first ...
-  package static let bufferedBytesHigh = bufferedBytesMax / 4 * 3
-  /// ... until this is left.
-  package static let bufferedBytesLow = bufferedBytesMax / 2
+  /// What a connection costs at most in bytes, what waits in it (`limits.buffered_bytes_max`) not counted: a socket's objects
+  /// before a ClientHello is whole; libssl's on top during the handshake; and those that stay. Measured, and held by tests.
+  package static let strangerBytesMax = 4_096
+  package static let halfOpenBytesMax = 40_960
+  package static let openBytesMax = 16_384
   /// Ciphertext that a connection may send without one byte of plaintext in it: two full records, then it is closed.
   package static let barrenBytesMax = 2 * (frameBytesMax + 256)
 }

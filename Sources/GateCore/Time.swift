@@ -2,6 +2,8 @@
 package struct Instant: Comparable, Hashable, Sendable, BitwiseCopyable {
   package var ns: UInt64
   package init(ns: UInt64) { self.ns = ns }
+  /// Later than all others.
+  package static let never = Instant(ns: .max)
   package static func < (a: Instant, b: Instant) -> Bool { a.ns < b.ns }
   /// Nanoseconds from `earlier` to this instant; 0 if it is not earlier.
   package func since(_ earlier: Instant) -> UInt64 { ns > earlier.ns ? ns - earlier.ns : 0 }

@@ -23,6 +23,7 @@ package enum BundleError: Error, Equatable, Sendable {
 /// fixgate-bundle: 1
 /// gateway: fleet.example.net:7443
 /// gateway: [2001:db8::7]:7443
+/// gateway-udp: fleet.example.net:7443
 /// server-name: fleet.example.net
 /// tenant: demo
 /// device: bike-7
@@ -32,10 +33,11 @@ package enum BundleError: Error, Equatable, Sendable {
 /// ...
 /// -----END CERTIFICATE-----
 /// ```
-/// One of token and psk suffices. Several gateways are tried in turn. The certificates are those of the authority that the gateway's is checked against.
+/// One of token and psk suffices. Several gateways are tried in turn; without gateway-udp there is no way over UDP. The certificates are those of the authority that the gateway's is checked against.
 package struct Bundle: Equatable, Sendable {
   package enum Key: String, CaseIterable, Sendable {
     case gateway = "gateway"
+    case gatewayUDP = "gateway-udp"
     case serverName = "server-name"
     case tenant = "tenant"
     case device = "device"
@@ -98,6 +100,8 @@ package struct Bundle: Equatable, Sendable {
   }
 
   package var gateways: [Endpoint]
+  /// For DTLS; empty where the gateway has none.
+  package var gatewaysUDP: [Endpoint]
   /// Name that the gateway's certificate must carry.
   package var serverName: String
   package var tenant: String
@@ -112,10 +116,11 @@ package struct Bundle: Equatable, Sendable {
   package static let bytesMax = 65_536
 
   package init(
-    gateways: [Endpoint], serverName: String, tenant: String, device: String, token: [UInt8], psk: PreSharedKey? = nil,
-    certificates: String
+    gateways: [Endpoint], gatewaysUDP: [Endpoint] = [], serverName: String, tenant: String, device: String,
+    token: [UInt8], psk: PreSharedKey? = nil, certificates: String
   ) {
     self.gateways = gateways
+    self.gatewaysUDP = gatewaysUDP
     self.serverName = serverName
     self.tenant = tenant
     self.device = device
@@ -127,6 +132,7 @@ package struct Bundle: Equatable, Sendable {
   package var text: String {
     var out = "fixgate-bundle: 1\n"
     for gateway in gateways { out += "gateway: \(gateway.text)\n" }
+    for gateway in gatewaysUDP { out += "gateway-udp: \(gateway.text)\n" }
     out += "server-name: \(serverName)\ntenant: \(tenant)\ndevice: \(device)\n"
     if !token.isEmpty { out += "token: \(hexText(token))\n" }
     if let psk { out += "psk: \(psk.identity) \(hexText(psk.secret))\n" }
@@ -137,6 +143,7 @@ package struct Bundle: Equatable, Sendable {
   /// Reads a bundle. Blank lines and lines that begin with `#` are skipped.
   package init(parsing text: String) throws(BundleError) {
     var gateways: [Endpoint] = []
+    var gatewaysUDP: [Endpoint] = []
     var values: [Key: String] = [:]
     var token: [UInt8] = []
     var psk: PreSharedKey?
@@ -169,9 +176,9 @@ package struct Bundle: Equatable, Sendable {
       }
       guard let key = Key(rawValue: String(name)), key != .certificate else { throw .unknownKey(line: number) }
       guard !value.isEmpty else { throw .badValue(key, line: number) }
-      if key == .gateway {
+      if key == .gateway || key == .gatewayUDP {
         guard let gateway = Endpoint(value) else { throw .badValue(key, line: number) }
-        gateways.append(gateway)
+        if key == .gateway { gateways.append(gateway) } else { gatewaysUDP.append(gateway) }
         continue
       }
       guard values.updateValue(String(value), forKey: key) == nil else { throw .repeated(key, line: number) }
@@ -194,8 +201,8 @@ package struct Bundle: Equatable, Sendable {
     guard !token.isEmpty || psk != nil else { throw .missing(.token) }
     guard !certificates.isEmpty else { throw .missing(.certificate) }
     self.init(
-      gateways: gateways, serverName: serverName, tenant: tenant, device: device, token: token, psk: psk,
-      certificates: certificates)
+      gateways: gateways, gatewaysUDP: gatewaysUDP, serverName: serverName, tenant: tenant, device: device,
+      token: token, psk: psk, certificates: certificates)
   }
 
   private static func certificateLine(

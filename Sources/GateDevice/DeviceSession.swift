@@ -1,37 +1,12 @@
 package import GateCore
 package import GateProto
 
-/// Which lane fixes travel in.
-package enum LanePolicy: Equatable, Sendable {
-  /// All in one, in the order in which they were recorded: the simplest tracker.
-  case single(Lane)
-  /// Panic at once, whatever else waits; then what is recorded now, the newest batch first; then the backlog.
-  case liveFirst
-}
-
-/// How a device behaves; what `Settings` from the gateway may change is noted.
-package struct DeviceOptions: Sendable {
-  /// Most fixes in a frame. Settings change it.
-  package var batchFixes = 60
-  /// How long a fix may wait for others of its batch; 0 sends at once. The panic lane never waits. Settings change it.
-  package var batchWaitNs: UInt64 = 0
-  /// Fixes sent with hello, before `Welcome` tells the window.
-  package var firstWindow: UInt64 = 120
-  /// Window when the gateway tells 0 or none, and the most that is taken from a gateway.
-  package var windowMax: UInt64 = 65_536
-  package var lanes = LanePolicy.single(.live)
-  package var device: DeviceInfo?
-  package var work: Work?
-  /// A ping goes out after so long without a frame, also while acks are awaited.
-  package var pingAfterNs: UInt64 = 15_000_000_000
-  /// So long after a ping or a frame without an answer, the connection counts as dead.
-  package var silenceNs: UInt64 = 30_000_000_000
-
-  package init() {}
-}
-
 /// The device's side of the conversation with a gateway, sans-I/O: bytes and time in, frames and events out. It lives
 /// longer than a connection; `log` must outlive the process (`StateFile`).
+///
+/// Over TCP a connection is a stream of frames with length prefixes, and what is sent arrives or the connection ends. Over UDP
+/// it is a DTLS session: a frame is a datagram, may be lost, and then goes out again. A DTLS session carries one stream, since
+/// datagrams overtake each other and do not say which stream they belong to.
 ///
 /// A place (see `UploadLog`) is in exactly one state: settled, in flight, delayed by a retry-after, or sendable.
 package struct DeviceSession: Sendable {
@@ -47,10 +22,14 @@ package struct DeviceSession: Sendable {
   /// Frames that were sent and fixes in them, resent ones included.
   package private(set) var framesSent: UInt64 = 0
   package private(set) var fixesSent: UInt64 = 0
+  /// Datagrams that counted as lost; their fixes went out again.
+  package private(set) var framesLost: UInt64 = 0
 
   private let token: [UInt8]
   private var isConnected = false
-  /// The gateway closes this connection: send nothing more on it.
+  /// Set over UDP only.
+  private var datagrams: DatagramWindow?
+  /// The gateway closes this connection, or it is of no more use: send nothing more on it, make another.
   package private(set) var isClosing = false
   private var needsHello = false
   /// Hello was sent and is not answered yet: a refusal may have meant its frame.
@@ -61,6 +40,8 @@ package struct DeviceSession: Sendable {
   private var settingsVersion: UInt32 = 0
   private var appliedToSay: UInt32?
   private var gapsToSay: [GapMessage] = []
+  /// The gateway has every sequence of the stream up to here, as far as it has said so in this connection.
+  private var throughTold: UInt64 = 0
   private var pingId: UInt32 = 0
   private var lastSent = Instant(ns: 0)
   /// When the gateway began to owe an answer.
@@ -78,6 +59,8 @@ package struct DeviceSession: Sendable {
   private var isPaced = false
   private var lanePausedUntil = InlineArray<3, Instant>(repeating: Instant(ns: 0))
   private var scratch: [Fix] = []
+  /// Fixes that fill a datagram, judging by the last one.
+  private var fixesThatFit = 0
 
   /// Most answers to the gateway's requests that wait to be sent.
   private static let gapsToSayMax = 16
@@ -114,12 +97,30 @@ package struct DeviceSession: Sendable {
   /// Nothing that is recorded waits for others any longer: an event, or the end of the recording.
   package mutating func flush() { gatheringSince = nil }
 
-  /// A connection stands. All that is unacked may be sent again; the next frame begins with hello.
+  /// A connection over TCP stands. All that is unacked may be sent again; the next frame begins with hello.
   package mutating func connected(at now: Instant) {
+    datagrams = nil
+    begin(at: now)
+  }
+
+  /// The same with a DTLS session over UDP. There is no ping: a device may sleep for as long as it likes.
+  /// - Parameters:
+  ///   - isResumed: the gateway has heard hello of this stream in this session, so another one is not needed.
+  ///   - seed: of the jitter of retransmission.
+  package mutating func connectedOverUDP(at now: Instant, isResumed: Bool, seed: UInt64) {
+    datagrams = DatagramWindow(seed: seed)
+    fixesThatFit = options.batchFixes
+    begin(at: now)
+    needsHello = !isResumed
+  }
+
+  private mutating func begin(at now: Instant) {
     isConnected = true
     isClosing = false
     needsHello = true
+    helloIsOpen = false
     welcome = nil
+    throughTold = 0
     window = options.firstWindow
     inFlight.removeAll()
     gapsToSay.removeAll()
@@ -133,24 +134,28 @@ package struct DeviceSession: Sendable {
   package mutating func disconnected() {
     isConnected = false
     isClosing = false
+    datagrams = nil
     inFlight.removeAll()
     owedSince = nil
   }
 
-  /// Appends the next frame, length prefix included, if there is something that may be sent now.
+  /// Appends the next frame, if there is something that may be sent now. Over TCP with its length prefix; over UDP it is the
+  /// plaintext of one datagram, `Limits.datagramBytesMax` at most.
   /// - Parameters:
   ///   - clockMs: the device's own clock, ms since 1970-01-01 UTC; `nil` when it has none.
+  ///   - monotonicMs: the clock of the fixes' `monotonicMs`, at the same moment; `nil` when it has none.
   ///   - source: appends the recorded fixes of these places, in order; their sequences are set here.
   /// - Returns: whether a frame was appended. Call again until it is `false`.
   package mutating func nextFrame(
-    into out: inout [UInt8], at now: Instant, clockMs: Int64? = nil,
+    into out: inout [UInt8], at now: Instant, clockMs: Int64? = nil, monotonicMs: UInt64? = nil,
     from source: (ClosedRange<UInt64>, inout [Fix]) -> Void
   ) -> Bool {
     guard isConnected, !isClosing, fatal == nil else { return false }
+    expireDatagrams(at: now)
     let next = nextPlaces(at: now)
-    guard now >= pausedUntil || next?.lane == .panic else { return false }
+    guard now >= pausedUntil || next?.lane == .panic, mayGo(next?.lane) else { return false }
     let start = out.count
-    if needsHello {
+    if needsHello || datagrams != nil && helloIsOpen {
       hello(clockMs: clockMs).append(into: &out)
       needsHello = false
       helloIsOpen = true
@@ -162,13 +167,17 @@ package struct DeviceSession: Sendable {
     for gap in gapsToSay { gap.append(into: &out) }
     gapsToSay.removeAll()
     if let next, next.lane == .backlog || options.lanes != .liveFirst { pacing.sent(at: now) }
-    if let next { appendBatch(next.places, next.lane, frameStart: start, into: &out, clockMs: clockMs, source) }
-    if out.count == start, now.since(lastSent) >= options.pingAfterNs {
+    var sent: ClosedRange<UInt64>?
+    if let next {
+      sent = appendBatch(next.places, next.lane, frameStart: start, into: &out, clockMs, monotonicMs, source)
+    }
+    if datagrams == nil, out.count == start, now.since(lastSent) >= options.pingAfterNs {
       pingId &+= 1
       Ping(id: pingId).append(into: &out)
     }
     guard out.count > start else { return false }
-    Frame.close(from: start, in: &out)
+    if datagrams == nil { Frame.close(from: start, in: &out) }
+    if sent != nil || helloIsOpen { datagrams?.send(sent, at: now) }
     framesSent += 1
     lastSent = now
     if owedSince == nil { owedSince = now }
@@ -177,9 +186,9 @@ package struct DeviceSession: Sendable {
 
   /// As above, where `fixes[i]` is place i + 1 and all of `fixes` is recorded.
   package mutating func nextFrame(
-    into out: inout [UInt8], at now: Instant, clockMs: Int64? = nil, from fixes: [Fix]
+    into out: inout [UInt8], at now: Instant, clockMs: Int64? = nil, monotonicMs: UInt64? = nil, from fixes: [Fix]
   ) -> Bool {
-    nextFrame(into: &out, at: now, clockMs: clockMs) { places, into in
+    nextFrame(into: &out, at: now, clockMs: clockMs, monotonicMs: monotonicMs) { places, into in
       into.append(contentsOf: fixes[Int(places.lowerBound) - 1...Int(places.upperBound) - 1])
     }
   }
@@ -205,23 +214,42 @@ package struct DeviceSession: Sendable {
     }
   }
 
-  /// When to call `nextFrame` next (or, at silence, to close) if nothing arrives before; `nil` without a connection.
+  /// Takes the plaintext of one datagram.
+  /// - Throws: when the gateway breaks the specification.
+  package mutating func receive(
+    datagram: Span<UInt8>, at now: Instant, into events: inout [DeviceEvent]
+  ) throws(DeviceError) {
+    let downlink: Downlink
+    do { downlink = try Downlink.decode(datagram, 0..<datagram.count) } catch { throw .malformed(error) }
+    take(downlink, at: now, into: &events)
+    settleDatagrams(at: now)
+  }
+
+  /// When to call `nextFrame` next (or, at silence, to close) if nothing arrives before; `nil` if there is no such time.
   package var deadline: Instant? {
     guard isConnected, fatal == nil else { return nil }
     if isClosing { return lastSent.advanced(byNs: options.silenceNs) }
-    var next = lastSent.advanced(byNs: options.pingAfterNs)
-    if let owedSince { next = min(next, owedSince.advanced(byNs: options.silenceNs)) }
+    var next = Instant(ns: .max)
+    if let datagrams {
+      if let expiry = datagrams.deadline { next = expiry }
+    } else {
+      next = lastSent.advanced(byNs: options.pingAfterNs)
+      if let owedSince { next = min(next, owedSince.advanced(byNs: options.silenceNs)) }
+    }
+    if pausedUntil.ns > 0 { next = min(next, pausedUntil) }
     for each in delayed { next = min(next, each.until) }
     if isPaced, let paced = pacing.waits(at: lastSent) { next = min(next, paced) }
     for i in lanePausedUntil.indices where lanePausedUntil[i] > lastSent { next = min(next, lanePausedUntil[i]) }
     if let gatheringSince, options.batchWaitNs > 0 {
       next = min(next, gatheringSince.advanced(byNs: options.batchWaitNs))
     }
-    return max(next, pausedUntil)
+    return next.ns == .max ? nil : max(next, pausedUntil)
   }
 
-  /// The gateway has owed an answer for too long: close the connection and make another.
+  /// The gateway has owed an answer for too long: close the connection and make another. Over UDP that is told by datagrams
+  /// without an answer, since time passes while a device sleeps.
   package func isSilent(at now: Instant) -> Bool {
+    if let datagrams { return datagrams.timeouts >= DatagramWindow.timeoutsMax }
     guard isConnected, let owedSince else { return false }
     return now.since(owedSince) >= options.silenceNs
   }
@@ -242,20 +270,23 @@ extension DeviceSession {
   private mutating func nextPlaces(at now: Instant) -> (places: ClosedRange<UInt64>, lane: Lane)? {
     // What has run out goes, sent or not, so that `deadline` never stays in the past.
     delayed.removeAll { $0.until <= now }
+    if pausedUntil <= now { pausedUntil = Instant(ns: 0) }
     for i in lanePausedUntil.indices where lanePausedUntil[i] <= now { lanePausedUntil[i] = Instant(ns: 0) }
     if let since = gatheringSince, now.since(since) >= options.batchWaitNs { gatheringSince = nil }
     guard !isStopped else { return nil }
     let newest = min(log.recorded, released)
     let batch = UInt64(options.batchFixes.clamped(to: 1...Limits.fixesPerFrameMax))
+    // A datagram is filled by bytes: try a few fixes more than should fit.
+    let most = datagrams == nil ? batch : UInt64((fixesThatFit * 17 / 16 + 1).clamped(to: 1...Limits.fixesPerFrameMax))
     switch options.lanes {
     case .single(let lane):
       let used = inFlight.count
       guard used < window, isOpen(lane), !waitsForPacing(at: now) else { return nil }
-      let room = min(batch, window - used)
+      let room = min(most, window - used)
       return run(in: 1, through: newest, most: room, gathering: lane == .panic ? nil : batch).map { ($0, lane) }
     case .liveFirst:
       for panic in panicPlaces.ranges {
-        if let places = run(in: panic.lowerBound, through: min(panic.upperBound, newest), most: batch) {
+        if let places = run(in: panic.lowerBound, through: min(panic.upperBound, newest), most: most) {
           return (places, .panic)
         }
       }
@@ -266,7 +297,7 @@ extension DeviceSession {
       }
       let used = inFlight.count(through: backlogEnd)
       guard used < window, isOpen(.backlog), !waitsForPacing(at: now) else { return nil }
-      return run(in: 1, through: backlogEnd, most: min(batch, window - used)).map { ($0, .backlog) }
+      return run(in: 1, through: backlogEnd, most: min(most, window - used)).map { ($0, .backlog) }
     }
   }
 
@@ -302,28 +333,81 @@ extension DeviceSession {
   }
 
   /// Appends lane, oldest_held, send time and as many of `places` as fit into a frame.
+  /// - Returns: the places that did.
   private mutating func appendBatch(
-    _ places: ClosedRange<UInt64>, _ lane: Lane, frameStart: Int, into out: inout [UInt8], clockMs: Int64?,
-    _ source: (ClosedRange<UInt64>, inout [Fix]) -> Void
-  ) {
-    UplinkScalars(lane: lane == .live ? nil : lane, oldestHeld: log.oldestHeld, sendTimeMs: clockMs).append(into: &out)
-    guard let firstSequence = log.sequence(of: places.lowerBound) else { return }
+    _ places: ClosedRange<UInt64>, _ lane: Lane, frameStart: Int, into out: inout [UInt8], _ clockMs: Int64?,
+    _ monotonicMs: UInt64?, _ source: (ClosedRange<UInt64>, inout [Fix]) -> Void
+  ) -> ClosedRange<UInt64>? {
+    guard let firstSequence = log.sequence(of: places.lowerBound) else { return nil }
     scratch.removeAll(keepingCapacity: true)
     source(places, &scratch)
     precondition(scratch.count == Int(places.upperBound - places.lowerBound) + 1)
     for i in scratch.indices { scratch[i].sequence = firstSequence + UInt64(i) }
-    let most = min(Limits.frameBytesMax, max(Int(welcome?.frameBytesMax ?? UInt32.max), 1_024))
-    let batchStart = out.count
+    appendScalars(lane, clockMs, monotonicMs, into: &out)
+    let bound = datagrams == nil ? Limits.frameBytesMax : Limits.datagramBytesMax
+    let most = min(bound, max(Int(welcome?.frameBytesMax ?? UInt32.max), 1_024))
+    let start = out.count
     var count = scratch.count
     while true {
-      FixEncoder.batch(scratch[0..<count], work: [], into: &out)
-      if out.count - frameStart <= most || count == 1 { break }
-      out.removeLast(out.count - batchStart)
-      count = (count + 1) / 2
+      if count == 1 {
+        FixEncoder.row(scratch[0], from: [UInt8]().span, into: &out)
+      } else {
+        FixEncoder.batch(scratch[0..<count], work: [], into: &out)
+      }
+      let bytes = out.count - start
+      let room = most - (start - frameStart)
+      // In proportion. What a batch says once weighs more in a shorter one, so a cut converges from above.
+      fixesThatFit = count * room / bytes
+      if bytes <= room || count == 1 { break }
+      out.removeLast(bytes)
+      count = fixesThatFit.clamped(to: 1...count - 1)
     }
-    inFlight.insert(places.lowerBound...places.lowerBound + UInt64(count) - 1)
+    let sent = places.lowerBound...places.lowerBound + UInt64(count) - 1
+    inFlight.insert(sent)
     fixesSent += UInt64(count)
-    if places.lowerBound + UInt64(count) - 1 == log.recorded { gatheringSince = nil }
+    if sent.upperBound == log.recorded { gatheringSince = nil }
+    return sent
+  }
+
+  /// Over UDP, where a fix may travel alone, only what the gateway cannot know: `oldest_held` where its own mark does not
+  /// reach so far, and the clock beside fixes that can be checked against it.
+  private func appendScalars(_ lane: Lane, _ clockMs: Int64?, _ monotonicMs: UInt64?, into out: inout [UInt8]) {
+    var scalars = UplinkScalars(lane: lane == .live ? nil : lane, oldestHeld: log.oldestHeld)
+    if datagrams != nil, let oldest = scalars.oldestHeld, oldest <= throughTold + 1 { scalars.oldestHeld = nil }
+    if datagrams == nil || scratch.contains(where: { $0.present.contains(.monotonic) }) {
+      scalars.sendTimeMs = clockMs
+      scalars.sendMonotonicMs = monotonicMs
+    }
+    scalars.append(into: &out)
+  }
+}
+
+// Over UDP.
+extension DeviceSession {
+  /// Until hello is answered there is one datagram: whatever overtook it would only be sent back. Panic waits for no window.
+  private func mayGo(_ lane: Lane?) -> Bool {
+    guard let datagrams else { return true }
+    return !(datagrams.isFull || helloIsOpen && !datagrams.isEmpty) || lane == .panic
+  }
+
+  private mutating func expireDatagrams(at now: Instant) {
+    guard let datagrams, let expiry = datagrams.deadline, now >= expiry else { return }
+    framesLost += UInt64(datagrams.count)
+    if helloIsOpen { needsHello = true }
+    for places in self.datagrams?.expire(at: now) ?? [] { inFlight.remove(places) }
+  }
+
+  private mutating func settleDatagrams(at now: Instant) {
+    let (open, helloIsOpen) = (inFlight, helloIsOpen)
+    let lost = datagrams?.settle(at: now) { $0.map(open.overlaps) ?? helloIsOpen } ?? []
+    framesLost += UInt64(lost.count)
+    for places in lost { inFlight.remove(places) }
+  }
+
+  /// All that is under way counts as not taken.
+  private mutating func forgetAllInFlight() {
+    inFlight.removeAll()
+    datagrams?.forget()
   }
 }
 
@@ -334,6 +418,7 @@ extension DeviceSession {
     if let welcome = downlink.welcome {
       self.welcome = welcome
       helloIsOpen = false
+      throughTold = max(throughTold, welcome.through)
       setWindow(welcome.backlogWindow)
       events.append(.welcome(welcome))
     }
@@ -358,6 +443,7 @@ extension DeviceSession {
     // An ack of a stream that this device has left behind: its fixes have been numbered anew, so nothing to delete.
     if let stream = ack.stream, stream != log.stream { return }
     let before = log.ackedCount
+    throughTold = max(throughTold, ack.through)
     if ack.through > 0 { acknowledge(SequenceRange(first: 1, count: ack.through)) }
     for range in ack.above { acknowledge(range) }
     for judgement in ack.judgements { events.append(.judged(judgement)) }
@@ -371,6 +457,7 @@ extension DeviceSession {
     for places in log.places(of: range) {
       log.acknowledge(places)
       inFlight.remove(places)
+      datagrams?.answered(places)
       panicPlaces.remove(places)
     }
   }
@@ -387,18 +474,21 @@ extension DeviceSession {
       }
       // Said twice, it is done once.
       if stream != log.stream { log.renumber(stream: stream) }
-      inFlight.removeAll()
+      forgetAllInFlight()
       delayed.removeAll()
       needsHello = true
+      if datagrams != nil { isClosing = true }
       events.append(.renumbered(stream: stream))
     case .needHello:
-      inFlight.removeAll()
+      // Of several datagrams each is answered so, also when hello is on its way already.
+      if datagrams != nil, helloIsOpen { return }
+      forgetAllInFlight()
       needsHello = true
       if refusal.retryAfterMs != nil { pausedUntil = max(pausedUntil, until) }
     default:
       if refusal.ranges.isEmpty {
         // It cannot be known which of the frames under way is meant, so none of them counts as taken.
-        inFlight.removeAll()
+        forgetAllInFlight()
         if helloIsOpen { needsHello = true }
         if refusal.retry { pausedUntil = max(pausedUntil, until) } else { fatal = refusal.code }
         return
@@ -414,6 +504,7 @@ extension DeviceSession {
       for range in refusal.ranges {
         for places in log.places(of: range) {
           inFlight.remove(places)
+          datagrams?.answered(places)
           if !refusal.retry {
             log.giveUp(places, code: refusal.code)
           } else if delayed.count < DeviceSession.delayedMax {

@@ -20,6 +20,10 @@ package struct RangeSet64: Equatable, Sendable {
     return i < ranges.count && ranges[i].lowerBound <= value
   }
 
+  package func overlaps(_ other: ClosedRange<UInt64>) -> Bool {
+    range(atOrAfter: other.lowerBound).map { $0.lowerBound <= other.upperBound } ?? false
+  }
+
   /// The range that holds `value`, or the next one above it.
   package func range(atOrAfter value: UInt64) -> ClosedRange<UInt64>? {
     let i = position(endingAtOrAfter: value)

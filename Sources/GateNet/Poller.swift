@@ -10,6 +10,8 @@ import Glibc
     package init(rawValue: UInt8) { self.rawValue = rawValue }
     package static let read = Interest(rawValue: 1)
     package static let write = Interest(rawValue: 2)
+    /// The peer has ended its direction; what it sent before is not told.
+    package static let end = Interest(rawValue: 4)
   }
 
   package struct Event: Equatable, Sendable {
@@ -17,6 +19,8 @@ import Glibc
     /// Reading will not block: bytes, the end, or an error, which the read tells.
     package let readable: Bool
     package let writable: Bool
+    /// The peer sends nothing more: told where `read` or `end` is watched for.
+    package let ended: Bool
     /// Both directions are down, or the socket failed.
     package let hungUp: Bool
   }
@@ -77,6 +81,7 @@ import Glibc
       token: unsafe events[index].data.u64,
       readable: bits & (EPOLLIN.rawValue | EPOLLRDHUP.rawValue | EPOLLHUP.rawValue | EPOLLERR.rawValue) != 0,
       writable: bits & EPOLLOUT.rawValue != 0,
+      ended: bits & EPOLLRDHUP.rawValue != 0,
       hungUp: bits & (EPOLLHUP.rawValue | EPOLLERR.rawValue) != 0)
   }
 
@@ -86,6 +91,7 @@ import Glibc
     var bits: UInt32 = 0
     if interest.contains(.read) { bits |= EPOLLIN.rawValue | EPOLLRDHUP.rawValue }
     if interest.contains(.write) { bits |= EPOLLOUT.rawValue }
+    if interest.contains(.end) { bits |= EPOLLRDHUP.rawValue }
     var event = unsafe epoll_event(events: bits, data: epoll_data_t(u64: token))
     guard unsafe epoll_ctl(descriptor.raw, operation, watched.raw, &event) == 0 else {
       let code = errno

@@ -261,7 +261,7 @@ private let zeros = [UInt8](repeating: 0, count: Limits.journalBlockBytes)
   }
 
   /// Removes a file; one that is gone already is no error.
-  func remove(_ name: String) throws(JournalError) {
+  package func remove(_ name: String) throws(JournalError) {
     if let model {
       do { return try model.remove(name) } catch {
         if error.code == ENOENT { return }
@@ -284,15 +284,15 @@ private let zeros = [UInt8](repeating: 0, count: Limits.journalBlockBytes)
   }
 }
 
-/// Holds a data directory for one process, so that two gateways never share a journal. The lock ends with the value or
-/// with the process, however that ends; the file `lock` stays.
+/// Holds a data directory, or something in one, for one process, so that two gateways never share a journal. The lock ends
+/// with the value or with the process, however that ends; its file stays.
 package struct DirectoryLock: ~Copyable, Sendable {
   private let file: DiskFile
 
   /// - Throws: `.locked` if another process, or another value in this one, holds it.
-  package static func take(_ path: String) throws(JournalError) -> DirectoryLock {
+  package static func take(_ path: String, name: String = "lock") throws(JournalError) -> DirectoryLock {
     let directory = try Directory(path)
-    let file = try DiskFile("lock", in: directory, flags: O_RDWR | O_CREAT)
+    let file = try DiskFile(name, in: directory, flags: O_RDWR | O_CREAT)
     try file.lock()
     return DirectoryLock(file: file)
   }

@@ -74,13 +74,40 @@ import Testing
     #expect(queue.next(at: Self.at) == id(50))
     queue.forget(id(2))
     let later = Self.at.advanced(byNs: 3 * Self.second)
-    #expect(queue.overdue(at: later) == id(1))
+    #expect(giveWay(&queue, at: later) == id(1))
     #expect(queue.next(at: later) == id(4))
-    #expect(queue.overdue(at: later) == id(3))
-    #expect(queue.overdue(at: later) == nil)
+    #expect(giveWay(&queue, at: later) == id(3))
+    #expect(giveWay(&queue, at: later) == nil)
     #expect(queue.next(at: later) == id(5))
-    #expect(queue.overdue(at: later) == id(50))
-    #expect(queue.overdue(at: later) == nil)
+    #expect(giveWay(&queue, at: later) == id(50))
+    #expect(giveWay(&queue, at: later) == nil)
+  }
+
+  private func giveWay(_ queue: inout HandshakeQueue, at now: Instant) -> SessionID? {
+    let id = queue.overdue(at: now)
+    if let id { queue.forget(id) }
+    return id
+  }
+
+  /// In a storm devices answer late, and those that have shown a good ticket are devices: they keep their places, and the others
+  /// wait for them.
+  @Test func aGoodTicketKeepsItsPlace() {
+    var queue = Self.queue(perSecond: 1_000, burst: 100, halfOpen: 4, waiting: 100)
+    for number: UInt32 in 1...6 {
+      _ = queue.offer(id(number), resumes: true, at: Self.at)
+      if let begun = queue.next(at: Self.at), number != 3 { queue.proved(begun, at: Self.at) }
+    }
+    #expect(queue.halfOpen == 4)
+    let later = Self.at.advanced(byNs: 300 * Self.second)
+    // The third's ticket was a lie.
+    #expect(giveWay(&queue, at: later) == id(3))
+    #expect(queue.next(at: later) == id(5))
+    queue.proved(id(5), at: later)
+    #expect(giveWay(&queue, at: later) == nil)
+    #expect(queue.next(at: later) == nil)
+    #expect(queue.deadline(at: later) == nil)
+    queue.forget(id(1))
+    #expect(queue.next(at: later) == id(6))
   }
 
   @Test func suspectOnesGoBehindAllOthers() {

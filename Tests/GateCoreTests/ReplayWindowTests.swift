@@ -62,4 +62,17 @@ import WireVectors
   }
 
   @Test func size() { #expect(MemoryLayout<ReplayWindow>.size == 24) }
+
+  /// A window that was stored says of no number that it is new that was not.
+  @Test(arguments: [0, 1, 63, 64, 65, 127, 128, 1_000, ReplayWindow.numberMax + 1] as [UInt64])
+  func allThatWasSeenStaysSeen(next: UInt64) {
+    var window = ReplayWindow(seenBelow: next)
+    #expect(window.next == next)
+    for number in next - min(next, 130)..<next {
+      #expect(window.verdict(for: number) == .replayed || window.verdict(for: number) == .tooOld)
+    }
+    guard next < ReplayWindow.numberMax - 3 else { return }
+    window.mark(next + 2)
+    #expect(window.verdict(for: next + 1) == .late && window.verdict(for: next) == .late)
+  }
 }

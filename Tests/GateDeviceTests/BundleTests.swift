@@ -15,6 +15,15 @@ import Testing
     #expect(try Bundle(parsing: "\n# remark\n" + spaced) == Self.bundle)
   }
 
+  @Test func namesWaysOverUDP() throws {
+    var bundle = Self.bundle
+    bundle.gatewaysUDP = [.init(host: "fleet.example.net", port: 7443), .init(host: "2001:db8::7", port: 2)]
+    #expect(bundle.text.contains("\ngateway-udp: [2001:db8::7]:2\n"))
+    #expect(try Bundle(parsing: bundle.text) == bundle)
+    let bad = bundle.text.replacing("gateway-udp: fleet.example.net:7443", with: "gateway-udp: fleet.example.net")
+    #expect(throws: BundleError.badValue(.gatewayUDP, line: 4)) { try Bundle(parsing: bad) }
+  }
+
   @Test func aKeyStandsInForTheToken() throws {
     var bundle = Self.bundle
     bundle.token = []

@@ -14,6 +14,9 @@ struct ReadFrame {
   var ping: Ping?
   var applied: SettingsApplied?
 
+  var sendTimeMs: Int64?
+  var sendMonotonicMs: UInt64?
+
   /// All frames in `bytes`, which end with a whole one.
   static func all(in bytes: [UInt8]) throws -> [ReadFrame] {
     var frames: [ReadFrame] = []
@@ -21,28 +24,37 @@ struct ReadFrame {
     while at < bytes.count {
       let payload = try #require(try FrameScanner.next(in: bytes.span, from: at, to: bytes.count))
       at = payload.upperBound
-      var frame = ReadFrame()
-      var scanner = UplinkScanner(payload)
-      while let part = try scanner.next(in: bytes.span) {
-        switch part {
-        case .hello(let range): frame.hello = try Hello.decode(bytes.span, range)
-        case .gap(let range): frame.gaps.append(try GapMessage.decode(bytes.span, range))
-        case .ping(let range): frame.ping = try Ping.decode(bytes.span, range)
-        case .applied(let range): frame.applied = try SettingsApplied.decode(bytes.span, range)
-        case .oldestHeld(let sequence): frame.oldestHeld = sequence
-        case .lane(let lane): frame.lane = lane
-        case .batch(let range):
-          var fixes = [Fix](repeating: Fix(), count: Limits.fixesPerFrameMax)
-          var span = fixes.mutableSpan
-          let count = try FixDecoder.batch(bytes.span, range, into: &span, at: 0)
-          frame.sequences += fixes[0..<count].map(\.sequence)
-          frame.latitudes += fixes[0..<count].map(\.latitudeE7)
-        case .fix, .sendTimeMs, .sendMonotonicMs: break
-        }
-      }
-      frames.append(frame)
+      frames.append(try ReadFrame(Array(bytes[payload])))
     }
     return frames
+  }
+
+  /// A frame without its prefix.
+  init(_ bytes: [UInt8]) throws {
+    var scanner = UplinkScanner(0..<bytes.count)
+    while let part = try scanner.next(in: bytes.span) {
+      switch part {
+      case .hello(let range): hello = try Hello.decode(bytes.span, range)
+      case .gap(let range): gaps.append(try GapMessage.decode(bytes.span, range))
+      case .ping(let range): ping = try Ping.decode(bytes.span, range)
+      case .applied(let range): applied = try SettingsApplied.decode(bytes.span, range)
+      case .oldestHeld(let sequence): oldestHeld = sequence
+      case .lane(let value): lane = value
+      case .sendTimeMs(let time): sendTimeMs = time
+      case .sendMonotonicMs(let time): sendMonotonicMs = time
+      case .fix(let range):
+        var fix = Fix()
+        try FixDecoder.fix(bytes.span, range, into: &fix)
+        sequences.append(fix.sequence)
+        latitudes.append(fix.latitudeE7)
+      case .batch(let range):
+        var fixes = [Fix](repeating: Fix(), count: Limits.fixesPerFrameMax)
+        var span = fixes.mutableSpan
+        let count = try FixDecoder.batch(bytes.span, range, into: &span, at: 0)
+        sequences += fixes[0..<count].map(\.sequence)
+        latitudes += fixes[0..<count].map(\.latitudeE7)
+      }
+    }
   }
 }
 

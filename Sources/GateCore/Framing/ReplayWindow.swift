@@ -30,6 +30,17 @@ package struct ReplayWindow: Equatable, Sendable, BitwiseCopyable {
   /// Nothing was seen.
   package init() {}
 
+  /// Every number below `next` counts as seen: of a session that was stored, what was late then is dropped.
+  package init(seenBelow next: UInt64) {
+    precondition(next <= ReplayWindow.numberMax + 1)
+    guard next > 0 else { return }
+    self.next = next
+    (even, odd) = (.max, .max)
+    let last = next - 1
+    let seen: UInt64 = .max &>> (63 - last & 63)
+    if last >> 6 & 1 == 0 { even = seen } else { odd = seen }
+  }
+
   package func verdict(for number: UInt64) -> Verdict {
     if number >= next { return .newest }
     let newestBlock = (next - 1) >> 6

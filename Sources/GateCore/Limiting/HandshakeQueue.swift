@@ -1,9 +1,9 @@
 /// Which ClientHellos a worker answers, and when. A handshake costs a signature and some 40 KB until it is done, a thousand
 /// times what a fix costs, so they are metered and wait in a bounded queue while live sessions are served.
 ///
-/// Those that offer a ticket go first and are not charged to the rate: they cost no signature. The claim is checked
-/// afterwards, by `wasFull`. What waits or stays half-open is named by its session; the owner knows whether it still lives
-/// and tells by `forget`.
+/// Those that offer a ticket go first and are not charged to the rate: they cost no signature. The claim is checked when the
+/// handshake has begun, by `proved` and `wasFull`. What waits or stays half-open is named by its session; the owner knows
+/// whether it still lives and tells by `forget`.
 package struct HandshakeQueue: Sendable {
   package struct Settings: Equatable, Sendable {
     /// Full handshakes.
@@ -11,7 +11,7 @@ package struct HandshakeQueue: Sendable {
     /// Handshakes under way. Full ones may have three quarters of it, so that resumptions always find room.
     package var halfOpenMax: Int
     package var waitingMax: Int
-    /// A handshake under way for longer gives its place to one that waits.
+    /// A stranger's handshake under way for longer gives its place to one that waits.
     package var patienceNs: UInt64
 
     package init(rate: GCRA, halfOpenMax: Int, waitingMax: Int, patienceNs: UInt64) {
@@ -44,13 +44,15 @@ package struct HandshakeQueue: Sendable {
   private var full = Line()
   /// Full ones whose source has come to nothing often of late.
   private var suspect = Line()
-  /// Under way, oldest first.
-  private var underWay = Line()
+  /// Under way, oldest first: those of whom nothing is known, and those whose ticket was good. These have shown that they are
+  /// devices, and a storm is when devices are slow: they keep their place for as long as any handshake may take.
+  private var strangers = Line()
+  private var proven = Line()
 
   package init(_ settings: Settings) { self.settings = settings }
 
   package var waiting: Int { resumed.count + full.count + suspect.count }
-  package var halfOpen: Int { underWay.count }
+  package var halfOpen: Int { strangers.count + proven.count }
 
   /// A whole ClientHello is there.
   package mutating func offer(_ id: SessionID, resumes: Bool, at now: Instant) -> Offer {
@@ -69,43 +71,46 @@ package struct HandshakeQueue: Sendable {
 
   /// The next whose handshake may begin now; it counts as under way until `forget`.
   package mutating func next(at now: Instant) -> SessionID? {
-    guard underWay.count < settings.halfOpenMax else { return nil }
+    guard !isBlocked else { return nil }
     wordBefore = word
     if let entry = resumed.removeFirst() {
-      underWay.append(Entry(id: entry.id, at: now))
+      strangers.append(Entry(id: entry.id, at: now))
       return entry.id
     }
-    guard full.count + suspect.count > 0, underWay.count < fullMax,
+    guard full.count + suspect.count > 0,
       case .granted(let next) = settings.rate.charge(word, units: 1, at: now),
       let entry = full.removeFirst() ?? suspect.removeFirst()
     else { return nil }
     word = next
-    underWay.append(Entry(id: entry.id, at: now))
+    strangers.append(Entry(id: entry.id, at: now))
     return entry.id
+  }
+
+  /// The ticket of a handshake under way was good.
+  package mutating func proved(_ id: SessionID, at now: Instant) {
+    if strangers.remove(id) { proven.append(Entry(id: id, at: now)) }
   }
 
   /// What `next` has just named goes behind all others after all, since its source is suspect. Only while others wait.
   /// - Returns: false if none do: begin it.
   package mutating func demote(_ id: SessionID, at now: Instant) -> Bool {
-    guard full.count > 0, underWay.remove(id) else { return false }
+    guard full.count > 0, strangers.remove(id) else { return false }
     word = wordBefore
     suspect.append(Entry(id: id, at: now))
     return true
   }
 
-  /// A handshake under way that must give its place to one that waits; close it.
-  package mutating func overdue(at now: Instant) -> SessionID? {
-    let blocked = resumed.count > 0 ? underWay.count >= settings.halfOpenMax : full.count + suspect.count > 0 && underWay.count >= fullMax
-    guard blocked, let oldest = underWay.first, now.since(oldest.at) >= settings.patienceNs else { return nil }
-    underWay.removeFirst()
+  /// A handshake under way that has to give its place to one that waits: close it and `forget` it, unless its answer has come
+  /// meanwhile.
+  package func overdue(at now: Instant) -> SessionID? {
+    guard waiting > 0, isBlocked, let oldest = strangers.first, now.since(oldest.at) >= settings.patienceNs else { return nil }
     return oldest.id
   }
 
   /// When it is worth asking `next` again although nothing ends; `nil` if nothing waits for time to pass.
   package func deadline(at now: Instant) -> Instant? {
     guard waiting > 0 else { return nil }
-    let isFull = resumed.count > 0 ? underWay.count >= settings.halfOpenMax : underWay.count >= fullMax
-    if isFull { return underWay.first.map { $0.at.advanced(byNs: settings.patienceNs) } }
+    if isBlocked { return strangers.first.map { $0.at.advanced(byNs: settings.patienceNs) } }
     if resumed.count > 0 { return now }
     guard case .limited(let waitNs) = settings.rate.charge(word, units: 1, at: now) else { return now }
     return waitNs.map { now.advanced(byNs: $0) }
@@ -126,12 +131,13 @@ package struct HandshakeQueue: Sendable {
 
   /// The handshake is done, or its connection has ended.
   package mutating func forget(_ id: SessionID) {
-    if underWay.remove(id) { return }
-    if resumed.remove(id) || full.remove(id) { return }
-    _ = suspect.remove(id)
+    _ = strangers.remove(id) || proven.remove(id) || resumed.remove(id) || full.remove(id) || suspect.remove(id)
   }
 
-  private var fullMax: Int { max(settings.halfOpenMax * 3 / 4, 1) }
+  /// No place is free for the next that waits.
+  private var isBlocked: Bool {
+    halfOpen >= settings.halfOpenMax || resumed.count == 0 && strangers.count >= max(settings.halfOpenMax * 3 / 4, 1)
+  }
 
   /// First in, first out, with removal by name in constant time on average: what is removed leaves a hole, and holes are
   /// squeezed out when they outnumber the rest. The front is never a hole.

@@ -10,6 +10,8 @@ package struct Configuration: Equatable, Sendable {
     package var publicTLS = ["localhost:7443"]
     /// UDP, as `tls`; empty = none.
     package var dtls = ["0.0.0.0:7443", "[::]:7443"]
+    /// What bundles tell devices of UDP; empty = as `publicTLS`.
+    package var publicDTLS: [String] = []
     /// The first byte of connection IDs.
     package var node: UInt8 = 0
   }
@@ -73,6 +75,8 @@ package struct Configuration: Equatable, Sendable {
     package var handshakes = Limiter(perSecond: 1_000, burst: 1_000)
     package var handshakesHalfOpen = 1_024
     package var handshakesWaiting = 8_192
+    /// Of the whole gateway: ClientHellos, frames cut off, answers not read.
+    package var bufferedBytesMax = 256 << 20
     /// Charged before a frame is decoded, per connection.
     package var frames = Limiter(perSecond: 50_000, burst: 100_000)
     package var live = Limiter(perSecond: 50, burst: 2_000)

@@ -106,6 +106,9 @@ extension ConfigurationKey {
     list(
       "listen.dtls", "Addresses for DTLS over UDP. Empty: none.", \.listen.dtls, expects: "host:port or [address]:port",
       mayBeEmpty: true),
+    list(
+      "listen.public_dtls", "Where devices reach it over UDP; new bundles carry it. Empty: as listen.public_tls.",
+      \.listen.publicDTLS, expects: "host:port or [address]:port", mayBeEmpty: true),
     number(
       "listen.node", "Number of this gateway in the connection IDs of sessions over UDP, for a load balancer to route by.",
       \.listen.node, 0...255),
@@ -149,8 +152,9 @@ extension ConfigurationKey {
       "limits.connections_max", "Connections at a time; one more is closed at once.", \.limits.connectionsMax,
       1...1_000_000),
     number(
-      "limits.handshake_timeout_s", "From accept to hello. Satellite modems need 24.", \.limits.handshakeTimeoutS,
-      1...600),
+      "limits.handshake_timeout_s",
+      "From accept to hello, time in the gateway's own queue not counted. Satellite modems need 24.",
+      \.limits.handshakeTimeoutS, 1...600),
     number("limits.idle_timeout_s", "Without a byte from the device.", \.limits.idleTimeoutS, 1...86_400),
     number(
       "limits.frame_timeout_s", "From the first byte of a frame to its last. 16 KB over a satellite take a minute.",
@@ -196,6 +200,10 @@ extension ConfigurationKey {
     number(
       "limits.handshakes_waiting", "ClientHellos that wait for their turn, at most.", \.limits.handshakesWaiting,
       1...1_000_000),
+    number(
+      "limits.buffered_bytes_max",
+      "Bytes that wait in connections. At three quarters nobody new is let in, and within a second the largest holders go.",
+      \.limits.bufferedBytesMax, (1 << 20)...(1 << 40)),
     number("limits.frames_per_second", "Frames a connection, before decoding.", \.limits.frames.perSecond, 1...1_000_000),
     number("limits.frames_burst", "Frames that may come at once.", \.limits.frames.burst, 1...1_000_000),
     number("limits.live_per_second", "Live fixes a device.", \.limits.live.perSecond, 1...1_000_000),

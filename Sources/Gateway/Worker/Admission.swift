@@ -10,14 +10,21 @@ struct Admission {
   var handshakes: HandshakeQueue
   /// Bytes that wait in the connections, as accounted by the worker.
   var bufferedBytes = 0
+  /// A connection whose bytes would pass it is closed.
+  let bufferedBytesMax: Int
+  /// From here on nobody new is let in, and at the next sweep those that hold the most go, slow readers first ...
+  var bufferedBytesHigh: Int { bufferedBytesMax / 4 * 3 }
+  /// ... until this is left.
+  var bufferedBytesLow: Int { bufferedBytesMax / 2 }
   /// No byte of plaintext completes a frame for this long: closed.
   let frameTimeoutNs: UInt64
   /// Output waits for this long: closed.
   let writeTimeoutNs: UInt64
+  /// From accept to ClientHello, and from the handshake's begin to hello: the time between, in the queue, is the gateway's own.
+  let handshakeTimeoutNs: UInt64
 
   /// Handshakes begun in one turn of the loop; live sessions are served between two turns.
   static let handshakesPerTurn = 4
-  private static let patienceNs: UInt64 = 5_000_000_000
 
   /// - Parameters:
   ///   - workers: the gateway's bounds are shared out among them; the kernel spreads connections evenly.
@@ -35,10 +42,12 @@ struct Admission {
         openMax: UInt32(clamping: share(limits.sourceConnectionsMax)), connections: share(limits.sourceConnections),
         handshakes: share(limits.sourceHandshakes), failures: share(limits.sourceFailures)),
       seed: seed)
+    bufferedBytesMax = share(limits.bufferedBytesMax)
+    handshakeTimeoutNs = UInt64(limits.handshakeTimeoutS) * 1_000_000_000
     handshakes = HandshakeQueue(
       HandshakeQueue.Settings(
         rate: share(limits.handshakes), halfOpenMax: share(limits.handshakesHalfOpen),
-        waitingMax: share(limits.handshakesWaiting), patienceNs: Admission.patienceNs))
+        waitingMax: share(limits.handshakesWaiting), patienceNs: handshakeTimeoutNs / 2))
     frameTimeoutNs = UInt64(limits.frameTimeoutS) * 1_000_000_000
     writeTimeoutNs = UInt64(limits.writeTimeoutS) * 1_000_000_000
   }
@@ -51,7 +60,7 @@ struct Admission {
 
   /// - Returns: why a new connection is closed at once; a reason of `network.closed`.
   mutating func refusal(of source: Source?, at now: Instant) -> String? {
-    if bufferedBytes >= Limits.bufferedBytesHigh { return "memory_pressure" }
+    if bufferedBytes >= bufferedBytesHigh { return "memory_pressure" }
     return source.flatMap { filter.admit($0, at: now)?.rawValue }
   }
 

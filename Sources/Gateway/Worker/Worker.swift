@@ -129,7 +129,6 @@ final class Worker {
         handedOver = false
         context.sequencer.sleeper.wake()
       }
-      relieveMemory()
       if now >= nextSweep { sweep() }
       if let datagrams {
         advance(datagrams)
@@ -201,6 +200,7 @@ final class Worker {
   private func sweep() {
     nextSweep = now.advanced(byNs: Worker.sweepNs)
     resumeListeners()
+    relieveMemory()
     if let datagrams { sweep(datagrams) }
     for case let connection? in connections where connection.session.validUntilMs <= wallMs && !connection.isClosing {
       dismiss(connection, .credentialExpired)
@@ -211,6 +211,7 @@ final class Worker {
         continue
       }
       guard connection.deadline <= now else { continue }
+      if !connection.isClosing, !connection.isWelcome, !hasRoom || hasAnswered(connection) { continue }
       if connection.isClosing || connection.tls == nil || !connection.isEstablished {
         end(connection, connection.isClosing ? nil : timeoutReason(connection))
       } else {

@@ -28,10 +28,9 @@ extension Worker {
   private func admit(_ stream: consuming TCPStream, _ source: Source?) throws(NetError) {
     let slot = freeSlots.popLast() ?? connections.count
     generation &+= 1
-    let timeoutNs = UInt64(context.configuration.limits.handshakeTimeoutS) * 1_000_000_000
     let connection = Connection(
       stream: stream, id: SessionID(slot: UInt32(slot), generation: generation), source: source,
-      deadline: now.advanced(byNs: timeoutNs))
+      deadline: now.advanced(byNs: admission.handshakeTimeoutNs))
     if slot == connections.count { connections.append(connection) } else { connections[slot] = connection }
     // Room for every connection to be dirty at once, so that no fix pays for growth.
     if dirty.capacity < connections.count { dirty.reserveCapacity(2 * connections.count) }

@@ -17,29 +17,36 @@ extension Worker {
       return
     }
     switch admission.handshakes.offer(connection.session.id, resumes: resumes, at: now) {
-    case .waits: connection.handshake = .waiting(isMuted: false)
+    case .waits: enqueue(connection)
     case .refused: end(connection, "handshake_queue_full")
     case .displaces(let id):
-      connection.handshake = .waiting(isMuted: false)
+      enqueue(connection)
       if let other = self.connection(id) { end(other, "handshake_queue_full") }
     }
   }
 
-  /// An event of a connection whose ClientHello waits: nothing is read until its turn comes.
+  /// Its turn comes as fast as this machine can shake hands, so no time runs against the peer.
+  private func enqueue(_ connection: Connection) {
+    connection.handshake = .waiting(isMuted: false)
+    connection.deadline = .never
+  }
+
+  /// An event of a connection whose ClientHello waits: nothing is read until its turn comes, or the peer leaves.
   func hold(_ connection: Connection, _ event: Poller.Event, isMuted: Bool) {
-    if event.hungUp {
+    if event.hungUp || event.ended {
       end(connection, "left_before_hello")
     } else if !isMuted {
       connection.handshake = .waiting(isMuted: true)
-      try? poller.modify(connection.stream.descriptor, token: token(connection), for: [])
+      try? poller.modify(connection.stream.descriptor, token: token(connection), for: .end)
     }
   }
 
   /// Begins a few of the handshakes that wait, behind all that the live sessions had to say in this turn.
   func beginHandshakes() {
     guard admission.handshakes.waiting > 0 else { return }
-    while let id = admission.handshakes.overdue(at: now) {
-      if let connection = connection(id) { end(connection, "handshake_slow") }
+    while hasRoom, let id = admission.handshakes.overdue(at: now) {
+      if let connection = connection(id), !hasAnswered(connection) { end(connection, "handshake_slow") }
+      admission.handshakes.forget(id)
     }
     var begun = 0
     while begun < Admission.handshakesPerTurn, let id = admission.handshakes.next(at: now) {
@@ -48,7 +55,11 @@ extension Worker {
         continue
       }
       let mayYield = !ClientHelloGate.offersResumption(connection.stash.span)
-      if mayYield, admission.isSuspect(connection.source, at: now), admission.handshakes.demote(id, at: now) { continue }
+      if mayYield, admission.isSuspect(connection.source, at: now), admission.handshakes.demote(id, at: now) {
+        // Behind all others its turn may never come.
+        connection.deadline = now.advanced(byNs: admission.handshakeTimeoutNs)
+        continue
+      }
       begun += 1
       begin(connection)
     }
@@ -61,6 +72,7 @@ extension Worker {
     }
     let resumes = ClientHelloGate.offersResumption(connection.stash.span)
     connection.handshake = .underWay(resumes: resumes)
+    connection.deadline = now.advanced(byNs: admission.handshakeTimeoutNs)
     let tls: TLSSession
     do throws(TLSError) {
       tls = try TLSSession(context.tls.current)
@@ -75,7 +87,9 @@ extension Worker {
     connection.stash = []
     receive(connection, 0..<total)
     account(connection)
-    if resumes, !tls.engine.isResumed {
+    if tls.engine.isResumed {
+      admission.handshakes.proved(connection.session.id, at: now)
+    } else if resumes {
       admission.handshakes.wasFull(at: now)
       _ = admission.handshakeRefusal(of: connection.source, at: now)
     }
@@ -118,8 +132,20 @@ extension Worker {
   func stalled(_ connection: Connection) -> String? {
     if connection.isClosing { return nil }
     if connection.isBlocked, now.since(connection.blockedSince) >= admission.writeTimeoutNs { return "slow_reader" }
-    if let since = connection.frameSince, now.since(since) >= admission.frameTimeoutNs { return "slow_writer" }
+    if hasRoom, let since = connection.frameSince, now.since(since) >= admission.frameTimeoutNs { return "slow_writer" }
     return nil
+  }
+
+  /// Reads what has come before a peer's time is up for good: it is judged by what it has not sent, never by what was not read
+  /// or not answered here.
+  /// - Returns: false if it has not got further, and is to be closed.
+  func hasAnswered(_ connection: Connection) -> Bool {
+    if case .waiting = connection.handshake { return false }
+    let wasEstablished = connection.isEstablished
+    read(connection)
+    guard self.connection(connection.session.id) != nil, !connection.isClosing else { return true }
+    if case .open = connection.session.state { return true }
+    return connection.isEstablished && !wasEstablished
   }
 
   func timeoutReason(_ connection: Connection) -> String {
@@ -135,22 +161,22 @@ extension Worker {
     let bytes = connection.stash.count + (connection.tls?.engine.bufferedBytes ?? 0)
     admission.bufferedBytes += bytes - connection.bufferedBytes
     connection.bufferedBytes = bytes
-    if admission.bufferedBytes > Limits.bufferedBytesMax {
+    if admission.bufferedBytes > admission.bufferedBytesMax {
       end(connection, "memory")
       return false
     }
     return true
   }
 
-  /// Above the high-water mark: closes those that hold the most, slow readers before slow writers, down to the low-water mark.
-  /// A slow reader is not read from already, so nothing grows meanwhile.
+  /// At the high-water mark: closes those that hold the most, slow readers before slow writers, down to the low-water mark.
+  /// Once a second, so that a peak may pass; what would break the bound meanwhile is closed by `account`.
   func relieveMemory() {
-    guard admission.bufferedBytes > Limits.bufferedBytesHigh else { return }
+    guard admission.bufferedBytes >= admission.bufferedBytesHigh else { return }
     let holders = connections.compactMap { $0 }.filter { $0.bufferedBytes > 0 }.sorted {
       ($0.isBlocked ? 1 : 0, $0.bufferedBytes) > ($1.isBlocked ? 1 : 0, $1.bufferedBytes)
     }
     for connection in holders {
-      guard admission.bufferedBytes > Limits.bufferedBytesLow else { break }
+      guard admission.bufferedBytes > admission.bufferedBytesLow else { break }
       end(connection, "memory")
     }
   }

@@ -1,20 +1,6 @@
-// libFuzzer over configuration: FIXGATE_FUZZ=1 swift build --product fuzz-configuration, then
+// libFuzzer over configuration files: FIXGATE_FUZZ=1 swift build --product fuzz-configuration, then
 // fuzz-configuration Tests/Fuzz/corpus/configuration. A crash becomes a file in Tests/Fuzz/regressions/configuration, which GatewayTests replays.
+import FuzzDriver
 import GatewayProperties
-import Glibc
 
-@c func LLVMFuzzerTestOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
-  ConfigurationProperties.check(unsafe Array(UnsafeBufferPointer(start: start, count: count)))
-  return 0
-}
-
-@_silgen_name("LLVMFuzzerRunDriver")
-func runDriver(
-  _ argc: UnsafeMutablePointer<CInt>,
-  _ argv: UnsafeMutablePointer<UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>>,
-  _ callback: @convention(c) (UnsafePointer<UInt8>?, Int) -> CInt
-) -> CInt
-
-var argc = CommandLine.argc
-var argv = unsafe CommandLine.unsafeArgv
-exit(unsafe runDriver(&argc, &argv, LLVMFuzzerTestOneInput))
+fuzz(ConfigurationProperties.check)

@@ -1,20 +1,6 @@
-// libFuzzer over session: FIXGATE_FUZZ=1 swift build --product fuzz-session, then
+// libFuzzer over a session's bytes: FIXGATE_FUZZ=1 swift build --product fuzz-session, then
 // fuzz-session Tests/Fuzz/corpus/session. A crash becomes a file in Tests/Fuzz/regressions/session, which GatewayTests replays.
+import FuzzDriver
 import GatewayProperties
-import Glibc
 
-@c func LLVMFuzzerTestOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
-  SessionProperties.check(unsafe Array(UnsafeBufferPointer(start: start, count: count)))
-  return 0
-}
-
-@_silgen_name("LLVMFuzzerRunDriver")
-func runDriver(
-  _ argc: UnsafeMutablePointer<CInt>,
-  _ argv: UnsafeMutablePointer<UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>>,
-  _ callback: @convention(c) (UnsafePointer<UInt8>?, Int) -> CInt
-) -> CInt
-
-var argc = CommandLine.argc
-var argv = unsafe CommandLine.unsafeArgv
-exit(unsafe runDriver(&argc, &argv, LLVMFuzzerTestOneInput))
+fuzz(SessionProperties.check)

@@ -1,20 +1,6 @@
 // libFuzzer over framing and decoder: FIXGATE_FUZZ=1 swift build --product fuzz-wire, then
 // fuzz-wire Tests/Fuzz/corpus/wire. A crash becomes a file in Tests/Fuzz/regressions/wire, which GateCoreTests replays.
-import Glibc
+import FuzzDriver
 import WireVectors
 
-@c func LLVMFuzzerTestOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
-  WireProperties.check(unsafe Array(UnsafeBufferPointer(start: start, count: count)))
-  return 0
-}
-
-@_silgen_name("LLVMFuzzerRunDriver")
-func runDriver(
-  _ argc: UnsafeMutablePointer<CInt>,
-  _ argv: UnsafeMutablePointer<UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>>,
-  _ callback: @convention(c) (UnsafePointer<UInt8>?, Int) -> CInt
-) -> CInt
-
-var argc = CommandLine.argc
-var argv = unsafe CommandLine.unsafeArgv
-exit(unsafe runDriver(&argc, &argv, LLVMFuzzerTestOneInput))
+fuzz(WireProperties.check)
