@@ -44,7 +44,7 @@ let package = Package(
     .target(name: "GateCore", dependencies: ["CGateShims"], swiftSettings: withFuzz ? fuzzed : settings),
     .target(name: "GateMemory", dependencies: ["GateCore"], swiftSettings: settings),
     .target(name: "GateProto", dependencies: ["GateCore", "CFixProto"], swiftSettings: settings),
-    .target(name: "GateTLS", dependencies: ["GateCore", "COpenSSL"], swiftSettings: settings),
+    .target(name: "GateTLS", dependencies: ["GateCore", "COpenSSL"], swiftSettings: withFuzz ? fuzzed : settings),
     .target(name: "GateNet", dependencies: ["GateCore", "CLinux"], swiftSettings: settings),
     .target(name: "GateStore", dependencies: ["GateCore", "CSQLite", "CLinux"], swiftSettings: settings),
     .target(name: "GateDevice", dependencies: ["GateCore", "GateProto"], swiftSettings: settings),
@@ -152,7 +152,7 @@ if withBench {
     .executableTarget(
       name: "fixgate-bench",
       dependencies: [
-        "GateCore", "CFixProto", "BenchHarness", "BenchPath", "BenchProto",
+        "GateCore", "GateTLS", "COpenSSL", "CFixProto", "BenchHarness", "BenchPath", "BenchProto",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),
       ],
@@ -164,7 +164,7 @@ if withFuzz {
   package.targets.append(.target(name: "FuzzDriver", path: "Tests/Fuzz/Driver", swiftSettings: fuzzed))
   for (folder, properties) in [
     ("Wire", "WireVectors"), ("Journal", "JournalProperties"), ("Session", "GatewayProperties"),
-    ("Track", "GatewayProperties"), ("Configuration", "GatewayProperties"),
+    ("Track", "GatewayProperties"), ("Configuration", "GatewayProperties"), ("Records", "GatewayProperties"),
   ] {
     package.targets.append(
       .executableTarget(

@@ -7,10 +7,10 @@ import Testing
 struct FuzzRegressionTests {
   private static let surfaces: [(name: String, check: @Sendable ([UInt8]) -> Void)] = [
     ("session", SessionProperties.check), ("track", TrackProperties.check),
-    ("configuration", ConfigurationProperties.check),
+    ("configuration", ConfigurationProperties.check), ("records", RecordProperties.check),
   ]
 
-  @Test(arguments: ["session", "track", "configuration"], ["corpus", "regressions"])
+  @Test(arguments: ["session", "track", "configuration", "records"], ["corpus", "regressions"])
   func filesHoldTheProperties(surface: String, folder: String) throws {
     let check = try #require(Self.surfaces.first { $0.name == surface }).check
     let path = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
