@@ -27,7 +27,8 @@ struct DatagramWindow: Sendable {
   private var smoothedNs: UInt64?
   private var variationNs: UInt64 = 0
   /// Time-outs since the last answer.
-  private(set) var timeouts = 0
+  private var timeouts = 0
+  private var hasAnswer = false
   private var waitNs = DatagramWindow.firstWaitNs
   /// When the wait for an answer began.
   private var waitingSince = Instant(ns: 0)
@@ -42,9 +43,11 @@ struct DatagramWindow: Sendable {
   static let firstWaitNs: UInt64 = 1_000_000_000
   /// The gateway answers when a disk has synced, which now and then takes longer than the network does.
   static let waitMinNs: UInt64 = 200_000_000
-  static let waitMaxNs: UInt64 = 16_000_000_000
-  /// After so many time-outs in a row the gateway has forgotten the session, or is not there.
-  static let timeoutsMax = 8
+  static let waitMaxNs: UInt64 = 8_000_000_000
+  /// After so many time-outs in a row the gateway has forgotten the session, or is not there ...
+  private static let timeoutsMax = 10
+  /// ... and after fewer if it has never answered in it.
+  private static let timeoutsAtFirstMax = 5
   private static let overtaken: UInt64 = 3
 
   /// - Parameter seed: of the jitter.
@@ -56,6 +59,11 @@ struct DatagramWindow: Sendable {
 
   /// When the oldest datagram counts as lost; `nil` if none is under way.
   var deadline: Instant? { sent.isEmpty ? nil : waitingSince.advanced(byNs: waitNs) }
+
+  /// The gateway has been asked often enough.
+  var isSilent: Bool {
+    timeouts >= (hasAnswer ? DatagramWindow.timeoutsMax : DatagramWindow.timeoutsAtFirstMax)
+  }
 
   mutating func send(_ places: ClosedRange<UInt64>?, at now: Instant) {
     if sent.isEmpty { waitingSince = now }
@@ -84,6 +92,7 @@ struct DatagramWindow: Sendable {
     }
     sent = left
     guard let newest else { return [] }
+    hasAnswer = true
     timeouts = 0
     waitNs = timeoutNs
     waitingSince = now

@@ -249,7 +249,7 @@ package struct DeviceSession: Sendable {
   /// The gateway has owed an answer for too long: close the connection and make another. Over UDP that is told by datagrams
   /// without an answer, since time passes while a device sleeps.
   package func isSilent(at now: Instant) -> Bool {
-    if let datagrams { return datagrams.timeouts >= DatagramWindow.timeoutsMax }
+    if let datagrams { return datagrams.isSilent }
     guard isConnected, let owedSince else { return false }
     return now.since(owedSince) >= options.silenceNs
   }

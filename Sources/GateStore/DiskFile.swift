@@ -246,7 +246,7 @@ private let zeros = [UInt8](repeating: 0, count: Limits.journalBlockBytes)
     }
   }
 
-  func contains(_ name: String) -> Bool {
+  package func contains(_ name: String) -> Bool {
     if let model { return model.contains(name) }
     return unsafe faccessat(descriptor, name, F_OK, 0) == 0
   }

@@ -61,6 +61,11 @@ package typealias PreSharedKeyLookup = @Sendable (_ identity: Span<UInt8>, _ key
   }
 
   deinit { unsafe SSL_CTX_free(raw) }
+
+  /// Whether the same authorities certify devices, for the same tenants.
+  package func hasAuthorities(of other: DTLSServerContext) -> Bool {
+    (authorities?.list ?? []).elementsEqual(other.authorities?.list ?? []) { $0.tenant == $1.tenant && $0.pem == $1.pem }
+  }
 }
 
 /// What a device has to prove itself, and what it trusts.

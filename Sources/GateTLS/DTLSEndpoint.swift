@@ -27,9 +27,13 @@ package struct DTLSCounters: Equatable, Sendable {
   package var handshakesRefused = 0
   /// Half-open handshakes that gave way to newer ones.
   package var handshakesEvicted = 0
-  /// Handshakes that were done when no session was left.
+  /// Handshakes that were not begun, or were done for nothing, because no session was left.
   package var sessionsRefused = 0
   package var addressChanges = 0
+  /// Sessions taken over from the session file.
+  package var restored = 0
+  /// Slots that could not be written: their sessions may not outlive the process.
+  package var slotsFailed = 0
 }
 
 /// All DTLS of a worker's UDP sockets: tells cookies, handshakes and sessions apart, and keeps both within bounds. Datagrams, addresses
@@ -38,6 +42,8 @@ package struct DTLSCounters: Equatable, Sendable {
 ///
 /// A session is named by a number: its connection ID's, also if the device knows none. Records of type 25 find their session
 /// by connection ID and nothing else; classic ones by address (RFC 9146 section 4), which such a session cannot change.
+///
+/// With a `SessionShelf` its sessions outlive the process, see DTLSEndpoint+Store.swift.
 ///
 /// Sendable: there is one owner, which may hand it to another thread.
 @safe package struct DTLSEndpoint: ~Copyable, @unchecked Sendable {
@@ -51,13 +57,15 @@ package struct DTLSCounters: Equatable, Sendable {
   private let cipher: RecordCipher
   private let node: UInt8
   private let shards: [UInt8]
-  private let sessionsMax: Int
   private let handshakesMax: Int
+  /// Seconds since 1970 at `Instant` 0, so that what is kept on disk outlives a reboot.
+  private let epochS: Int64
 
-  private var sessions: [UInt64: LiveSession] = [:]
-  private var freeSlots: [Int] = []
-  private var slotsUsed = 0
-  private var classic: [PeerAddress: UInt64] = [:]
+  var sessions: SessionTable
+  var classic: [PeerAddress: UInt64] = [:]
+  let shelf: SessionShelf?
+  /// Last flights of handshakes that have just been done.
+  private var lastFlights: [UInt64: DTLSLastFlight] = [:]
   private var handshakes: [PeerAddress: HalfOpen] = [:]
   /// Addresses in the order in which their handshakes began; those before `oldest` are gone.
   private var order: [(address: PeerAddress, serial: UInt64)] = []
@@ -69,14 +77,17 @@ package struct DTLSCounters: Equatable, Sendable {
 
   /// Of the last `receive` or `forgetSilent`.
   package private(set) var events: [DTLSEvent] = []
-  package private(set) var counters = DTLSCounters()
+  package internal(set) var counters = DTLSCounters()
 
   /// - Parameters:
   ///   - cookieKey: the same for all endpoints of a gateway.
   ///   - shards: this worker's virtual shards, one at least; see `UDPSocket.routeByShard`.
+  ///   - shelf: where sessions are kept on disk; `nil` = nowhere.
+  ///   - epochS: seconds from 1970-01-01 UTC to `Instant` 0.
   /// - Throws: `.library`: stop.
   package init(
-    context: DTLSServerContext, cookieKey: [UInt8], node: UInt8, shards: [UInt8], sessionsMax: Int, handshakesMax: Int
+    context: DTLSServerContext, cookieKey: [UInt8], node: UInt8, shards: [UInt8], sessionsMax: Int, handshakesMax: Int,
+    shelf: SessionShelf? = nil, epochS: Int64 = 0
   ) throws(DTLSError) {
     precondition(!shards.isEmpty && sessionsMax > 0 && handshakesMax > 0)
     let gate = try CookieGate(key: cookieKey)
@@ -86,9 +97,14 @@ package struct DTLSCounters: Equatable, Sendable {
     self.context = context
     self.node = node
     self.shards = shards
-    self.sessionsMax = sessionsMax
     self.handshakesMax = handshakesMax
+    self.epochS = epochS
+    self.shelf = shelf
+    sessions = SessionTable(capacity: sessionsMax)
   }
+
+  /// Seconds since 1970, as the clock went since the start.
+  func seconds(at now: Instant) -> UInt32 { UInt32(clamping: epochS + Int64(now.ns / 1_000_000_000)) }
 
   /// Handshakes that begin from now on use this one.
   package mutating func use(_ context: DTLSServerContext) { self.context = context }
@@ -118,13 +134,13 @@ package struct DTLSCounters: Equatable, Sendable {
       at = record.whole.upperBound
       if record.type == .tls12CID {
         guard let id = ConnectionID(datagram.extracting(record.connectionID)) else { continue }
-        if let live = sessions[id.word], live.usesConnectionID {
-          take(record, of: datagram, by: live, from: address, at: now, into: &plaintext, at: &offset)
+        if let place = sessions.place(of: id.word), sessions[place].usesConnectionID {
+          take(record, of: datagram, by: place, from: address, at: now, into: &plaintext, at: &offset)
           continue
         }
       } else if record.epoch > 0, handshakes[address] == nil {
-        if let session = classic[address], let live = sessions[session] {
-          take(record, of: datagram, by: live, from: address, at: now, into: &plaintext, at: &offset)
+        if let session = classic[address], let place = sessions.place(of: session) {
+          take(record, of: datagram, by: place, from: address, at: now, into: &plaintext, at: &offset)
         } else {
           counters.unknown += 1
         }
@@ -136,13 +152,13 @@ package struct DTLSCounters: Equatable, Sendable {
   }
 
   private mutating func take(
-    _ record: DTLSRecord, of datagram: Span<UInt8>, by live: LiveSession, from address: PeerAddress, at now: Instant,
+    _ record: DTLSRecord, of datagram: Span<UInt8>, by place: Int, from address: PeerAddress, at now: Instant,
     into plaintext: inout MutableSpan<UInt8>, at offset: inout Int
   ) {
     let start = offset
     let opened: DTLSOpened
     do throws(DTLSError) {
-      opened = try live.session.open(record, of: datagram, into: &plaintext, at: &offset, with: cipher)
+      opened = try sessions[place].session.open(record, of: datagram, into: &plaintext, at: &offset, with: cipher)
     } catch {
       switch error {
       case .replayed, .tooOld: counters.replayed += 1
@@ -152,44 +168,47 @@ package struct DTLSCounters: Equatable, Sendable {
       return
     }
     counters.recordsOpened += 1
-    live.heardAt = now
-    let moved = noteAddress(address, of: live, isNewest: opened.isNewest, bytes: record.whole.count)
+    noteHeard(at: place, seconds(at: now))
+    let moved = noteAddress(address, of: place, isNewest: opened.isNewest, bytes: record.whole.count)
+    let session = sessions[place].id
     switch opened.content {
     case .applicationData:
-      live.lastFlight = nil
-      events.append(.data(session: live.id, slot: live.slot, range: start..<offset, moved: moved))
+      if !lastFlights.isEmpty { lastFlights[session] = nil }
+      events.append(.data(session: session, slot: place, range: start..<offset, moved: moved))
     case .alert(let level, let description):
       guard level == 2 || description == 0 else { return }
-      if description == 0 { answer(.alert, [1, 0], by: live, to: address) }
-      remove(live.id)
-      events.append(.closed(session: live.id, slot: live.slot))
+      if description == 0 { answer(.alert, [1, 0], by: place, to: address) }
+      remove(session)
+      events.append(.closed(session: session, slot: place))
     case .finished:
-      guard var last = live.lastFlight, let again = try? last.again(in: &live.session, with: cipher) else { return }
-      live.lastFlight = last
+      guard var last = lastFlights[session], let again = try? last.again(in: &sessions[place].session, with: cipher) else {
+        return
+      }
+      lastFlights[session] = last
       for datagram in again { outbox.append((datagram, address)) }
-    case .renegotiation: answer(.alert, [1, 100], by: live, to: address)
+    case .renegotiation: answer(.alert, [1, 100], by: place, to: address)
     }
   }
 
   /// RFC 9146 section 6: only an authentic record that is newer than all before moves the address.
   /// - Returns: whether it moved.
-  private mutating func noteAddress(_ address: PeerAddress, of live: LiveSession, isNewest: Bool, bytes: Int) -> Bool {
-    if address == live.address {
-      live.unprovenCredit = nil
+  private mutating func noteAddress(_ address: PeerAddress, of place: Int, isNewest: Bool, bytes: Int) -> Bool {
+    if address == sessions[place].address {
+      sessions[place].unprovenCredit = nil
       return false
     }
-    guard isNewest, live.usesConnectionID else { return false }
-    live.address = address
-    live.unprovenCredit = DTLSEndpoint.unprovenFactor * bytes
+    guard isNewest, sessions[place].usesConnectionID else { return false }
+    sessions[place].address = address
+    sessions[place].unprovenCredit = Int32(clamping: DTLSEndpoint.unprovenFactor * bytes)
     counters.addressChanges += 1
     return true
   }
 
-  private mutating func answer(_ type: DTLSContentType, _ bytes: [UInt8], by live: LiveSession, to address: PeerAddress) {
-    var datagram = [UInt8](repeating: 0, count: live.session.recordBytes(plaintextBytes: bytes.count))
+  private mutating func answer(_ type: DTLSContentType, _ bytes: [UInt8], by place: Int, to address: PeerAddress) {
+    var datagram = [UInt8](repeating: 0, count: sessions[place].session.recordBytes(plaintextBytes: bytes.count))
     var offset = 0
     var room = datagram.mutableSpan
-    guard (try? live.session.seal(type, bytes.span, into: &room, at: &offset, with: cipher)) != nil else { return }
+    guard (try? sessions[place].session.seal(type, bytes.span, into: &room, at: &offset, with: cipher)) != nil else { return }
     outbox.append((datagram, address))
   }
 
@@ -244,6 +263,10 @@ package struct DTLSCounters: Equatable, Sendable {
     _ hello: Span<UInt8>, from address: PeerAddress, at now: Instant, into plaintext: inout MutableSpan<UInt8>,
     at offset: inout Int
   ) {
+    guard sessions.count < sessionsMax else {
+      counters.sessionsRefused += 1
+      return
+    }
     forgetEnded()
     if handshakes.count >= handshakesMax { evictOldest() }
     guard let id = newID() else {
@@ -273,7 +296,7 @@ package struct DTLSCounters: Equatable, Sendable {
       let number = bytes.reduce(0 as UInt64) { $0 << 8 | UInt64($1) }
       let shard = shards[Int((number >> 48) % UInt64(shards.count))]
       let id = ConnectionID(node: node, shard: shard, random: number)
-      if sessions[id.word] == nil { return id }
+      if sessions.place(of: id.word) == nil { return id }
     }
     return nil
   }
@@ -298,24 +321,26 @@ package struct DTLSCounters: Equatable, Sendable {
   ) {
     guard sendOutput(of: half), half.handshake?.isDone == true else { return }
     handshakes[half.address] = nil
-    guard sessions.count < sessionsMax, sessions[half.id] == nil, let established = half.handshake.take()?.finish() else {
+    guard let established = half.handshake.take()?.finish() else { return }
+    let (peer, last, early) = (established.peer, established.lastFlight, established.early)
+    let live = LiveSession(
+      established.takeSession(), id: half.id, address: half.address, heardS: seconds(at: now),
+      fileSlot: shelf?.takeSlot() ?? LiveSession.noSlot)
+    guard let place = add(live) else {
       counters.sessionsRefused += 1
       return
     }
     counters.handshakesDone += 1
-    let (peer, last, early) = (established.peer, established.lastFlight, established.early)
-    let live = LiveSession(
-      established.takeSession(), id: half.id, slot: newSlot(), address: half.address, lastFlight: last, heardAt: now)
-    sessions[half.id] = live
-    if !live.usesConnectionID, let old = classic.updateValue(half.id, forKey: half.address) {
+    if !sessions[place].usesConnectionID, let old = classic.updateValue(half.id, forKey: half.address) {
       // A classic session behind the same address is dead: its device has made this one.
-      if let dead = forget(old) { events.append(.closed(session: old, slot: dead.slot)) }
+      if let dead = remove(old) { events.append(.closed(session: old, slot: dead)) }
     }
+    lastFlights[half.id] = last
     lingering.append((half.id, now.advanced(byNs: DTLSLastFlight.keptNs)))
-    events.append(.opened(session: half.id, slot: live.slot, peer: peer))
+    events.append(.opened(session: half.id, slot: place, peer: peer))
     for bytes in early {
       guard let record = try? DTLSRecord.next(in: bytes.span, from: 0) else { continue }
-      take(record, of: bytes.span, by: live, from: half.address, at: now, into: &plaintext, at: &offset)
+      take(record, of: bytes.span, by: place, from: half.address, at: now, into: &plaintext, at: &offset)
     }
   }
 
@@ -331,62 +356,65 @@ package struct DTLSCounters: Equatable, Sendable {
     return false
   }
 
-  private mutating func newSlot() -> Int {
-    if let slot = freeSlots.popLast() { return slot }
-    slotsUsed += 1
-    return slotsUsed - 1
-  }
-
   // MARK: Sending
 
-  /// Where the session's datagrams go now; `nil` if there is no such session.
-  package func address(of session: UInt64) -> PeerAddress? { sessions[session]?.address }
+  /// Where the session's datagrams go now; `nil` if there is no such session, or it has not sent since the start.
+  package func address(of session: UInt64) -> PeerAddress? {
+    guard let place = sessions.place(of: session) else { return nil }
+    return sessions[place].address
+  }
 
   /// Seals `plaintext` for a session into `datagram` at `offset`.
-  /// - Returns: where to send it; `nil` if there is no such session, or its new address may not be sent so much yet.
+  /// - Returns: where to send it; `nil` if there is no such session, or it may not be sent this now: its address is new, or
+  ///   something of it has to be durable first.
   /// - Throws: `.noRoom`; `.sequenceExhausted`: `close` the session.
   package mutating func seal(
     _ plaintext: Span<UInt8>, for session: UInt64, into datagram: inout MutableSpan<UInt8>, at offset: inout Int
   ) throws(DTLSError) -> PeerAddress? {
-    guard let live = sessions[session] else { return nil }
-    let bytes = live.session.recordBytes(plaintextBytes: plaintext.count)
-    if let credit = live.unprovenCredit {
-      guard bytes <= credit else { return nil }
-      live.unprovenCredit = credit - bytes
+    guard let place = sessions.place(of: session), let address = sessions[place].address, mayWrite(at: place) else {
+      return nil
     }
-    try live.session.seal(.applicationData, plaintext, into: &datagram, at: &offset, with: cipher)
-    return live.address
+    let bytes = sessions[place].session.recordBytes(plaintextBytes: plaintext.count)
+    if let credit = sessions[place].unprovenCredit {
+      guard bytes <= credit else { return nil }
+      sessions[place].unprovenCredit = credit - Int32(bytes)
+    }
+    try sessions[place].session.seal(.applicationData, plaintext, into: &datagram, at: &offset, with: cipher)
+    return address
   }
 
   /// Forgets a session, with close_notify to its device: for a revoked one, or one that has a newer session.
   package mutating func close(_ session: UInt64) {
-    guard let live = sessions[session] else { return }
-    if live.unprovenCredit == nil { answer(.alert, [1, 0], by: live, to: live.address) }
+    guard let place = sessions.place(of: session) else { return }
+    if sessions[place].unprovenCredit == nil, let address = sessions[place].address {
+      answer(.alert, [1, 0], by: place, to: address)
+    }
     remove(session)
   }
 
-  /// Forgets sessions that have been silent since then, without a word to their devices. Looks at all of them: call it now and
-  /// then. A classic session is worth keeping for minutes, since its address is soon another's; one with a connection ID for
-  /// weeks. `events` names those forgotten.
-  package mutating func forgetSilent(
-    classicSince classicLimit: Instant, withConnectionIDSince limit: Instant
-  ) {
+  /// Forgets sessions that have been silent for so long, without a word to their devices. Looks at all of them: call it now
+  /// and then. A classic session is worth keeping for minutes, since its address is soon another's; one with a connection ID
+  /// for weeks. `events` names those forgotten.
+  package mutating func forgetSilent(at now: Instant, classicForS: Int, withConnectionIDForS: Int) {
     events.removeAll(keepingCapacity: true)
-    for live in sessions.values where live.heardAt < (live.usesConnectionID ? limit : classicLimit) {
-      events.append(.closed(session: live.id, slot: live.slot))
+    let nowS = Int(seconds(at: now))
+    sessions.forEach { place in
+      let limit = sessions[place].usesConnectionID ? withConnectionIDForS : classicForS
+      guard nowS - Int(sessions[place].heardS) > limit else { return }
+      events.append(.closed(session: sessions[place].id, slot: place))
     }
     for case .closed(let session, _) in events { remove(session) }
   }
 
-  private mutating func remove(_ session: UInt64) {
-    guard let live = forget(session) else { return }
-    if classic[live.address] == session { classic[live.address] = nil }
-  }
-
-  private mutating func forget(_ session: UInt64) -> LiveSession? {
-    guard let live = sessions.removeValue(forKey: session) else { return nil }
-    freeSlots.append(live.slot)
-    return live
+  /// - Returns: its place.
+  @discardableResult
+  private mutating func remove(_ session: UInt64) -> Int? {
+    guard let place = sessions.place(of: session) else { return nil }
+    if let address = sessions[place].address, classic[address] == session { classic[address] = nil }
+    shelf?.release(sessions[place].fileSlot)
+    lastFlights[session] = nil
+    sessions.remove(at: place)
+    return place
   }
 
   package var hasOutput: Bool { !outbox.isEmpty }
@@ -422,36 +450,10 @@ package struct DTLSCounters: Equatable, Sendable {
     }
     var over = 0
     while over < lingering.count, lingering[over].until <= now {
-      sessions[lingering[over].session]?.lastFlight = nil
+      lastFlights[lingering[over].session] = nil
       over += 1
     }
     lingering.removeFirst(over)
-  }
-}
-
-/// One session of an endpoint.
-final class LiveSession {
-  var session: DTLSSession
-  let id: UInt64
-  let slot: Int
-  let usesConnectionID: Bool
-  var address: PeerAddress
-  /// Bytes that may still be sent to a new address; `nil` once a second record has come from there.
-  var unprovenCredit: Int? = nil
-  var lastFlight: DTLSLastFlight?
-  /// When its handshake was done, or its last authentic record came.
-  var heardAt: Instant
-
-  init(
-    _ session: consuming DTLSSession, id: UInt64, slot: Int, address: PeerAddress, lastFlight: DTLSLastFlight?, heardAt: Instant
-  ) {
-    usesConnectionID = !session.readConnectionID.isEmpty
-    self.session = session
-    self.id = id
-    self.slot = slot
-    self.address = address
-    self.lastFlight = lastFlight
-    self.heardAt = heardAt
   }
 }
 

@@ -44,8 +44,11 @@ package struct DTLSOpened: Equatable, Sendable {
   package let readConnectionID: ConnectionID
   /// What records to the peer bear; empty = they are classic ones.
   package let writeConnectionID: ConnectionID
-  /// Sequence of the next record sealed. A session kept on disk reserves these in blocks and goes on above the last block.
+  /// Sequence of the next record sealed.
   package private(set) var writeSequence: UInt64
+  /// Sequence from which on nothing is sealed, `sequencesMax` at most. A session that is kept on disk raises it as its
+  /// reservations become durable, and goes on above the last one after a restart.
+  package var writeLimit = sequencesMax
   package private(set) var window: ReplayWindow
 
   /// - Parameters:
@@ -174,7 +177,7 @@ package struct DTLSOpened: Equatable, Sendable {
     with cipher: borrowing RecordCipher
   ) throws(DTLSError) {
     precondition(type != .tls12CID)
-    guard writeSequence < DTLSSession.sequencesMax else { throw .sequenceExhausted }
+    guard writeSequence < min(writeLimit, DTLSSession.sequencesMax) else { throw .sequenceExhausted }
     // Taken before the key is used: whatever happens, no sequence comes twice.
     let sequence = writeSequence
     guard hasRoom(for: plaintext.count, in: datagram.count - offset, connectionID: writeConnectionID) else {

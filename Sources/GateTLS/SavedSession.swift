@@ -54,7 +54,7 @@ enum SavedSession {
     guard readNext <= ReplayWindow.numberMax + 1 else { throw .malformed(offset: 64) }
     return try DTLSSession(
       suite: suite, role: .client, keyBlock: bytes.extracting(keysAt..<end), readConnectionID: readID,
-      writeConnectionID: writeID, writeSequence: writeSequence, window: ReplayWindow(seenBelow: readNext))
+      writeConnectionID: writeID, writeSequence: writeSequence, window: ReplayWindow(allBelow: readNext))
   }
 
   private static func connectionID(_ bytes: Span<UInt8>, _ at: Int, count: UInt8) -> ConnectionID? {

@@ -55,13 +55,12 @@ struct DemoCommand: ParsableCommand {
     var options = DeviceOptions()
     options.batchFixes = 10
     options.lanes = .liveFirst
-    var uploader = try Uploader(
-      settings: Uploader.Settings(
-        gateways: bundle.gateways.map { HostPort(host: $0.host, port: $0.port) }, serverName: bundle.serverName,
-        authorityPEM: Array(bundle.certificates.utf8)),
-      fixes: ride,
-      session: DeviceSession(
-        log: UploadLog(stream: 1, recorded: UInt64(fixes)), token: bundle.token, options: options))
+    var uploader = Uploader(
+      Upload(
+        fixes: ride,
+        session: DeviceSession(
+          log: UploadLog(stream: 1, recorded: UInt64(fixes)), token: bundle.token, options: options)),
+      over: try StreamLink(bundle.streamSettings()))
     let pace = try Pace("\(speed)")
     let started = SystemClock.now()
     var progress = ProgressBar(total: UInt64(fixes))
@@ -81,7 +80,7 @@ struct DemoCommand: ParsableCommand {
     }
     progress.end()
     let acked = uploader.session.log.ackedCount
-    print("4. \(acked) of \(fixes) fixes acked over \(uploader.connections) connections (\(uploader.handshakesResumed) resumed by ticket)")
+    print("4. \(acked) of \(fixes) fixes acked over \(uploader.link.connections) connections (\(uploader.link.handshakesResumed) resumed by ticket)")
 
     let status = try DemoCommand.settled(setup)
     var rows = 0

@@ -220,21 +220,17 @@ enum Enrolment {
     id: String, tenant: String, token: [UInt8], psk: GateDevice.Bundle.PreSharedKey?, out: String, gateways: [String],
     setup: Setup, enter: (borrowing RegistryStore) throws -> Void
   ) throws {
-    let texts = gateways.isEmpty ? setup.configuration.listen.publicTLS : gateways
-    var endpoints: [GateDevice.Bundle.Endpoint] = []
-    for text in texts {
-      guard let endpoint = GateDevice.Bundle.Endpoint(text) else {
-        throw Complaint("'\(text)' is not host:port or [address]:port")
-      }
-      endpoints.append(endpoint)
-    }
+    let listen = setup.configuration.listen
+    let overTLS = gateways.isEmpty ? listen.publicTLS : gateways
+    let overUDP = !gateways.isEmpty || listen.publicDTLS.isEmpty ? overTLS : listen.publicDTLS
+    let endpoints = try overTLS.map(endpoint)
     guard let first = endpoints.first else { throw Complaint("name a gateway with --gateway host:port") }
     let authorityPath = setup.path(setup.configuration.tls.authority)
     guard let authority = FileManager.default.contents(atPath: authorityPath) else {
       throw Complaint("cannot read \(authorityPath): set tls.authority to the certificate that devices must trust")
     }
     let bundle = GateDevice.Bundle(
-      gateways: endpoints, serverName: first.host, tenant: tenant, device: id, token: token, psk: psk,
+      gateways: endpoints, gatewaysUDP: listen.dtls.isEmpty ? [] : try overUDP.map(endpoint), serverName: first.host, tenant: tenant, device: id, token: token, psk: psk,
       certificates: String(decoding: authority, as: UTF8.self))
     let registry = try RegistryStore(path: setup.registryPath)
     // The bundle first: without it an enrolled device could not be used, while a bundle without a device is refused.
@@ -245,6 +241,13 @@ enum Enrolment {
       try? FileManager.default.removeItem(atPath: out)
       throw error
     }
+  }
+
+  private static func endpoint(_ text: String) throws -> GateDevice.Bundle.Endpoint {
+    guard let endpoint = GateDevice.Bundle.Endpoint(text) else {
+      throw Complaint("'\(text)' is not host:port or [address]:port")
+    }
+    return endpoint
   }
 
   /// - Returns: connections that the running gateway closed; `nil` if none runs.

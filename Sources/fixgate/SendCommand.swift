@@ -26,8 +26,11 @@ struct SendCommand: ParsableCommand {
   @Option(help: "Gateway to use instead of the bundle's, host:port.")
   var to: String?
 
-  @Option(help: "tls. (dtls is not there yet.)")
+  @Option(help: "tls, or dtls over UDP, whose session lies beside the bundle too: the next run needs no handshake.")
   var transport = Transport.tls
+
+  @Flag(help: "With dtls: make a handshake though there is a session.")
+  var fresh = false
 
   @Option(help: "Only rows whose column has this value: uid=001.")
   var select: String?
@@ -48,7 +51,7 @@ struct SendCommand: ParsableCommand {
   var track: String
 
   func run() throws {
-    guard transport == .tls else { throw Complaint("DTLS is not in this version; use --transport tls") }
+    guard transport == .dtls || !fresh else { throw Complaint("--fresh goes with --transport dtls") }
     guard (1...Limits.fixesPerFrameMax).contains(batch) else {
       throw Complaint("--batch must be from 1 to \(Limits.fixesPerFrameMax)")
     }
@@ -77,28 +80,46 @@ struct SendCommand: ParsableCommand {
     options.batchFixes = batch
     options.lanes = .liveFirst
     options.device = DeviceInfo(app: "fixgate send \(fixgateVersion)")
-    let gateways = try to.map { [try HostPort($0)] } ?? bundle.gateways.map { HostPort(host: $0.host, port: $0.port) }
-    var settings = Uploader.Settings(
-      gateways: gateways, serverName: bundle.serverName, authorityPEM: Array(bundle.certificates.utf8))
-    settings.key = bundle.psk.map { ExternalKey(identity: Array($0.identity.utf8), secret: $0.secret) }
-    settings.patienceNs = UInt64(max(patience, 1)) * 1_000_000_000
+    let upload = Upload(
+      fixes: recorded.fixes, session: DeviceSession(log: log, token: bundle.token, options: options),
+      patienceNs: UInt64(max(patience, 1)) * 1_000_000_000)
+    switch transport {
+    case .tls: try send(upload, over: StreamLink(bundle.streamSettings(to: to)), at: pace, keeping: state)
+    case .dtls:
+      var settings = try bundle.datagramSettings(to: to)
+      settings.saved = try savedSession(of: bundle, settings.gateways)
+      try send(upload, over: DatagramLink(settings), at: pace, keeping: state)
+    }
+  }
 
-    let before = log.ackedCount
-    var uploader = try Uploader(
-      settings: settings, fixes: recorded.fixes, session: DeviceSession(log: log, token: bundle.token, options: options))
+  private func savedSession(of bundle: GateDevice.Bundle, _ gateways: [HostPort]) throws -> SavedSessionFile? {
+    let owner = bundle.text + gateways.map { "\($0.host):\($0.port)" }.joined(separator: " ")
+    guard let saved = try SavedSessionFile(beside: self.bundle, owner: owner) else {
+      FileHandle.standardError.write(
+        Data("another 'fixgate send' uses the saved session of this bundle: this run makes its own\n".utf8))
+      return nil
+    }
+    if fresh { try saved.forget() }
+    return saved
+  }
+
+  private func send<L: Link>(_ upload: Upload, over link: L, at pace: Pace, keeping state: SendState) throws {
+    let fixes = upload.fixes
+    let before = upload.session.log.ackedCount
+    var uploader = Uploader(upload, over: link)
     let started = SystemClock.now()
-    var progress = ProgressBar(total: UInt64(recorded.fixes.count))
+    var progress = ProgressBar(total: UInt64(fixes.count))
     var nextSave = started
     defer { progress.end() }
     do {
       try uploader.run { session, now in
-        session.released = pace.released(recorded.fixes, since: started, now: now)
+        session.released = pace.released(fixes, since: started, now: now)
         if now >= nextSave {
           nextSave = now.advanced(byNs: 1_000_000_000)
           try state.write(session.log)
         }
         progress.show(acked: session.log.ackedCount, at: now)
-        return pace.next(recorded.fixes, since: started, after: session.released)
+        return pace.next(fixes, since: started, after: session.released)
       }
     } catch {
       try? state.write(uploader.session.log)
@@ -109,8 +130,8 @@ struct SendCommand: ParsableCommand {
     let result = uploader.session.log
     let seconds = Double(SystemClock.now().since(started)) / 1e9
     print(
-      "\(result.ackedCount) of \(recorded.fixes.count) fixes acked (\(result.ackedCount - before) in this run, "
-        + "\(uploader.connections) connections, \(String(format: "%.1f", seconds)) s)")
+      "\(result.ackedCount) of \(fixes.count) fixes acked (\(result.ackedCount - before) in this run, "
+        + "\(uploader.link.summary), \(String(format: "%.1f", seconds)) s)")
     guard result.isSettled, result.givenUpCount == 0 else {
       throw Complaint(
         "\(result.givenUpCount) fixes were refused for good and \(result.unsettledCount) are not acked: see 'fixgate status'")
@@ -134,6 +155,33 @@ struct SendCommand: ParsableCommand {
     guard let content = FileManager.default.contents(atPath: path) else { throw Complaint("cannot read \(path)") }
     let name = Digest.sha256(Array(content).span) + Array((select ?? "").utf8)
     return max(Digest.sha256(name.span).span.load32(at: 0), 1)
+  }
+}
+
+extension GateDevice.Bundle {
+  private var key: ExternalKey? {
+    psk.map { ExternalKey(identity: Array($0.identity.utf8), secret: $0.secret) }
+  }
+
+  /// - Parameter gateway: instead of the bundle's own.
+  func streamSettings(to gateway: String? = nil) throws -> StreamLink.Settings {
+    var settings = StreamLink.Settings(
+      gateways: try gateway.map { [try HostPort($0)] } ?? gateways.map { HostPort(host: $0.host, port: $0.port) },
+      serverName: serverName, authorityPEM: Array(certificates.utf8))
+    settings.key = key
+    return settings
+  }
+
+  func datagramSettings(to gateway: String? = nil) throws -> DatagramLink.Settings {
+    let gateways = try gateway.map { [try HostPort($0)] } ?? gatewaysUDP.map { HostPort(host: $0.host, port: $0.port) }
+    guard !gateways.isEmpty else {
+      throw Complaint(
+        "this bundle names no way over UDP: use --to host:port, or a new bundle from a gateway with listen.dtls")
+    }
+    var settings = DatagramLink.Settings(
+      gateways: gateways, serverName: serverName, authorityPEM: Array(certificates.utf8))
+    settings.key = key
+    return settings
   }
 }
 

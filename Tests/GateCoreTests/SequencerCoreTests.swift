@@ -40,6 +40,13 @@ func helloMessage(
   return bytes
 }
 
+func resumeMessage(_ session: SessionID, device: UInt32, stream: UInt32) -> [UInt8] {
+  var bytes = [UInt8](repeating: 0, count: WorkerMessage.headerBytes)
+  var out = bytes.mutableSpan
+  WorkerMessage(kind: .resume, session: session, device: device, stream: stream).write(into: &out)
+  return bytes
+}
+
 private func makeCore(_ devices: DeviceTable = DeviceTable()) -> SequencerCore {
   SequencerCore(
     devices: devices, workers: 2, batchCapacity: 2 * Limits.messageBytesMax, random: SeededRandom(seed: 1))
@@ -76,6 +83,43 @@ extension SequencerCore {
 }
 
 @Suite struct SequencerCoreTests {
+  private let datagrams = SessionID(datagramIndex: 3, generation: 1)
+
+  /// Over UDP a hello may arrive behind fixes that were recorded after it. In another session the same hello means a count
+  /// that was reset.
+  @Test func aHelloThatCameLateReusesNothing() {
+    var core = makeCore()
+    core.take(helloMessage(datagrams, device: 1, stream: 9, next: 1))
+    core.take(recordsMessage(datagrams, device: 1, stream: 9, sequences: [1, 2]))
+    core.take(helloMessage(datagrams, device: 1, stream: 9, next: 2))
+    #expect(core.drainReplies().map(\.kind) == [.welcome, .welcome])
+    core.take(helloMessage(SessionID(datagramIndex: 4, generation: 1), device: 1, stream: 9, next: 2))
+    core.take(helloMessage(session, device: 1, stream: 9, next: 2))
+    #expect(core.drainReplies().map(\.refusal) == [.streamReused, .streamReused])
+  }
+
+  /// A session of an earlier run goes on without a hello: no answer to the word, an ack to its records.
+  @Test func aResumedSession() {
+    var core = makeCore()
+    core.take(resumeMessage(datagrams, device: 1, stream: 9))
+    core.take(recordsMessage(datagrams, device: 1, stream: 9, sequences: [5]))
+    core.commitSucceeded()
+    let replies = core.drainReplies()
+    #expect(replies.map(\.kind) == [.ack] && replies[0].session == datagrams && replies[0].answers == 1)
+    #expect(replies[0].ranges[0] == .init(first: 5, last: 5))
+  }
+
+  /// Slot 3 of either transport is another session.
+  @Test func transportsHaveTablesOfTheirOwn() {
+    var core = makeCore()
+    core.take(helloMessage(session, device: 1, stream: 7, next: 1))
+    core.take(helloMessage(datagrams, device: 2, stream: 8, next: 1))
+    core.take(recordsMessage(session, device: 1, stream: 7, sequences: [1]))
+    core.take(recordsMessage(datagrams, device: 2, stream: 8, sequences: [1]))
+    core.commitSucceeded()
+    #expect(core.drainReplies().map(\.session) == [session, datagrams, session, datagrams])
+  }
+
   private let session = SessionID(slot: 3, generation: 1)
 
   @Test func acksOnlyWhatIsDurable() {

@@ -32,6 +32,12 @@ package struct ConnectionID: Hashable, Sendable, BitwiseCopyable {
     length = UInt8(ConnectionID.gatewayBytes)
   }
 
+  /// One of the gateway's, from its `word`.
+  package init(gateway word: UInt64) {
+    first = word
+    length = UInt8(ConnectionID.gatewayBytes)
+  }
+
   package var count: Int { Int(length) }
   package var isEmpty: Bool { length == 0 }
   package var node: UInt8 { self[0] }

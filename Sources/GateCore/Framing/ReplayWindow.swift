@@ -30,15 +30,15 @@ package struct ReplayWindow: Equatable, Sendable, BitwiseCopyable {
   /// Nothing was seen.
   package init() {}
 
-  /// Every number below `next` counts as seen: of a session that was stored, what was late then is dropped.
-  package init(seenBelow next: UInt64) {
+  /// All below `next` was seen, for all that is known.
+  package init(allBelow next: UInt64) {
     precondition(next <= ReplayWindow.numberMax + 1)
-    guard next > 0 else { return }
     self.next = next
     (even, odd) = (.max, .max)
-    let last = next - 1
-    let seen: UInt64 = .max &>> (63 - last & 63)
-    if last >> 6 & 1 == 0 { even = seen } else { odd = seen }
+    // Bits above the newest number belong to numbers to come.
+    if next & 63 != 0 {
+      if (next >> 6) & 1 == 0 { even = bit(next) - 1 } else { odd = bit(next) - 1 }
+    }
   }
 
   package func verdict(for number: UInt64) -> Verdict {

@@ -70,7 +70,7 @@ package struct SequencerCore: ~Copyable {
   }
 
   private let judge: Judge
-  private var sessions: [SessionTable]
+  private var sessions: [SequencerSessions]
   private var waiters: [Waiter] = []
   private var touched: [Touched] = []
   private var random: any RandomNumberGenerator & Sendable
@@ -89,7 +89,7 @@ package struct SequencerCore: ~Copyable {
   ) {
     precondition(batchCapacity >= Limits.messageBytesMax)
     self.devices = devices
-    sessions = Array(repeating: SessionTable(), count: workers)
+    sessions = Array(repeating: SequencerSessions(), count: workers)
     batch = Array(repeating: 0, count: batchCapacity)
     self.judge = judge
     self.random = random
@@ -209,7 +209,7 @@ extension SequencerCore {
   private mutating func refuseSession(
     _ message: WorkerMessage, _ refusal: SequencerRefusal, from worker: Int, stream: UInt32, answers: UInt32 = 1
   ) {
-    open(message.session, of: worker, stream: SessionTable.Entry.refused)
+    open(message.session, of: worker, stream: SequencerSessions.Entry.refused)
     var reply = SequencerReply(kind: .refusal, session: message.session, answers: answers)
     reply.refusal = refusal
     reply.stream = stream
@@ -233,7 +233,7 @@ extension SequencerCore {
 
   private mutating func open(_ session: SessionID, of worker: Int, stream: UInt32) {
     let waiter = sessions[worker][session].waiter
-    sessions[worker][session] = SessionTable.Entry(generation: session.generation, stream: stream, waiter: waiter)
+    sessions[worker][session] = SequencerSessions.Entry(generation: session.generation, stream: stream, waiter: waiter)
   }
 
   private mutating func freshStream(for device: Int) -> UInt32 {
@@ -253,7 +253,7 @@ extension SequencerCore {
     let fixes = countFixes(bytes)
     counts.taken += fixes
     let session = sessions[worker][message.session]
-    precondition(session.stream != SessionTable.Entry.unknown, "records of a session without hello")
+    precondition(session.stream != SequencerSessions.Entry.unknown, "records of a session without hello")
     guard session.isOpen else {
       // The session was told with its hello; what it had sent by then is refused without another word.
       counts.refusedStream += fixes

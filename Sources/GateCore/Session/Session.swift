@@ -92,7 +92,8 @@ package struct Session: Sendable {
     channel = .session(device: identity.device, by: credential, untilMs: validUntilMs)
   }
 
-  /// Takes a hello: the first frame, or a later one that goes on in another stream.
+  /// Takes a hello: the first frame, or a later one that goes on in another stream. Not over UDP: what was sent in the old
+  /// stream may come behind it, and would be taken for the new one's.
   package mutating func hello(_ greeting: Greeting, proof: Proof) throws(HelloRefusal) -> DeviceIdentity {
     guard greeting.protocolVersion >= 1 else { throw .unsupportedProtocol }
     guard greeting.nextSequence >= 1, greeting.nextSequence <= Limits.sequenceMax + 1,
@@ -110,6 +111,7 @@ package struct Session: Sendable {
     switch state {
     case .closing: throw .malformed
     case .open(let before, _) where before.device != identity.device: throw .malformed
+    case .open(_, let stream) where transport == .datagram && stream != greeting.stream: throw .malformed
     case .open, .awaitingHello: break
     }
     state = .open(identity, stream: greeting.stream)

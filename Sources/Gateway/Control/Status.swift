@@ -59,7 +59,7 @@ package struct Status: Codable, Equatable, Sendable {
     package var handshakes_refused = 0
     /// Gave way to newer ones.
     package var handshakes_evicted = 0
-    /// Handshakes that were done when `dtls.sessions_max` was reached.
+    /// Hellos that came when `dtls.sessions_max` was reached.
     package var sessions_refused = 0
     package var address_changes = 0
     /// Lost by the system for want of room: raise net.core.rmem_max, or add cores.

@@ -36,14 +36,16 @@ struct Conversation {
   private(set) var device: UInt32 = 0
   private var stream: UInt32 = 0
   private var policyVersion: UInt32 = 0
-  /// The backlog window that the device knows.
-  var toldWindow: UInt32 = 0
+  /// The backlog window that the device was told last.
+  private var toldWindow: UInt32 = 0
   /// Low half of the version of the registry that the credential was last held against.
   var registryVersion: UInt32 = 0
   /// Position of its answer among those that wait for the end of the turn; -1 = none does.
   var pending: Int32 = -1
   private var credentialKind = CredentialKind.token
   private(set) var state = State.vacant
+  /// Acks that will still tell the window, since any of them may be lost.
+  private var windowTellings: UInt8 = 0
   /// The sequencer has heard of it in this run.
   private(set) var isIntroduced = false
 
@@ -108,6 +110,17 @@ struct Conversation {
     validUntilMs = made.validUntilMs
     if state == .awaitingHello { state = .greeted }
     isIntroduced = true
+  }
+
+  /// The window that the next answer may take for known. A changed one is told three times.
+  mutating func knownWindow(now window: UInt32) -> UInt32 {
+    if toldWindow != window {
+      toldWindow = window
+      windowTellings = 3
+    }
+    guard windowTellings > 0 else { return window }
+    windowTellings -= 1
+    return ~window
   }
 
   mutating func welcome() { state = .welcome }

@@ -55,6 +55,7 @@ final class Datagrams {
   /// The socket that takes no more for now; none is read from meanwhile, so that what waits stays bounded.
   var blocked: Int?
   var generation: UInt32 = 0
+  var context: DTLSServerContext
   var contextVersion: UInt64
   /// Conversations whose device is known.
   var welcome = 0
@@ -76,10 +77,11 @@ final class Datagrams {
     workers: Int
   ) throws(DTLSError) {
     contextVersion = contexts.version
+    context = contexts.current
     let shards = (0...255 as ClosedRange<Int>).filter { $0 % workers == worker }.map { UInt8($0) }
     func share(_ number: Int) -> Int { max((number + workers - 1) / workers, 1) }
     endpoint = try DTLSEndpoint(
-      context: contexts.current, cookieKey: cookieKey, node: configuration.listen.node, shards: shards,
+      context: context, cookieKey: cookieKey, node: configuration.listen.node, shards: shards,
       sessionsMax: min(share(configuration.dtls.sessionsMax), Int(SessionID.firstDatagramSlot)),
       handshakesMax: share(configuration.dtls.handshakesMax))
     sockets = listeners.map { Socket($0.take()) }

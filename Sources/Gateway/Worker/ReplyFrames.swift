@@ -35,7 +35,8 @@ package enum ReplyFrames {
       told = window
       downlink.serverTimeMs = wallMs
       downlink.encode(into: &out)
-    case .refusal: Downlink(refusal: reply).encode(into: &out)
+    case .refusal:
+      Downlink(refusal: reply, closing: transport == .datagram && reply.refusal == .streamReused).encode(into: &out)
     case .silent: return
     }
     Frame.close(from: start, in: &out, over: transport)
@@ -79,10 +80,11 @@ extension Downlink {
     self.ack = ack
   }
 
-  fileprivate init(refusal reply: SequencerReply) {
+  fileprivate init(refusal reply: SequencerReply, closing: Bool) {
     self.init()
     let code = RefusalCode(rawValue: UInt16(reply.refusal.rawValue)) ?? .unspecified
     var refusal = Refusal(code: code, retry: reply.refusal != .tooManyStreams)
+    refusal.closing = closing
     if reply.retryAfterMs > 0 { refusal.retryAfterMs = reply.retryAfterMs }
     if reply.refusal == .streamReused { refusal.stream = reply.stream }
     for i in 0..<reply.rangeCount {

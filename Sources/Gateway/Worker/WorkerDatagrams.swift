@@ -12,10 +12,12 @@ extension Worker {
   /// - Throws: the socket is of no use any more: stop the process.
   func readDatagrams(_ datagrams: Datagrams, from local: Int) throws(NetError) {
     let socket = datagrams.sockets[local]
+    let handshakes = datagrams.endpoint.counters.handshakesStarted
     for _ in 0..<Datagrams.batchesPerTurn where hasRoom && datagrams.blocked == nil {
       let count = try socket.udp.receive { bytes, sender in take(bytes, from: sender, at: UInt8(local), datagrams) }
       try sendHandshakes(datagrams)
-      if count < UDPSocket.batchMax { return }
+      // Each costs as much as a thousand fixes: the others of this worker are served before the next batch of them.
+      if count < UDPSocket.batchMax || datagrams.endpoint.counters.handshakesStarted > handshakes { return }
     }
   }
 
@@ -182,28 +184,37 @@ extension Worker {
     case .ack:
       merge(reply, index, datagrams)
       return
-    case .refusal: link.counters.refuse(UInt16(reply.refusal.rawValue))
+    case .refusal:
+      link.counters.refuse(UInt16(reply.refusal.rawValue))
+      // Another stream wants another session: what is under way in this one must not be taken for the new stream's.
+      if reply.refusal == .streamReused { datagrams.conversations[index].close() }
     case .welcome: welcome(index, datagrams)
     }
-    ReplyFrames.append(
-      reply, window: backlogWindow, told: &datagrams.conversations[index].toldWindow, wallMs: wallMs, over: .datagram,
-      to: &answer)
+    append(reply, index, datagrams)
     say(index, datagrams)
+  }
+
+  private func append(_ reply: SequencerReply, _ index: Int, _ datagrams: Datagrams) {
+    let window = backlogWindow
+    var told = window
+    if reply.kind != .refusal { told = datagrams.conversations[index].knownWindow(now: window) }
+    ReplyFrames.append(reply, window: window, told: &told, wallMs: wallMs, over: .datagram, to: &answer)
   }
 
   /// An ack says all that those before it said, but for the judgements: these are gathered.
   private func merge(_ reply: SequencerReply, _ index: Int, _ datagrams: Datagrams) {
-    var at = pending(index, datagrams)
-    var merged = reply
-    if let before = datagrams.answers[at].ack {
-      if before.judgementCount + reply.judgementCount > Limits.judgementsPerAckMax {
-        at = another(index, datagrams)
-      } else {
-        for i in 0..<before.judgementCount { merged.judgements[reply.judgementCount + i] = before.judgements[i] }
-        merged.judgementCount += before.judgementCount
-      }
+    let at = pending(index, datagrams)
+    let judged = datagrams.answers[at].ack?.judgementCount ?? 0
+    if judged == 0 {
+      datagrams.answers[at].ack = reply
+    } else if judged + reply.judgementCount > Limits.judgementsPerAckMax {
+      datagrams.answers[another(index, datagrams)].ack = reply
+    } else {
+      var merged = reply
+      for i in 0..<judged { merged.judgements[reply.judgementCount + i] = datagrams.answers[at].ack!.judgements[i] }
+      merged.judgementCount += judged
+      datagrams.answers[at].ack = merged
     }
-    datagrams.answers[at].ack = merged
   }
 
   private func welcome(_ index: Int, _ datagrams: Datagrams) {
@@ -286,11 +297,7 @@ extension Worker {
     let index = datagrams.answers[at].index
     answer += datagrams.answers[at].message
     let own = answer.count
-    if let ack = datagrams.answers[at].ack {
-      ReplyFrames.append(
-        ack, window: backlogWindow, told: &datagrams.conversations[index].toldWindow, wallMs: wallMs, over: .datagram,
-        to: &answer)
-    }
+    if let ack = datagrams.answers[at].ack { append(ack, index, datagrams) }
     let cut = answer.count > Limits.datagramBytesMax ? own : answer.count
     for part in [0..<cut, cut..<answer.count] where !part.isEmpty {
       try seal(part, of: datagrams.conversations[index].session, datagrams)
@@ -374,14 +381,23 @@ extension Worker {
     if event.readable, !isDraining { try readDatagrams(datagrams, from: local) }
   }
 
-  /// Retransmissions of handshakes, and a fresh certificate.
+  /// Retransmissions of handshakes, and what a reload has brought.
   func advance(_ datagrams: Datagrams) {
     if let due = datagrams.endpoint.deadline, now >= due { datagrams.endpoint.expire(at: now) }
-    let version = context.dtls?.contexts.version ?? 0
-    if version != datagrams.contextVersion, let fresh = context.dtls?.contexts.current {
-      datagrams.contextVersion = version
-      datagrams.endpoint.use(fresh)
-    }
+    guard let contexts = context.dtls?.contexts, contexts.version != datagrams.contextVersion else { return }
+    datagrams.contextVersion = contexts.version
+    let before = datagrams.context
+    datagrams.context = contexts.current
+    datagrams.endpoint.use(datagrams.context)
+    guard !datagrams.context.hasAuthorities(of: before) else { return }
+    // Nothing is left of a handshake by which its certificate could be judged again: the device makes another.
+    for index in datagrams.conversations.indices where isCertified(index, datagrams) { end(index, datagrams) }
+  }
+
+  private func isCertified(_ index: Int, _ datagrams: Datagrams) -> Bool {
+    if let known = datagrams.conversations[index].known { return known.credential.kind == .certificate }
+    if case .certificate? = datagrams.extras[index]?.channel { return true }
+    return false
   }
 
   /// Once a second: who has not said hello in time goes, and once a minute who has long been silent.
@@ -400,8 +416,7 @@ extension Worker {
     datagrams.nextForgetting = now.advanced(byNs: Datagrams.forgettingNs)
     let settings = context.configuration.dtls
     datagrams.endpoint.forgetSilent(
-      classicSince: now.back(seconds: settings.classicTimeoutS),
-      withConnectionIDSince: now.back(seconds: settings.sessionDays * 86_400))
+      at: now, classicForS: settings.classicTimeoutS, withConnectionIDForS: settings.sessionDays * 86_400)
     for i in 0..<datagrams.endpoint.events.count {
       if case .closed(_, let index) = datagrams.endpoint.events[i] { forget(index, datagrams) }
     }
@@ -418,9 +433,4 @@ extension Worker {
     }
     return asked
   }
-}
-
-extension Instant {
-  /// Not before the clock's beginning.
-  fileprivate func back(seconds: Int) -> Instant { Instant(ns: ns - min(ns, UInt64(seconds) * 1_000_000_000)) }
 }

@@ -17,7 +17,9 @@ final class DatagramDevice {
   /// Bytes of UDP payload sent and received, handshake included.
   private(set) var sentBytes = 0
   private(set) var receivedBytes = 0
-  private let gateway: SocketAddress
+  /// Datagrams received since the handshake.
+  private(set) var received = 0
+  private var gateway: SocketAddress
   private let cipher: RecordCipher
   private var socket: UDPSocket
   private var session: DTLSSession
@@ -95,8 +97,11 @@ final class DatagramDevice {
 
   // MARK: Sending
 
-  /// A new source port, as behind a NAT that has forgotten the old one.
-  func move() throws { socket = try DatagramDevice.socket(towards: gateway) }
+  /// A new source port, as behind a NAT that has forgotten the old one; what comes to the old one is lost.
+  func move(overIPv6: Bool? = nil) throws {
+    if let overIPv6 { gateway = overIPv6 ? .loopbackIPv6(port: gateway.port) : .loopback(port: gateway.port) }
+    socket = try DatagramDevice.socket(towards: gateway)
+  }
 
   func send(_ message: [UInt8]) throws { try sendRaw(seal(message)) }
 
@@ -153,11 +158,14 @@ final class DatagramDevice {
 
   private func take(_ datagram: [UInt8]) throws {
     receivedBytes += datagram.count
+    received += 1
     var plain = [UInt8](repeating: 0, count: datagram.count)
     var end = 0
     let opened = try DatagramDevice.open(datagram, &session, into: &plain, &end, cipher)
     switch opened?.content {
-    case .applicationData: inbox.append(try Downlink.decode(plain.span, 0..<end))
+    case .applicationData:
+      guard end <= Limits.datagramBytesMax else { throw Failure(description: "an answer of \(end) bytes") }
+      inbox.append(try Downlink.decode(plain.span, 0..<end))
     case .alert: isClosed = true
     default: break
     }
@@ -172,6 +180,14 @@ final class DatagramDevice {
     guard record.epoch > 0 else { return nil }
     var room = plain.mutableSpan
     return try session.open(record, of: datagram.span, into: &room, at: &end, with: cipher)
+  }
+
+  /// Messages that are there already.
+  var waiting: Int {
+    get throws {
+      if let downlink = try next(seconds: 0) { inbox.insert(downlink, at: 0) }
+      return inbox.count
+    }
   }
 
   /// Reads until an ack reaches so far.

@@ -1,5 +1,5 @@
 /// Where the sessions of one worker stand with the sequencer, by slot. 12 bytes a session: over UDP there may be a million.
-struct SessionTable {
+struct SequencerSessions {
   struct Entry: BitwiseCopyable {
     var generation: UInt32
     /// Position among the device's streams, or one of the two below.
@@ -33,8 +33,8 @@ struct SessionTable {
     set {
       let index = session.index
       switch session.transport {
-      case .stream: SessionTable.set(&streams, index, newValue)
-      case .datagram: SessionTable.set(&datagrams, index, newValue)
+      case .stream: SequencerSessions.set(&streams, index, newValue)
+      case .datagram: SequencerSessions.set(&datagrams, index, newValue)
       }
     }
   }
