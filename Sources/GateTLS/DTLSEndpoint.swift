@@ -263,7 +263,7 @@ package struct DTLSCounters: Equatable, Sendable {
     _ hello: Span<UInt8>, from address: PeerAddress, at now: Instant, into plaintext: inout MutableSpan<UInt8>,
     at offset: inout Int
   ) {
-    guard sessions.count < sessionsMax else {
+    guard sessions.count < sessions.capacity else {
       counters.sessionsRefused += 1
       return
     }
