@@ -1,19 +1,20 @@
 import COpenSSL
 import Glibc
 
-/// Owns bytes that are nobody else's business, and wipes them.
+/// Owns up to 255 bytes that are nobody else's business, and wipes them. 9 bytes, and what it owns.
 @safe struct SecretBytes: ~Copyable, @unchecked Sendable {
   let start: UnsafeMutablePointer<UInt8>
-  let count: Int
+  private let length: UInt8
+  var count: Int { Int(length) }
 
   /// `count` zeros.
-  /// - Parameter count: at least 1.
+  /// - Parameter count: 1 to 255.
   /// - Returns: `nil` without memory.
   init?(count: Int) {
-    precondition(count > 0)
+    precondition(1...255 ~= count)
     guard let memory = unsafe calloc(1, count) else { return nil }
     unsafe start = memory.assumingMemoryBound(to: UInt8.self)
-    self.count = count
+    length = UInt8(count)
   }
 
   deinit {
