@@ -54,45 +54,50 @@ package final class SessionFile: Sendable {
   /// Opens or creates the file, and begins a run: on return the counters and all that the file holds are durable.
   /// - Parameter nowS: seconds since 1970-01-01 UTC.
   package static func open(in directory: borrowing Directory, nowS: UInt64) throws(SessionFileError) -> SessionFile {
-    let begun: Result<SessionFile, SessionFileError>
-    do throws(JournalError) { begun = try begin(in: directory, nowS: nowS) } catch { throw .disk(error) }
-    return try begun.get()
+    let found = try find(in: directory)
+    do throws(JournalError) { return try begin(found, in: directory, nowS: nowS) } catch { throw .disk(error) }
   }
 
-  private static func begin(
-    in directory: borrowing Directory, nowS: UInt64
-  ) throws(JournalError) -> Result<SessionFile, SessionFileError> {
+  /// Whether `open` would take what is there. Changes nothing.
+  package static func check(in directory: borrowing Directory) throws(SessionFileError) {
+    _ = try find(in: directory)
+  }
+
+  private struct Found {
+    /// The number in `starts`.
     let last: UInt64
-    switch try DurableFile.read(startsName, in: directory, bytesMax: 64) {
-    case nil: last = 0
-    case let text?:
-      guard let number = UInt64(String(decoding: text, as: UTF8.self).filter { $0 != "\n" }) else {
-        return .failure(.noCounter)
-      }
-      last = number
+    /// `nil` = there is no file yet.
+    let header: SessionFileHeader?
+  }
+
+  private static func find(in directory: borrowing Directory) throws(SessionFileError) -> Found {
+    let starts: [UInt8]?
+    let isThere = directory.contains(name)
+    var bytes = [UInt8](repeating: 0, count: SessionSlot.bytes)
+    do throws(JournalError) {
+      starts = try DurableFile.read(startsName, in: directory, bytesMax: 64)
+      if isThere { _ = try DiskFile(name, in: directory, flags: O_RDONLY).read(into: &bytes, 0..<bytes.count, at: 0) }
+    } catch { throw .disk(error) }
+    let text = String(decoding: starts ?? [UInt8(ascii: "0")], as: UTF8.self)
+    guard let last = UInt64(text.filter { $0 != "\n" }) else { throw .noCounter }
+    guard isThere else { return Found(last: last, header: nil) }
+    switch SessionFileHeader.read(bytes.span) {
+    case .damaged: throw .damaged
+    case .version(let version): throw .version(version)
+    case .valid(let header):
+      guard header.start == last || header.start == last + 1 else { throw .stale(file: header.start, directory: last) }
+      return Found(last: last, header: header)
     }
-    var header = SessionFileHeader(start: last, base: 0)
-    if directory.contains(name) {
-      let file = try DiskFile(name, in: directory, flags: O_RDONLY)
-      var bytes = [UInt8](repeating: 0, count: SessionSlot.bytes)
-      _ = try file.read(into: &bytes, 0..<bytes.count, at: 0)
-      switch SessionFileHeader.read(bytes.span) {
-      case .damaged: return .failure(.damaged)
-      case .version(let version): return .failure(.version(version))
-      case .valid(let found): header = found
-      }
-      guard header.start == last || header.start == last + 1 else {
-        return .failure(.stale(file: header.start, directory: last))
-      }
-      if header.start > last { try writeStarts(header.start, in: directory) }
-    } else {
-      try DurableFile.replace(name, in: directory, with: bytes(of: SessionFileHeader(start: last, base: 0)).span)
-    }
-    let next = SessionFileHeader(
-      start: header.start + 1, base: WriteReservation.base(after: header.base, nowS: nowS))
+  }
+
+  private static func begin(_ found: Found, in directory: borrowing Directory, nowS: UInt64) throws(JournalError) -> SessionFile {
+    let header = found.header ?? SessionFileHeader(start: found.last, base: 0)
+    if found.header == nil { try DurableFile.replace(name, in: directory, with: bytes(of: header).span) }
+    if header.start > found.last { try writeStarts(header.start, in: directory) }
+    let next = SessionFileHeader(start: header.start + 1, base: WriteReservation.base(after: header.base, nowS: nowS))
     let file = try SessionFile(in: directory, next)
     try writeStarts(next.start, in: directory)
-    return .success(file)
+    return file
   }
 
   /// Makes the header durable, and with it every slot as it will be read: after kill -9 some were only in the page cache.

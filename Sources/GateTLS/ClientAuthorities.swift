@@ -1,4 +1,5 @@
 import COpenSSL
+import GateCore
 
 /// Who may certify devices: the authorities of the tenants. Each must sign the devices' certificates itself, or its file must
 /// hold the intermediate that does.
@@ -6,12 +7,20 @@ import COpenSSL
 /// Sendable: libcrypto counts references atomically, and nothing is set after `init`.
 package final class ClientAuthorities: Sendable {
   let list: [ClientAuthority]
+  /// Tells these authorities from others, also those of another run.
+  let mark: UInt32
 
   /// - Parameter authorities: PEM of each, and the one tenant that it certifies for; `nil` = all of them.
   /// - Throws: `.malformed(.authority)`, `.library`.
   package init(_ authorities: [(tenant: String?, pem: [UInt8])]) throws(TLSError) {
     var list: [ClientAuthority] = []
-    for each in authorities { list.append(try ClientAuthority(tenant: each.tenant, pem: each.pem)) }
+    var bytes: [UInt8] = []
+    for each in authorities {
+      list.append(try ClientAuthority(tenant: each.tenant, pem: each.pem))
+      bytes += Array((each.tenant ?? "").utf8) + [0] + each.pem + [0]
+    }
+    let digest = Digest.sha256(bytes.span)
+    mark = digest.span.load32(at: 0)
     self.list = list
   }
 

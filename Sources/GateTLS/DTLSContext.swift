@@ -62,6 +62,9 @@ package typealias PreSharedKeyLookup = @Sendable (_ identity: Span<UInt8>, _ key
 
   deinit { unsafe SSL_CTX_free(raw) }
 
+  /// `ClientAuthorities.mark`; 0 without any.
+  package var authoritiesMark: UInt32 { authorities?.mark ?? 0 }
+
   /// Whether the same authorities certify devices, for the same tenants.
   package func hasAuthorities(of other: DTLSServerContext) -> Bool {
     (authorities?.list ?? []).elementsEqual(other.authorities?.list ?? []) { $0.tenant == $1.tenant && $0.pem == $1.pem }

@@ -18,7 +18,6 @@ package final class SessionShelf: @unchecked Sendable {
   fileprivate struct Unsettled {
     let session: UInt64
     let writeLimit: UInt64
-    let hold: UInt8
     let ticket: UInt64
   }
 
@@ -45,7 +44,6 @@ package final class SessionShelf: @unchecked Sendable {
 /// worker's back, without its waiting: nothing that must not happen twice depends on a write that is not durable.
 /// - A record number: a new session uses the block that its slot names. Should the slot be lost, the session is gone with it,
 ///   and its keys are never used again. Later blocks are used only when `settle` has said that their reservation is durable.
-/// - A fix in the wrong stream: before a session that is stored with one stream says anything of another, its slot is durable.
 /// - An old slot that comes back from the dead was a good session once: its numbers go on above its reservation, and its
 ///   device is judged anew.
 ///
@@ -88,19 +86,16 @@ extension DTLSEndpoint {
   }
 
   /// What the session's conversation knows has changed, so its slot is written with the next `store`.
-  /// - Parameter isOtherStream: it goes on in another stream than is stored: until the slot is durable, `seal` says nothing.
-  package mutating func factsChanged(of session: UInt64, isOtherStream: Bool) {
-    guard let place = sessions.place(of: session), sessions[place].fileSlot != LiveSession.noSlot else { return }
-    if isOtherStream { sessions[place].hold = sessions[place].hold % 255 + 1 }
-    markDirty(place)
+  package mutating func factsChanged(of session: UInt64) {
+    if let place = sessions.place(of: session) { markDirty(place) }
   }
 
   /// Writes the slots of sessions that are new, have changed or are gone.
   /// - Parameters:
-  ///   - facts: of the session's conversation.
+  ///   - facts: of the session's conversation; `slot` as in `DTLSEvent`.
   ///   - write: puts the bytes to the front of the slot with this number, and returns the ticket by which `settle` will say
   ///     that they are durable; tickets never fall. `nil` = it failed: a later change tries again.
-  package mutating func store(facts: (UInt64) -> SessionFacts, write: (UInt32, Span<UInt8>) -> UInt64?) {
+  package mutating func store(facts: (UInt64, _ slot: Int) -> SessionFacts, write: (UInt32, Span<UInt8>) -> UInt64?) {
     guard let shelf, hasUnstored else { return }
     let (dirty, ended) = (shelf.dirty, shelf.ended)
     (shelf.dirty, shelf.ended) = ([], [])
@@ -119,7 +114,7 @@ extension DTLSEndpoint {
       let limit = min(WriteReservation.ahead(of: sessions[place].session.writeSequence), DTLSSession.sequencesMax)
       var room = bytes.mutableSpan
       let isWhole = !sessions[place].isSealed
-      guard writeSlot(at: place, facts: facts(session), reserving: limit, isWhole: isWhole, into: &room),
+      guard writeSlot(at: place, facts: facts(session, place), reserving: limit, isWhole: isWhole, into: &room),
         let ticket = write(
           sessions[place].fileSlot, bytes.span.extracting(0..<(isWhole ? SessionSlot.bytes : SessionSlot.changingBytes)))
       else {
@@ -128,11 +123,19 @@ extension DTLSEndpoint {
       }
       sessions[place].isSealed = true
       sessions[place].storedS = sessions[place].heardS
-      if limit > sessions[place].session.writeLimit || sessions[place].hold != 0 {
-        shelf.unsettled.append(
-          SessionShelf.Unsettled(session: session, writeLimit: limit, hold: sessions[place].hold, ticket: ticket))
+      sessions[place].isHeardSince = false
+      if limit > sessions[place].session.writeLimit {
+        shelf.unsettled.append(SessionShelf.Unsettled(session: session, writeLimit: limit, ticket: ticket))
       }
     }
+  }
+
+  /// Has the next `store` write every session that was heard since its slot was written: for a clean stop, after which nothing
+  /// can be replayed.
+  package mutating func storeAll() {
+    var heard: [Int] = []
+    sessions.forEach { if sessions[$0].isHeardSince { heard.append($0) } }
+    for place in heard { markDirty(place) }
   }
 
   private func writeSlot(
@@ -157,7 +160,6 @@ extension DTLSEndpoint {
       guard let place = sessions.place(of: entry.session) else { continue }
       let limit = sessions[place].session.writeLimit
       sessions[place].session.writeLimit = max(limit, entry.writeLimit)
-      if sessions[place].hold == entry.hold { sessions[place].hold = 0 }
     }
     shelf.unsettled.removeFirst(count)
   }
@@ -185,6 +187,7 @@ extension DTLSEndpoint {
 
   mutating func noteHeard(at place: Int, _ nowS: UInt32) {
     sessions[place].heardS = nowS
+    sessions[place].isHeardSince = true
     if nowS &- sessions[place].storedS >= DTLSEndpoint.heardStepS { markDirty(place) }
   }
 
@@ -193,7 +196,7 @@ extension DTLSEndpoint {
     guard sessions[place].fileSlot != LiveSession.noSlot else { return true }
     let (next, limit) = (sessions[place].session.writeSequence, sessions[place].session.writeLimit)
     if WriteReservation.ahead(of: next) > limit, limit < DTLSSession.sequencesMax { markDirty(place) }
-    return sessions[place].hold == 0 && (next < limit || limit == DTLSSession.sequencesMax)
+    return next < limit || limit == DTLSSession.sequencesMax
   }
 
   private mutating func markDirty(_ place: Int) {

@@ -61,7 +61,7 @@ package struct DTLSCounters: Equatable, Sendable {
   /// Seconds since 1970 at `Instant` 0, so that what is kept on disk outlives a reboot.
   private let epochS: Int64
 
-  var sessions: SessionTable
+  var sessions: DTLSSessionTable
   var classic: [PeerAddress: UInt64] = [:]
   let shelf: SessionShelf?
   /// Last flights of handshakes that have just been done.
@@ -100,7 +100,7 @@ package struct DTLSCounters: Equatable, Sendable {
     self.handshakesMax = handshakesMax
     self.epochS = epochS
     self.shelf = shelf
-    sessions = SessionTable(capacity: sessionsMax)
+    sessions = DTLSSessionTable(capacity: sessionsMax)
   }
 
   /// Seconds since 1970, as the clock went since the start.
@@ -366,7 +366,7 @@ package struct DTLSCounters: Equatable, Sendable {
 
   /// Seals `plaintext` for a session into `datagram` at `offset`.
   /// - Returns: where to send it; `nil` if there is no such session, or it may not be sent this now: its address is new, or
-  ///   something of it has to be durable first.
+  ///   the next block of its record numbers is not durable yet.
   /// - Throws: `.noRoom`; `.sequenceExhausted`: `close` the session.
   package mutating func seal(
     _ plaintext: Span<UInt8>, for session: UInt64, into datagram: inout MutableSpan<UInt8>, at offset: inout Int

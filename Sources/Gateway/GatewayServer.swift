@@ -28,6 +28,8 @@ package final class GatewayServer {
   private var sequencerThread: ThreadHandle?
   private var sinkThread: ThreadHandle?
   private var checkpointThread: ThreadHandle?
+  private var keeperThread: ThreadHandle?
+  private let keeperStop: EventFD
   private var controlThread: ThreadHandle?
   private let lock: DirectoryLock
   private let log: Log
@@ -81,6 +83,7 @@ package final class GatewayServer {
     sequencerLink = try SequencerLink(backlogWindow: configuration.limits.backlogWindow)
     failed = try EventFD()
     controlStop = try EventFD()
+    keeperStop = try EventFD()
 
     let (listeners, addresses) = try GatewayServer.listen(configuration.listen.tls, workers: workers)
     self.addresses = addresses
@@ -89,6 +92,13 @@ package final class GatewayServer {
     if !configuration.listen.dtls.isEmpty { dtls = DTLSHolder(try material.makeDTLSContext(registry: registry)) }
     (datagramListeners, datagramAddresses) = try GatewayServer.listenDatagrams(configuration, workers: workers, log: log)
     let cookieKey = try randomBytes(CookieGate.keyBytes)
+    // Last of what can fail: each start uses up some of the sessions' record numbers.
+    let stored =
+      dtls == nil
+      ? nil
+      : try StoredSessions.open(
+        directory: directory, registryKey: material.registryKey, slotsMax: configuration.dtls.sessionsMax, workers: workers,
+        log: log)
 
     let presence = Presence(devices: configuration.data.devicesMax + 1)
     let datagramPresence = Presence(devices: configuration.data.devicesMax + 1)
@@ -97,6 +107,7 @@ package final class GatewayServer {
     let sequencerLink = sequencerLink
     let registry = registry
     let failed = failed
+    let keeperStop = keeperStop
 
     let sequencer = Sequencer(
       settings: Sequencer.Settings(configuration), link: sequencerLink, workers: links, limiters: limiters,
@@ -110,12 +121,18 @@ package final class GatewayServer {
 
     sinkThread = try ThreadHandle("fixgate-sink", failed: failed, log: log) { try feeder.run() }
     checkpointThread = try ThreadHandle("fixgate-marks", failed: failed, log: log) { try checkpointer.run() }
+    if let file = stored?.first?.file {
+      let keeper = SessionKeeper(file, directory: directory, stop: keeperStop, log: log)
+      keeperThread = try ThreadHandle("fixgate-sessions", failed: failed, log: log) { try keeper.run() }
+    }
     sequencerThread = try ThreadHandle("fixgate-seq", failed: failed, log: log) { try sequencer.run() }
     for index in 0..<workers {
       let context = WorkerContext(
         configuration: configuration, tls: tls, registry: registry, limiters: limiters, link: links[index],
         sequencer: sequencerLink, listeners: listeners[index],
-        dtls: dtls.map { DatagramContext(contexts: $0, listeners: datagramListeners[index], cookieKey: cookieKey) },
+        dtls: dtls.map { DatagramContext(
+            contexts: $0, listeners: datagramListeners[index], cookieKey: cookieKey, stored: stored?[index])
+        },
         connectionsMax: (configuration.limits.connectionsMax + workers - 1) / workers, index: index, peers: links,
         presence: presence, datagramPresence: datagramPresence, log: log)
       workerThreads.append(
@@ -138,6 +155,8 @@ package final class GatewayServer {
     controlThread?.join()
     for link in links { link.send(.drain) }
     for thread in workerThreads { thread.join() }
+    keeperStop.signal()
+    keeperThread?.join()
     sequencerLink.stop()
     sequencerThread?.join()
     sequencerLink.stopSink()

@@ -38,6 +38,9 @@ struct ConfigCommand: ParsableCommand {
       report.run("data \(setup.dataDirectory)") { try Check.directory(setup) }
       report.run("registry") { try Check.file(setup.registryPath, SchemaCheck.registry) }
       report.run("store") { try Check.file(setup.storePath, SchemaCheck.store) }
+      if !setup.configuration.listen.dtls.isEmpty {
+        report.run("sessions") { try Check.sessions(setup) }
+      }
       if report.failures > 0 { throw ExitCode(78) }
     }
 
@@ -109,6 +112,14 @@ struct ConfigCommand: ParsableCommand {
         throw Complaint("is no directory that can be written to: check data.directory and its owner")
       }
       return "can be written to"
+    }
+
+    private static func sessions(_ setup: Setup) throws -> String {
+      guard FileManager.default.fileExists(atPath: setup.dataDirectory + "/" + SessionFile.name) else {
+        return "are not there yet; 'serve' makes the file"
+      }
+      try SessionFile.check(in: Directory(setup.dataDirectory))
+      return "are those of the last run"
     }
 
     private static func file(_ path: String, _ check: (String) throws(StoreError) -> Void) throws -> String {

@@ -40,8 +40,8 @@ enum StatusText {
       + set aside \(fixes.set_aside): \(status.balanced ? "holds" : "DOES NOT HOLD")
       connections \(status.network.connections), sessions \(status.network.sessions), handshakes \(status.network.handshakes) \
       (resumed \(status.network.resumptions)), frames \(status.network.frames)
-      udp: devices \(status.datagrams.devices), sessions \(status.datagrams.sessions), handshakes \
-      \(status.datagrams.handshakes), datagrams \(status.datagrams.received), records \(status.datagrams.records), forged \
+      udp: devices \(status.datagrams.devices), sessions \(status.datagrams.sessions) (restored \
+      \(status.datagrams.restored)), handshakes \(status.datagrams.handshakes), datagrams \(status.datagrams.received), records \(status.datagrams.records), forged \
       \(status.datagrams.forged), replayed \(status.datagrams.replayed), lost by the system \(status.datagrams.kernel_drops)
       journal: records \(status.journal.first_lsn) to \(status.journal.end_lsn), \(status.journal.bytes >> 20) MiB, \
       \(status.journal.commits) commits

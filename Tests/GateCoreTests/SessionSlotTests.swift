@@ -10,6 +10,7 @@ import WireVectors
     facts.stream = 0xFFFF_FFF0
     facts.protocolVersion = 1
     facts.policyVersion = 9
+    facts.authorities = 0xDEAD_BEEF
     facts.credential = CredentialReference(kind: .key, selector: 0x0123_4567_89AB_CDEF)
     facts.validUntilMs = 1_900_000_000_000
     facts.clockErrorMs = -5
@@ -29,7 +30,7 @@ import WireVectors
     var classic = Self.slot
     classic.address = PeerAddress(high: 1, low: 2, port: 3, scope: 4, isIPv6: true, local: 5)
     var nobody = Self.slot
-    nobody.facts = .unknown
+    nobody.facts = SessionFacts()
     for slot in [Self.slot, classic, nobody] {
       let bytes = Self.bytes(slot)
       #expect(SessionSlot.read(bytes.span) == .session(slot))

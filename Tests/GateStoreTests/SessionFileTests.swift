@@ -10,7 +10,7 @@ private let nowS: UInt64 = 1_800_000_000
     var bytes = [UInt8](repeating: 0x5A, count: SessionSlot.bytes)
     var span = bytes.mutableSpan
     SessionSlot(
-      connectionID: UInt64(shard) << 48 | number, facts: .unknown, writeBase: 0, writeReserved: 0, readNext: 0, heardS: 0,
+      connectionID: UInt64(shard) << 48 | number, facts: SessionFacts(), writeBase: 0, writeReserved: 0, readNext: 0, heardS: 0,
       address: nil
     ).write(into: &span)
     return bytes

@@ -53,7 +53,7 @@ private let moment = Instant(ns: 100_000_000_000)
 extension EndpointGateway {
   fileprivate mutating func store(_ disk: inout Disk, _ facts: [UInt64: SessionFacts] = [:]) {
     var copy = disk
-    endpoint.store(facts: { facts[$0] ?? .unknown }) { copy.write($0, $1) }
+    endpoint.store(facts: { session, _ in facts[session] ?? SessionFacts() }) { copy.write($0, $1) }
     disk = copy
   }
 }
@@ -78,7 +78,7 @@ private let facts: SessionFacts = {
     #expect(gateway.receive(early, from: peer(1)).count == 1)
     let first = try #require(try gateway.answer([2], session: device.id))
     #expect(try device.open(first.bytes) == [2])
-    gateway.endpoint.factsChanged(of: device.id, isOtherStream: false)
+    gateway.endpoint.factsChanged(of: device.id)
     gateway.store(&disk, [device.id: facts])
     // Nothing is said at the end: it is as good as killed.
     var second = try disk.start(now: Instant(ns: 5))
@@ -194,28 +194,9 @@ private let facts: SessionFacts = {
     #expect(try gateway.answer([1], session: device.id) != nil ? true : false)
     // The next change writes all of it.
     disk.fails = false
-    gateway.endpoint.factsChanged(of: device.id, isOtherStream: false)
+    gateway.endpoint.factsChanged(of: device.id)
     gateway.store(&disk, [device.id: facts])
     #expect(try disk.start(now: moment).restored.first?.facts == facts ? true : false)
-  }
-
-  /// Should the slot with the new stream be lost, the fixes that follow would be taken for the old one's.
-  @Test func anotherStreamWaitsForTheDisk() throws {
-    var disk = Disk()
-    var gateway = try disk.start(now: moment)
-    let device = try EndpointDevice(with: &gateway, at: peer(1)).id
-    gateway.store(&disk, [device: facts])
-    _ = disk.sync()
-    gateway.endpoint.factsChanged(of: device, isOtherStream: true)
-    #expect(try gateway.answer([1], session: device) == nil ? true : false)
-    gateway.store(&disk, [device: facts])
-    let first = disk.ticket
-    gateway.endpoint.factsChanged(of: device, isOtherStream: true)
-    gateway.store(&disk, [device: facts])
-    gateway.endpoint.settle(through: first)
-    #expect(try gateway.answer([1], session: device) == nil ? true : false)
-    gateway.endpoint.settle(through: disk.sync())
-    #expect(try gateway.answer([1], session: device) != nil ? true : false)
   }
 
   /// A slot is written again when its session was heard an hour after, not with every record.

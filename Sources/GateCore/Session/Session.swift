@@ -66,6 +66,8 @@ package struct Session: Sendable {
   /// `Work` of hello as encoded fields (30), for fixes that carry none.
   package var work: [UInt8] = []
   package var policyVersion: UInt32 = 0
+  /// That hello named; 0 before.
+  package private(set) var protocolVersion: UInt32 = 0
   /// What the transport has shown; the worker sets it when the handshake is done.
   package var channel = ChannelProof.none
   /// What the session was opened with; `nil` before hello.
@@ -82,10 +84,11 @@ package struct Session: Sendable {
 
   /// Goes on where an earlier hello has led.
   package init(
-    resuming id: SessionID, transport: Transport, _ identity: DeviceIdentity, stream: UInt32,
+    resuming id: SessionID, transport: Transport, _ identity: DeviceIdentity, stream: UInt32, protocolVersion: UInt32,
     credential: CredentialReference, validUntilMs: Int64
   ) {
     self.init(id: id, transport: transport)
+    self.protocolVersion = protocolVersion
     state = .open(identity, stream: stream)
     self.credential = credential
     self.validUntilMs = validUntilMs
@@ -115,6 +118,7 @@ package struct Session: Sendable {
     case .open, .awaitingHello: break
     }
     state = .open(identity, stream: greeting.stream)
+    protocolVersion = greeting.protocolVersion
     credential = reference
     validUntilMs = untilMs
     return identity

@@ -1,17 +1,18 @@
 /// What a conversation must know to go on after a restart as if nothing had happened.
 package struct SessionFacts: Equatable, Sendable, BitwiseCopyable {
-  /// Nobody yet, or nothing that can be gone on from: the device is asked for a hello.
-  package static let unknown = SessionFacts()
-
-  /// 0 = unknown; the rest then means nothing.
+  /// 0 = it has said no hello yet.
   package var device: UInt32 = 0
   package var tenant: UInt32 = 0
-  package var stream: UInt32 = 0
+  /// `nil` = not known for sure, or not all that the hello said can be kept: the device is asked for another.
+  package var stream: UInt32? = nil
   package var protocolVersion: UInt16 = 0
   package var policyVersion: UInt32 = 0
+  /// Before hello only that of a key, which the handshake has shown.
   package var credential: CredentialReference? = nil
   /// End of the credential, ms since 1970-01-01 UTC; `.max` = never.
   package var validUntilMs: Int64 = .max
+  /// Only of a certificate: a mark of the authorities that vouched for it.
+  package var authorities: UInt32 = 0
   /// As in `Session`.
   package var clockErrorMs: Int64? = nil
 
@@ -26,15 +27,15 @@ package struct SessionFacts: Equatable, Sendable, BitwiseCopyable {
 ///   0 u32 CRC32C of 4..<112            40 i64 valid until, ms        80 u32 last heard, s since 1970
 ///   4 u16 protocol version             48 i64 clock error, ms        84 u32 scope of the address
 ///   6 u8 credential kind, 0 = none     56 u64 write base             88 u64, 96 u64 address, high and low
-///   7 u8 flags                         64 u64 write reserved        104 u16 port, u8 local; then zeros
+///   7 u8 flags                         64 u64 write reserved        104 u16 port, u8 local, 0, u32 authorities
 ///   8 u64 connection ID                72 u64 read next
-///  16 u32 device, tenant, stream, policy version
+///  16 u32 device, tenant, stream, policy version (4 numbers)
 ///  32 u64 credential selector
 /// 112 u16 suite, u8 length and 20 bytes of the peer's connection ID, 5 zeros
 /// 140 sealed key block (68 or 116 bytes)
 /// ```
-/// Flags: 1 = the clock error is known; 2 = a classic session, which has an address; 4 = that is IPv6. The address of a session
-/// with connection IDs is not kept: its next record brings it.
+/// Flags: 1 = the clock error is known; 2 = a classic session, which has an address; 4 = that is IPv6; 8 = the stream is known.
+/// The address of a session with connection IDs is not kept: its next record brings it.
 ///
 /// A slot of zeros is free.
 package struct SessionSlot: Equatable, Sendable {
@@ -85,15 +86,18 @@ package struct SessionSlot: Equatable, Sendable {
     let hasClockError = facts.clockErrorMs != nil
     out.store(facts.protocolVersion, at: 4)
     out[6] = facts.credential?.kind.rawValue ?? 0
-    out[7] = (hasClockError ? 1 : 0) | (address == nil ? 0 : 2) | (address?.isIPv6 == true ? 4 : 0)
+    out[7] =
+      (hasClockError ? 1 : 0) | (address == nil ? 0 : 2) | (address?.isIPv6 == true ? 4 : 0)
+      | (facts.stream == nil ? 0 : 8)
     out.store(connectionID, at: 8)
     out.store(facts.device, at: 16)
     out.store(facts.tenant, at: 20)
-    out.store(facts.stream, at: 24)
+    out.store(facts.stream ?? 0, at: 24)
     out.store(facts.policyVersion, at: 28)
     out.store(facts.credential?.selector ?? 0, at: 32)
     out.store(UInt64(bitPattern: facts.validUntilMs), at: 40)
     out.store(UInt64(bitPattern: facts.clockErrorMs ?? 0), at: 48)
+    out.store(facts.authorities, at: 108)
     out.store(writeBase, at: 56)
     out.store(writeReserved, at: 64)
     out.store(readNext, at: 72)
@@ -119,12 +123,13 @@ package struct SessionSlot: Equatable, Sendable {
     facts.protocolVersion = bytes.load16(at: 4)
     facts.device = bytes.load32(at: 16)
     facts.tenant = bytes.load32(at: 20)
-    facts.stream = bytes.load32(at: 24)
+    if flags & 8 != 0 { facts.stream = bytes.load32(at: 24) }
     facts.policyVersion = bytes.load32(at: 28)
     if bytes[6] != 0 {
       guard let kind = CredentialKind(rawValue: bytes[6]) else { return .damaged }
       facts.credential = CredentialReference(kind: kind, selector: bytes.load64(at: 32))
     }
+    facts.authorities = bytes.load32(at: 108)
     facts.validUntilMs = Int64(bitPattern: bytes.load64(at: 40))
     if flags & 1 != 0 { facts.clockErrorMs = Int64(bitPattern: bytes.load64(at: 48)) }
     let address =

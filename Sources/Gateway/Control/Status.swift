@@ -62,6 +62,10 @@ package struct Status: Codable, Equatable, Sendable {
     /// Hellos that came when `dtls.sessions_max` was reached.
     package var sessions_refused = 0
     package var address_changes = 0
+    /// Sessions taken over from earlier runs.
+    package var restored = 0
+    /// Times that the session file could not be written; these sessions may end with the process.
+    package var not_kept = 0
     /// Lost by the system for want of room: raise net.core.rmem_max, or add cores.
     package var kernel_drops = 0
     /// Longer than any datagram of a device.
@@ -73,7 +77,7 @@ package struct Status: Codable, Equatable, Sendable {
       for path: WritableKeyPath<Datagrams, Int> in [
         \.sessions, \.devices, \.received, \.records, \.forged, \.replayed, \.unknown, \.cookies, \.handshakes,
         \.handshakes_under_way, \.handshakes_failed, \.handshakes_refused, \.handshakes_evicted, \.sessions_refused,
-        \.address_changes, \.kernel_drops, \.too_long, \.unsent,
+        \.address_changes, \.restored, \.not_kept, \.kernel_drops, \.too_long, \.unsent,
       ] { total[keyPath: path] += more[keyPath: path] }
     }
   }

@@ -14,12 +14,10 @@ struct Conversation {
     case closing
   }
 
-  /// What of an open conversation is worth keeping for the next run of the gateway. Device and tenant are the registry's
-  /// matter, so `device` is enough.
+  /// Of an open conversation.
   struct Known: Equatable, BitwiseCopyable {
     var device: UInt32
     var stream: UInt32
-    var policyVersion: UInt32
     var credential: CredentialReference
     /// ms since 1970-01-01 UTC; `.max` = the credential does not end.
     var validUntilMs: Int64
@@ -42,6 +40,7 @@ struct Conversation {
   var registryVersion: UInt32 = 0
   /// Position of its answer among those that wait for the end of the turn; -1 = none does.
   var pending: Int32 = -1
+  private var protocolVersion: UInt8 = 0
   private var credentialKind = CredentialKind.token
   private(set) var state = State.vacant
   /// Acks that will still tell the window, since any of them may be lost.
@@ -62,20 +61,42 @@ struct Conversation {
     state = .awaitingHello
   }
 
-  /// A session of an earlier run.
-  init(session: UInt64, generation: UInt32, resuming known: Known) {
+  /// A session of an earlier run. Its credential is looked at again when its device talks.
+  /// - Returns: `nil` unless the device has to say hello again.
+  init?(session: UInt64, generation: UInt32, resuming facts: SessionFacts) {
+    guard let stream = facts.stream, let credential = facts.credential, facts.device != 0 else { return nil }
     self.init(session: session, generation: generation)
-    (device, stream, policyVersion) = (known.device, known.stream, known.policyVersion)
-    (credentialKind, credentialSelector) = (known.credential.kind, known.credential.selector)
-    validUntilMs = known.validUntilMs
+    (device, self.stream, policyVersion) = (facts.device, stream, facts.policyVersion)
+    protocolVersion = UInt8(clamping: facts.protocolVersion)
+    (credentialKind, credentialSelector) = (credential.kind, credential.selector)
+    validUntilMs = facts.validUntilMs
+    clockErrorMs = facts.clockErrorMs ?? Conversation.unknownClock
+    registryVersion = .max
     state = .welcome
   }
 
   /// `nil` before hello.
   var known: Known? {
     guard isOpen else { return nil }
-    return Known(
-      device: device, stream: stream, policyVersion: policyVersion, credential: credential, validUntilMs: validUntilMs)
+    return Known(device: device, stream: stream, credential: credential, validUntilMs: validUntilMs)
+  }
+
+  /// What is worth keeping for the next run of the gateway.
+  func facts(_ extra: ConversationExtra?, tenant: UInt32, authorities: UInt32) -> SessionFacts {
+    var facts = SessionFacts()
+    guard isOpen else {
+      if case .key(let selector)? = extra?.channel { facts.credential = CredentialReference(kind: .key, selector: selector) }
+      return facts
+    }
+    (facts.device, facts.tenant, facts.policyVersion) = (device, tenant, policyVersion)
+    facts.protocolVersion = UInt16(protocolVersion)
+    facts.credential = credential
+    facts.authorities = credentialKind == .certificate ? authorities : 0
+    facts.validUntilMs = validUntilMs
+    facts.clockErrorMs = clockErrorMs == Conversation.unknownClock ? nil : clockErrorMs
+    // Work for fixes that carry none has no room in a slot: the next hello brings it again.
+    if state == .welcome, extra?.work.isEmpty ?? true { facts.stream = stream }
+    return facts
   }
 
   var isOpen: Bool { state == .greeted || state == .welcome }
@@ -87,8 +108,8 @@ struct Conversation {
     var made =
       isOpen
       ? Session(
-        resuming: id, transport: .datagram, registry.identity(ofDevice: device), stream: stream, credential: credential,
-        validUntilMs: validUntilMs)
+        resuming: id, transport: .datagram, registry.identity(ofDevice: device), stream: stream,
+        protocolVersion: UInt32(protocolVersion), credential: credential, validUntilMs: validUntilMs)
       : Session(id: id, transport: .datagram)
     made.policyVersion = policyVersion
     made.clockErrorMs = clockErrorMs == Conversation.unknownClock ? nil : clockErrorMs
@@ -105,6 +126,7 @@ struct Conversation {
     clockErrorMs = made.clockErrorMs ?? Conversation.unknownClock
     guard case .open(let identity, let stream) = made.state, let credential = made.credential else { return }
     device = identity.device
+    protocolVersion = UInt8(clamping: made.protocolVersion)
     self.stream = stream
     (credentialKind, credentialSelector) = (credential.kind, credential.selector)
     validUntilMs = made.validUntilMs

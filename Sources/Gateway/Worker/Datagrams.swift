@@ -46,6 +46,7 @@ final class Datagrams {
   }
 
   let sockets: [Socket]
+  let stored: StoredSessions?
   var endpoint: DTLSEndpoint
   var conversations: [Conversation] = []
   var extras: [Int: ConversationExtra] = [:]
@@ -73,18 +74,25 @@ final class Datagrams {
   static let forgettingNs: UInt64 = 60_000_000_000
 
   init(
-    _ listeners: [DatagramListener], configuration: Configuration, contexts: DTLSHolder, cookieKey: [UInt8], worker: Int,
-    workers: Int
-  ) throws(DTLSError) {
+    _ context: DatagramContext, configuration: Configuration, worker: Int, workers: Int
+  ) throws {
+    let contexts = context.contexts
     contextVersion = contexts.version
-    context = contexts.current
+    self.context = contexts.current
+    stored = context.stored
     let shards = (0...255 as ClosedRange<Int>).filter { $0 % workers == worker }.map { UInt8($0) }
     func share(_ number: Int) -> Int { max((number + workers - 1) / workers, 1) }
+    let sessionsMax = stored?.sessionsMax ?? share(configuration.dtls.sessionsMax)
     endpoint = try DTLSEndpoint(
-      context: context, cookieKey: cookieKey, node: configuration.listen.node, shards: shards,
-      sessionsMax: min(share(configuration.dtls.sessionsMax), Int(SessionID.firstDatagramSlot)),
-      handshakesMax: share(configuration.dtls.handshakesMax))
-    sockets = listeners.map { Socket($0.take()) }
+      context: self.context, cookieKey: context.cookieKey, node: configuration.listen.node, shards: shards,
+      sessionsMax: min(sessionsMax, Int(SessionID.firstDatagramSlot)),
+      handshakesMax: share(configuration.dtls.handshakesMax), shelf: try stored?.makeShelf(),
+      epochS: SystemClock.wallMs() / 1_000 - Int64(SystemClock.now().ns / 1_000_000_000))
+    sockets = context.listeners.map { Socket($0.take()) }
+  }
+
+  func makeRoom(for index: Int) {
+    while conversations.count <= index { conversations.append(.vacant) }
   }
 
   /// For status.
@@ -106,6 +114,8 @@ final class Datagrams {
     counts.handshakes_evicted = counters.handshakesEvicted
     counts.sessions_refused = counters.sessionsRefused
     counts.address_changes = counters.addressChanges
+    counts.restored = counters.restored
+    counts.not_kept = counters.slotsFailed
     for socket in sockets {
       counts.kernel_drops += Int(socket.udp.kernelDrops)
       counts.too_long += socket.udp.truncated

@@ -39,6 +39,8 @@ package struct DatagramContext: Sendable {
   package var listeners: [DatagramListener]
   /// The same for all workers.
   package var cookieKey: [UInt8]
+  /// `nil` = sessions end with the process.
+  package var stored: StoredSessions?
 }
 
 /// One thread: its own epoll, its own listeners and UDP sockets, its connections and conversations. Does nothing but wait,
@@ -102,13 +104,13 @@ final class Worker {
     answer.reserveCapacity(4_096)
     datagrams = try context.dtls.map { dtls in
       try Datagrams(
-        dtls.listeners, configuration: context.configuration, contexts: dtls.contexts, cookieKey: dtls.cookieKey,
-        worker: context.index, workers: context.peers.count)
+        dtls, configuration: context.configuration, worker: context.index, workers: context.peers.count)
     }
     try poller.add(link.sleeper.event.descriptor, token: Worker.wakeToken, for: .read)
     for (i, listener) in context.listeners.enumerated() {
       try poller.add(listener.tcp.descriptor, token: UInt64(i + 1), for: .read)
     }
+    if let datagrams { try resumeSessions(datagrams) }
     for (i, socket) in (datagrams?.sockets ?? []).enumerated() {
       try poller.add(socket.udp.descriptor, token: Worker.token(socket: i), for: .read)
     }
@@ -136,6 +138,10 @@ final class Worker {
         link.counters.datagrams.withLock { $0 = datagrams.counts }
       }
       tell()
+    }
+    if let datagrams {
+      datagrams.endpoint.storeAll()
+      keepSessions(datagrams)
     }
   }
 

@@ -60,7 +60,7 @@ extension Worker {
   // MARK: - Conversations
 
   private func begin(_ session: UInt64, _ index: Int, _ peer: DTLSPeer, _ datagrams: Datagrams) {
-    while datagrams.conversations.count <= index { datagrams.conversations.append(.vacant) }
+    datagrams.makeRoom(for: index)
     datagrams.generation &+= 1
     let generation = datagrams.generation
     datagrams.conversations[index] = Conversation(session: session, generation: generation)
@@ -138,6 +138,9 @@ extension Worker {
     guard extra != nil || !session.work.isEmpty else { return }
     let kept = ConversationExtra(channel: session.isOpen ? .none : session.channel, work: session.work)
     datagrams.extras[index] = kept.isEmpty ? nil : kept
+    if kept.work.isEmpty != (extra?.work.isEmpty ?? true) {
+      datagrams.endpoint.factsChanged(of: datagrams.conversations[index].session)
+    }
   }
 
   /// A conversation of an earlier run has said hello to another sequencer.
@@ -223,6 +226,7 @@ extension Worker {
     datagrams.conversations[index].registryVersion = UInt32(truncatingIfNeeded: registryVersion)
     datagrams.welcome += 1
     let conversation = datagrams.conversations[index]
+    datagrams.endpoint.factsChanged(of: conversation.session)
     guard
       let old = context.datagramPresence.take(conversation.device, id(index, conversation), worker: context.index)
     else { return }
@@ -268,6 +272,7 @@ extension Worker {
   /// Sends what there is to say. What a blocked socket does not take waits for it, and grows by merging only.
   /// - Throws: a socket is of no use any more: stop the process.
   func flush(_ datagrams: Datagrams) throws(NetError) {
+    keepSessions(datagrams)
     var at = 0
     while at < datagrams.answers.count, datagrams.blocked == nil {
       let index = datagrams.answers[at].index
@@ -332,6 +337,7 @@ extension Worker {
 
   /// What handshakes and ended sessions have to say. A blocked socket loses it: handshakes send it again.
   private func sendHandshakes(_ datagrams: Datagrams) throws(NetError) {
+    keepSessions(datagrams)
     if datagrams.endpoint.hasOutput {
       _ = try datagrams.endpoint.drain { (bytes, address) throws(NetError) in
         try queue(bytes, to: address, datagrams)

@@ -4,7 +4,7 @@ import WireVectors
 
 @testable import GateTLS
 
-@Suite struct SessionTableTests {
+@Suite struct DTLSSessionTableTests {
   private func live(_ id: UInt64) throws -> LiveSession {
     let key = [UInt8](repeating: UInt8(truncatingIfNeeded: id), count: DTLSSuite.pskAES128CCM8.keyBlockBytes)
     return LiveSession(
@@ -20,7 +20,7 @@ import WireVectors
   /// Against a dictionary: few numbers, so that chains are long and cut everywhere.
   @Test(arguments: 1...20 as ClosedRange<UInt64>) func sameAsADictionary(seed: UInt64) throws {
     var random = Seeded(seed: seed)
-    var table = SessionTable(capacity: 24)
+    var table = DTLSSessionTable(capacity: 24)
     var expected: [UInt64: Int] = [:]
     for _ in 0..<2_000 {
       // Homes in the last eight entries and the first, so that chains go round the end.

@@ -11,15 +11,15 @@ struct LiveSession: ~Copyable {
   let id: UInt64
   /// `nil` = it has not sent yet since the start.
   var address: PeerAddress?
+  /// Bytes that may still be sent to a new address; `nil` once a second record has come from there.
+  var unprovenCredit: Int32? = nil
   let usesConnectionID: Bool
   /// Whether the slot holds the sealed keys already.
   var isSealed = false
   /// Whether the slot waits to be written.
   var isDirty = false
-  /// Not 0: nothing is sealed for the device until the slot, as written with this value, is durable.
-  var hold: UInt8 = 0
-  /// Bytes that may still be sent to a new address; `nil` once a second record has come from there.
-  var unprovenCredit: Int32? = nil
+  /// A record has come that the slot does not know of.
+  var isHeardSince = false
   /// When its handshake was done, or its last authentic record came: seconds since 1970.
   var heardS: UInt32
   /// `heardS` as the slot has it.
@@ -42,7 +42,7 @@ struct LiveSession: ~Copyable {
 ///
 /// Invariant: an entry of `index` is 0 or a place + 1; between a session's entry and where its number hashes to none is 0.
 /// Numbers have 48 random bits of our own choosing, so chains stay short whatever a peer asks for.
-@safe struct SessionTable: ~Copyable {
+@safe struct DTLSSessionTable: ~Copyable {
   let capacity: Int
   private(set) var count = 0
   private let places: UnsafeMutablePointer<LiveSession>
