@@ -152,7 +152,7 @@ if withBench {
     .executableTarget(
       name: "fixgate-bench",
       dependencies: [
-        "GateCore", "GateTLS", "COpenSSL", "CFixProto", "BenchHarness", "BenchPath", "BenchProto",
+        "GateCore", "GateNet", "GateTLS", "COpenSSL", "CFixProto", "BenchHarness", "BenchPath", "BenchProto",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),
       ],

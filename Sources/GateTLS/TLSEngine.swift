@@ -26,7 +26,7 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
 ///
 /// Sendable: there is one owner, which may hand it to another thread; libssl keeps nothing of a connection per thread.
 ///
-/// A server makes one only when `ClientHelloGate` has seen a whole ClientHello: an idle one costs about 14 KB.
+/// A server makes one only when `ClientHelloGate` has seen a whole ClientHello: an idle one costs about 14 KB until libssl is let go.
 @safe package struct TLSEngine: ~Copyable, @unchecked Sendable {
   /// Bytes that a peer may send before its handshake is done: ClientHello twice, certificate chain, room to spare.
   package static let handshakeBytesMax = 32_768

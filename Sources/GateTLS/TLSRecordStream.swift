@@ -95,7 +95,7 @@ package struct TLSRecordStream: ~Copyable {
   }
 
   private mutating func keep(_ bytes: Span<UInt8>, _ range: Range<Int>) {
-    tail.reserveCapacity(tail.count + range.count)
+    if tail.isEmpty { tail.reserveCapacity(range.count) }
     for i in range { tail.append(bytes[i]) }
   }
 

@@ -23,12 +23,13 @@ package struct Fleet: ~Copyable {
   /// - Parameters:
   ///   - batch: fixes in a message.
   ///   - fixes: what is recorded, over and over.
-  package init(gateway: GatewayProcess, batch: Int, fixes: [Fix]) throws {
+  ///   - tokens: one a device; `nil` = all that are enrolled.
+  package init(gateway: GatewayProcess, tokens: ArraySlice<[UInt8]>? = nil, batch: Int, fixes: [Fix]) throws {
     let poller = try Poller(capacity: 512)
     var devices: [Device] = []
     let context = try TLSClientContext(authorityPEM: gateway.authorityPEM)
     var random = SystemRandomNumberGenerator()
-    for (i, token) in gateway.tokens.enumerated() {
+    for (i, token) in (tokens ?? gateway.tokens[...]).enumerated() {
       let stream = try TCPStream.connect(to: gateway.address, until: SystemClock.now().advanced(byNs: Fleet.patienceNs))
       var options = DeviceOptions()
       options.batchFixes = batch

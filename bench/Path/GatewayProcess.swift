@@ -18,7 +18,10 @@ package final class GatewayProcess {
   ///   - parent: a folder on the disk to be measured; what is made in it is removed by `stop`.
   ///   - devices: number to enrol.
   ///   - counting: with the hook preloaded.
-  package init(in parent: String, devices: Int, workers: Int, counting: Bool) throws {
+  ///   - settings: of the environment, such as `FIXGATE_TLS_OWN_RECORDS`.
+  package init(
+    in parent: String, devices: Int, workers: Int, counting: Bool, settings: [String: String] = [:]
+  ) throws {
     folder = parent + "/path-\(UUID().uuidString)"
     countersFile = folder + ".counters"
     try GatewayProcess.run(try GatewayProcess.beside("fixgate"), ["init", folder, "--port", "7443"])
@@ -43,6 +46,7 @@ package final class GatewayProcess {
       environment["FIXGATE_LIMITS_" + limit] = "1000000"
     }
     environment["FIXGATE_LIMITS_LIVE_BURST"] = "10000000"
+    environment.merge(settings) { $1 }
     if counting {
       environment["LD_PRELOAD"] = try GatewayProcess.beside("libpathhook.so")
       environment["FIXGATE_PATH_COUNTERS"] = countersFile
