@@ -102,7 +102,7 @@ let package = Package(
       name: "GatewayTests",
       dependencies: [
         "fixgate", "Gateway", "GateCore", "GateDevice", "GateNet", "GateProto", "GateStore", "GateTLS", "GateTrack",
-        "PowerCutDisk", "GatewayProperties",
+        "PowerCutDisk", "GatewayProperties", "DTLSProperties",
       ],
       swiftSettings: settings),
 
@@ -110,6 +110,9 @@ let package = Package(
       name: "GatewayProperties",
       dependencies: ["Gateway", "GateConfiguration", "GateCore", "GateMemory", "GateProto", "GateTLS", "GateTrack"],
       path: "Tests/Fuzz/GatewayProperties", swiftSettings: settings),
+    .target(
+      name: "DTLSProperties", dependencies: ["GateCore", "GateTLS"], path: "Tests/Fuzz/DTLSProperties",
+      swiftSettings: settings),
     .target(
       name: "JournalProperties", dependencies: ["GateCore"], path: "Tests/Fuzz/JournalProperties",
       swiftSettings: settings),
@@ -149,10 +152,16 @@ if withBench {
         "Gateway",
       ],
       path: "bench/Path", swiftSettings: settings),
+    .target(
+      name: "BenchDTLS",
+      dependencies: [
+        "BenchHarness", "CAllocations", "COpenSSL", "GateCore", "GateMemory", "GateProto", "GateStore", "GateTLS", "Gateway",
+      ],
+      path: "bench/DTLS", swiftSettings: settings),
     .executableTarget(
       name: "fixgate-bench",
       dependencies: [
-        "GateCore", "GateNet", "GateTLS", "COpenSSL", "CFixProto", "BenchHarness", "BenchPath", "BenchProto",
+        "GateCore", "GateNet", "GateTLS", "COpenSSL", "CFixProto", "BenchHarness", "BenchDTLS", "BenchPath", "BenchProto",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),
       ],
@@ -164,7 +173,8 @@ if withFuzz {
   package.targets.append(.target(name: "FuzzDriver", path: "Tests/Fuzz/Driver", swiftSettings: fuzzed))
   for (folder, properties) in [
     ("Wire", "WireVectors"), ("Journal", "JournalProperties"), ("Session", "GatewayProperties"),
-    ("Track", "GatewayProperties"), ("Configuration", "GatewayProperties"), ("Records", "GatewayProperties"),
+    ("Track", "GatewayProperties"), ("Configuration", "GatewayProperties"), ("Datagrams", "DTLSProperties"),
+    ("Slots", "DTLSProperties"), ("Records", "GatewayProperties"),
   ] {
     package.targets.append(
       .executableTarget(

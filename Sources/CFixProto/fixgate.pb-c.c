@@ -97,6 +97,51 @@ void   fixgate__v1__hello__free_unpacked
   assert(message->base.descriptor == &fixgate__v1__hello__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   fixgate__v1__enrol__init
+                     (Fixgate__V1__Enrol         *message)
+{
+  static const Fixgate__V1__Enrol init_value = FIXGATE__V1__ENROL__INIT;
+  *message = init_value;
+}
+size_t fixgate__v1__enrol__get_packed_size
+                     (const Fixgate__V1__Enrol *message)
+{
+  assert(message->base.descriptor == &fixgate__v1__enrol__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t fixgate__v1__enrol__pack
+                     (const Fixgate__V1__Enrol *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &fixgate__v1__enrol__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t fixgate__v1__enrol__pack_to_buffer
+                     (const Fixgate__V1__Enrol *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &fixgate__v1__enrol__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Fixgate__V1__Enrol *
+       fixgate__v1__enrol__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Fixgate__V1__Enrol *)
+     protobuf_c_message_unpack (&fixgate__v1__enrol__descriptor,
+                                allocator, len, data);
+}
+void   fixgate__v1__enrol__free_unpacked
+                     (Fixgate__V1__Enrol *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &fixgate__v1__enrol__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   fixgate__v1__device_info__init
                      (Fixgate__V1__DeviceInfo         *message)
 {
@@ -592,6 +637,51 @@ void   fixgate__v1__downlink__free_unpacked
   assert(message->base.descriptor == &fixgate__v1__downlink__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
+void   fixgate__v1__enrolled__init
+                     (Fixgate__V1__Enrolled         *message)
+{
+  static const Fixgate__V1__Enrolled init_value = FIXGATE__V1__ENROLLED__INIT;
+  *message = init_value;
+}
+size_t fixgate__v1__enrolled__get_packed_size
+                     (const Fixgate__V1__Enrolled *message)
+{
+  assert(message->base.descriptor == &fixgate__v1__enrolled__descriptor);
+  return protobuf_c_message_get_packed_size ((const ProtobufCMessage*)(message));
+}
+size_t fixgate__v1__enrolled__pack
+                     (const Fixgate__V1__Enrolled *message,
+                      uint8_t       *out)
+{
+  assert(message->base.descriptor == &fixgate__v1__enrolled__descriptor);
+  return protobuf_c_message_pack ((const ProtobufCMessage*)message, out);
+}
+size_t fixgate__v1__enrolled__pack_to_buffer
+                     (const Fixgate__V1__Enrolled *message,
+                      ProtobufCBuffer *buffer)
+{
+  assert(message->base.descriptor == &fixgate__v1__enrolled__descriptor);
+  return protobuf_c_message_pack_to_buffer ((const ProtobufCMessage*)message, buffer);
+}
+Fixgate__V1__Enrolled *
+       fixgate__v1__enrolled__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data)
+{
+  return (Fixgate__V1__Enrolled *)
+     protobuf_c_message_unpack (&fixgate__v1__enrolled__descriptor,
+                                allocator, len, data);
+}
+void   fixgate__v1__enrolled__free_unpacked
+                     (Fixgate__V1__Enrolled *message,
+                      ProtobufCAllocator *allocator)
+{
+  if(!message)
+    return;
+  assert(message->base.descriptor == &fixgate__v1__enrolled__descriptor);
+  protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
+}
 void   fixgate__v1__welcome__init
                      (Fixgate__V1__Welcome         *message)
 {
@@ -952,7 +1042,7 @@ void   fixgate__v1__gap_request__free_unpacked
   assert(message->base.descriptor == &fixgate__v1__gap_request__descriptor);
   protobuf_c_message_free_unpacked ((ProtobufCMessage*)message, allocator);
 }
-static const ProtobufCFieldDescriptor fixgate__v1__uplink__field_descriptors[10] =
+static const ProtobufCFieldDescriptor fixgate__v1__uplink__field_descriptors[11] =
 {
   {
     "hello",
@@ -1074,10 +1164,23 @@ static const ProtobufCFieldDescriptor fixgate__v1__uplink__field_descriptors[10]
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "enrol",
+    11,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Fixgate__V1__Uplink, enrol),
+    &fixgate__v1__enrol__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned fixgate__v1__uplink__field_indices_by_name[] = {
   5,   /* field[5] = applied */
   2,   /* field[2] = batch */
+  10,   /* field[10] = enrol */
   1,   /* field[1] = fix */
   3,   /* field[3] = gap */
   0,   /* field[0] = hello */
@@ -1090,7 +1193,7 @@ static const unsigned fixgate__v1__uplink__field_indices_by_name[] = {
 static const ProtobufCIntRange fixgate__v1__uplink__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 10 }
+  { 0, 11 }
 };
 const ProtobufCMessageDescriptor fixgate__v1__uplink__descriptor =
 {
@@ -1100,7 +1203,7 @@ const ProtobufCMessageDescriptor fixgate__v1__uplink__descriptor =
   "Fixgate__V1__Uplink",
   "fixgate.v1",
   sizeof(Fixgate__V1__Uplink),
-  10,
+  11,
   fixgate__v1__uplink__field_descriptors,
   fixgate__v1__uplink__field_indices_by_name,
   1,  fixgate__v1__uplink__number_ranges,
@@ -1260,6 +1363,83 @@ const ProtobufCMessageDescriptor fixgate__v1__hello__descriptor =
   fixgate__v1__hello__field_indices_by_name,
   1,  fixgate__v1__hello__number_ranges,
   (ProtobufCMessageInit) fixgate__v1__hello__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor fixgate__v1__enrol__field_descriptors[4] =
+{
+  {
+    "code",
+    1,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Fixgate__V1__Enrol, code),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "key",
+    2,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_BYTES,
+    offsetof(Fixgate__V1__Enrol, has_key),
+    offsetof(Fixgate__V1__Enrol, key),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "label",
+    3,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Fixgate__V1__Enrol, label),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "kind",
+    4,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_ENUM,
+    offsetof(Fixgate__V1__Enrol, has_kind),
+    offsetof(Fixgate__V1__Enrol, kind),
+    &fixgate__v1__credential_kind__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned fixgate__v1__enrol__field_indices_by_name[] = {
+  0,   /* field[0] = code */
+  1,   /* field[1] = key */
+  3,   /* field[3] = kind */
+  2,   /* field[2] = label */
+};
+static const ProtobufCIntRange fixgate__v1__enrol__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 4 }
+};
+const ProtobufCMessageDescriptor fixgate__v1__enrol__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "fixgate.v1.Enrol",
+  "Enrol",
+  "Fixgate__V1__Enrol",
+  "fixgate.v1",
+  sizeof(Fixgate__V1__Enrol),
+  4,
+  fixgate__v1__enrol__field_descriptors,
+  fixgate__v1__enrol__field_indices_by_name,
+  1,  fixgate__v1__enrol__number_ranges,
+  (ProtobufCMessageInit) fixgate__v1__enrol__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor fixgate__v1__device_info__field_descriptors[4] =
@@ -2644,7 +2824,7 @@ const ProtobufCMessageDescriptor fixgate__v1__settings_applied__descriptor =
   (ProtobufCMessageInit) fixgate__v1__settings_applied__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor fixgate__v1__downlink__field_descriptors[7] =
+static const ProtobufCFieldDescriptor fixgate__v1__downlink__field_descriptors[8] =
 {
   {
     "welcome",
@@ -2730,9 +2910,22 @@ static const ProtobufCFieldDescriptor fixgate__v1__downlink__field_descriptors[7
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "enrolled",
+    8,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Fixgate__V1__Downlink, enrolled),
+    &fixgate__v1__enrolled__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned fixgate__v1__downlink__field_indices_by_name[] = {
   1,   /* field[1] = ack */
+  7,   /* field[7] = enrolled */
   4,   /* field[4] = pong */
   2,   /* field[2] = refusal */
   6,   /* field[6] = request */
@@ -2743,7 +2936,7 @@ static const unsigned fixgate__v1__downlink__field_indices_by_name[] = {
 static const ProtobufCIntRange fixgate__v1__downlink__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 7 }
+  { 0, 8 }
 };
 const ProtobufCMessageDescriptor fixgate__v1__downlink__descriptor =
 {
@@ -2753,11 +2946,101 @@ const ProtobufCMessageDescriptor fixgate__v1__downlink__descriptor =
   "Fixgate__V1__Downlink",
   "fixgate.v1",
   sizeof(Fixgate__V1__Downlink),
-  7,
+  8,
   fixgate__v1__downlink__field_descriptors,
   fixgate__v1__downlink__field_indices_by_name,
   1,  fixgate__v1__downlink__number_ranges,
   (ProtobufCMessageInit) fixgate__v1__downlink__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor fixgate__v1__enrolled__field_descriptors[5] =
+{
+  {
+    "tenant",
+    1,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Fixgate__V1__Enrolled, tenant),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "device",
+    2,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Fixgate__V1__Enrolled, device),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "token",
+    3,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_BYTES,
+    offsetof(Fixgate__V1__Enrolled, has_token),
+    offsetof(Fixgate__V1__Enrolled, token),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "psk_identity",
+    4,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_STRING,
+    0,   /* quantifier_offset */
+    offsetof(Fixgate__V1__Enrolled, psk_identity),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "psk_secret",
+    5,
+    PROTOBUF_C_LABEL_OPTIONAL,
+    PROTOBUF_C_TYPE_BYTES,
+    offsetof(Fixgate__V1__Enrolled, has_psk_secret),
+    offsetof(Fixgate__V1__Enrolled, psk_secret),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned fixgate__v1__enrolled__field_indices_by_name[] = {
+  1,   /* field[1] = device */
+  3,   /* field[3] = psk_identity */
+  4,   /* field[4] = psk_secret */
+  0,   /* field[0] = tenant */
+  2,   /* field[2] = token */
+};
+static const ProtobufCIntRange fixgate__v1__enrolled__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 5 }
+};
+const ProtobufCMessageDescriptor fixgate__v1__enrolled__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "fixgate.v1.Enrolled",
+  "Enrolled",
+  "Fixgate__V1__Enrolled",
+  "fixgate.v1",
+  sizeof(Fixgate__V1__Enrolled),
+  5,
+  fixgate__v1__enrolled__field_descriptors,
+  fixgate__v1__enrolled__field_indices_by_name,
+  1,  fixgate__v1__enrolled__number_ranges,
+  (ProtobufCMessageInit) fixgate__v1__enrolled__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor fixgate__v1__welcome__field_descriptors[4] =
@@ -3336,6 +3619,34 @@ const ProtobufCMessageDescriptor fixgate__v1__gap_request__descriptor =
   1,  fixgate__v1__gap_request__number_ranges,
   (ProtobufCMessageInit) fixgate__v1__gap_request__init,
   NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCEnumValue fixgate__v1__credential_kind__enum_values_by_number[2] =
+{
+  { "CREDENTIAL_TOKEN", "FIXGATE__V1__CREDENTIAL_KIND__CREDENTIAL_TOKEN", 0 },
+  { "CREDENTIAL_PSK", "FIXGATE__V1__CREDENTIAL_KIND__CREDENTIAL_PSK", 1 },
+};
+static const ProtobufCIntRange fixgate__v1__credential_kind__value_ranges[] = {
+{0, 0},{0, 2}
+};
+static const ProtobufCEnumValueIndex fixgate__v1__credential_kind__enum_values_by_name[2] =
+{
+  { "CREDENTIAL_PSK", 1 },
+  { "CREDENTIAL_TOKEN", 0 },
+};
+const ProtobufCEnumDescriptor fixgate__v1__credential_kind__descriptor =
+{
+  PROTOBUF_C__ENUM_DESCRIPTOR_MAGIC,
+  "fixgate.v1.CredentialKind",
+  "CredentialKind",
+  "Fixgate__V1__CredentialKind",
+  "fixgate.v1",
+  2,
+  fixgate__v1__credential_kind__enum_values_by_number,
+  2,
+  fixgate__v1__credential_kind__enum_values_by_name,
+  1,
+  fixgate__v1__credential_kind__value_ranges,
+  NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
 static const ProtobufCEnumValue fixgate__v1__lane__enum_values_by_number[3] =
 {

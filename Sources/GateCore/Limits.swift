@@ -48,4 +48,12 @@ package enum Limits {
   package static let openBytesMax = 16_384
   /// Ciphertext that a connection may send without one byte of plaintext in it: two full records, then it is closed.
   package static let barrenBytesMax = 2 * (frameBytesMax + 256)
+  /// Enrolment windows that are open or have ended lately.
+  package static let enrolmentWindowsMax = 256
+  /// How long a window that has ended is remembered, so that its code is told from one that never was, in ms.
+  package static let enrolmentMemoryMs: Int64 = 30 * 86_400_000
+  /// Devices that one window may let in.
+  package static let enrolmentDevicesMax = 10_000
+  /// Requests for enrolment that wait for the registry; one more is told to come back.
+  package static let enrolmentsWaitingMax = 256
 }

@@ -1,21 +1,5 @@
 import GateProto
 
-/// Why a text is not a bundle. Lines count from 1. Ask the operator of the gateway for a new bundle.
-package enum BundleError: Error, Equatable, Sendable {
-  /// The first line is not `fixgate-bundle: 1`.
-  case notBundle
-  /// Written for a newer version of fixgate.
-  case newer(version: UInt32)
-  /// Not `key: value`, nor a part of a certificate.
-  case badLine(line: Int)
-  case unknownKey(line: Int)
-  case repeated(Bundle.Key, line: Int)
-  case badValue(Bundle.Key, line: Int)
-  case missing(Bundle.Key)
-  /// The certificates are cut off or not PEM.
-  case badCertificate(line: Int)
-}
-
 /// All that a device needs to reach its gateway and to prove who it is: what `fixgate device add --out` writes and
 /// `fixgate send --bundle` reads. It holds a secret: the writer creates the file with mode 0600.
 ///
@@ -29,11 +13,16 @@ package enum BundleError: Error, Equatable, Sendable {
 /// device: bike-7
 /// token: 64 hexadecimal digits
 /// psk: fixgate-0123456789abcdef 64 hexadecimal digits
+/// client-certificate: base64 of the DER, on one line
+/// client-key: base64 of the PKCS #8 DER, on one line
 /// -----BEGIN CERTIFICATE-----
 /// ...
 /// -----END CERTIFICATE-----
 /// ```
-/// One of token and psk suffices. Several gateways are tried in turn; without gateway-udp there is no way over UDP. The certificates are those of the authority that the gateway's is checked against.
+/// One of token, psk and client certificate suffices. Several gateways are tried in turn; without
+/// gateway-udp there is no way over UDP. The certificates in PEM are those of
+/// the authority that the gateway's is checked against; `client-certificate` may be repeated: the device's own, then
+/// intermediates.
 package struct Bundle: Equatable, Sendable {
   package enum Key: String, CaseIterable, Sendable {
     case gateway = "gateway"
@@ -43,6 +32,8 @@ package struct Bundle: Equatable, Sendable {
     case device = "device"
     case token = "token"
     case psk = "psk"
+    case clientCertificate = "client-certificate"
+    case clientKey = "client-key"
     case certificate = "certificate"
   }
 
@@ -67,6 +58,17 @@ package struct Bundle: Equatable, Sendable {
         secret.count == PreSharedKey.secretBytes
       else { return nil }
       self.init(identity: String(parts[0]), secret: secret)
+    }
+  }
+
+  /// The device's own certificate and private key, as PEM: leaf first.
+  package struct Identity: Equatable, Sendable {
+    package var certificatePEM: String
+    package var keyPEM: String
+
+    package init(certificatePEM: String, keyPEM: String) {
+      self.certificatePEM = certificatePEM
+      self.keyPEM = keyPEM
     }
   }
 
@@ -106,9 +108,10 @@ package struct Bundle: Equatable, Sendable {
   package var serverName: String
   package var tenant: String
   package var device: String
-  /// `Hello.tokenBytes` long; empty where `psk` proves the device.
+  /// `Hello.tokenBytes` long; empty where `psk` or `identity` proves the device.
   package var token: [UInt8]
   package var psk: PreSharedKey?
+  package var identity: Identity?
   /// PEM, one certificate or several, with a line end at the end.
   package var certificates: String
 
@@ -117,7 +120,7 @@ package struct Bundle: Equatable, Sendable {
 
   package init(
     gateways: [Endpoint], gatewaysUDP: [Endpoint] = [], serverName: String, tenant: String, device: String,
-    token: [UInt8], psk: PreSharedKey? = nil, certificates: String
+    token: [UInt8], psk: PreSharedKey? = nil, identity: Identity? = nil, certificates: String
   ) {
     self.gateways = gateways
     self.gatewaysUDP = gatewaysUDP
@@ -126,6 +129,7 @@ package struct Bundle: Equatable, Sendable {
     self.device = device
     self.token = token
     self.psk = psk
+    self.identity = identity
     self.certificates = certificates
   }
 
@@ -136,6 +140,10 @@ package struct Bundle: Equatable, Sendable {
     out += "server-name: \(serverName)\ntenant: \(tenant)\ndevice: \(device)\n"
     if !token.isEmpty { out += "token: \(hexText(token))\n" }
     if let psk { out += "psk: \(psk.identity) \(hexText(psk.secret))\n" }
+    if let identity {
+      for body in pemBodies(identity.certificatePEM) { out += "client-certificate: \(body)\n" }
+      for body in pemBodies(identity.keyPEM) { out += "client-key: \(body)\n" }
+    }
     out += certificates
     return certificates.hasSuffix("\n") ? out : out + "\n"
   }
@@ -147,6 +155,7 @@ package struct Bundle: Equatable, Sendable {
     var values: [Key: String] = [:]
     var token: [UInt8] = []
     var psk: PreSharedKey?
+    var clientCertificates = ""
     var certificates = ""
     var inCertificate = false
     var number = 0
@@ -181,6 +190,13 @@ package struct Bundle: Equatable, Sendable {
         if key == .gateway { gateways.append(gateway) } else { gatewaysUDP.append(gateway) }
         continue
       }
+      if key == .clientCertificate || key == .clientKey {
+        guard isBase64(value) else { throw .badValue(key, line: number) }
+        if key == .clientCertificate {
+          clientCertificates += pemText("CERTIFICATE", value)
+          continue
+        }
+      }
       guard values.updateValue(String(value), forKey: key) == nil else { throw .repeated(key, line: number) }
       if key == .token {
         guard let bytes = hexBytes(value), bytes.count == Hello.tokenBytes else {
@@ -198,11 +214,18 @@ package struct Bundle: Equatable, Sendable {
     guard let serverName = values[.serverName] else { throw .missing(.serverName) }
     guard let tenant = values[.tenant] else { throw .missing(.tenant) }
     guard let device = values[.device] else { throw .missing(.device) }
-    guard !token.isEmpty || psk != nil else { throw .missing(.token) }
+    var identity: Identity?
+    if let key = values[.clientKey] {
+      guard !clientCertificates.isEmpty else { throw .missing(.clientCertificate) }
+      identity = Identity(certificatePEM: clientCertificates, keyPEM: pemText("PRIVATE KEY", key[...]))
+    } else if !clientCertificates.isEmpty {
+      throw .missing(.clientKey)
+    }
+    guard !token.isEmpty || psk != nil || identity != nil else { throw .missing(.token) }
     guard !certificates.isEmpty else { throw .missing(.certificate) }
     self.init(
       gateways: gateways, gatewaysUDP: gatewaysUDP, serverName: serverName, tenant: tenant, device: device,
-      token: token, psk: psk, certificates: certificates)
+      token: token, psk: psk, identity: identity, certificates: certificates)
   }
 
   private static func certificateLine(
@@ -213,16 +236,44 @@ package struct Bundle: Equatable, Sendable {
     } else if line == "-----END CERTIFICATE-----", inCertificate {
       inCertificate = false
     } else {
-      let isBase64 = line.utf8.allSatisfy {
-        switch $0 {
-        case UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"): true
-        case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "+"), UInt8(ascii: "/"), UInt8(ascii: "="): true
-        default: false
-        }
-      }
-      guard inCertificate, isBase64, !line.isEmpty else { throw .badCertificate(line: number) }
+      guard inCertificate, isBase64(line) else { throw .badCertificate(line: number) }
     }
   }
+}
+
+private func isBase64(_ text: Substring) -> Bool {
+  !text.isEmpty
+    && text.utf8.allSatisfy {
+      switch $0 {
+      case UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"): true
+      case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "+"), UInt8(ascii: "/"), UInt8(ascii: "="): true
+      default: false
+      }
+    }
+}
+
+/// What stands between the marks of each entry of a PEM text, without its line ends.
+private func pemBodies(_ pem: String) -> [String] {
+  var bodies: [String] = []
+  for raw in pem.split(whereSeparator: \.isNewline) {
+    if raw.hasPrefix("-----BEGIN") {
+      bodies.append("")
+    } else if !raw.hasPrefix("-----END"), !bodies.isEmpty {
+      bodies[bodies.count - 1] += raw
+    }
+  }
+  return bodies
+}
+
+/// RFC 7468: lines of 64.
+private func pemText(_ label: String, _ body: Substring) -> String {
+  var text = "-----BEGIN \(label)-----\n"
+  var rest = body
+  while !rest.isEmpty {
+    text += rest.prefix(64) + "\n"
+    rest = rest.dropFirst(64)
+  }
+  return text + "-----END \(label)-----\n"
 }
 
 private func trim(_ text: Substring) -> Substring {

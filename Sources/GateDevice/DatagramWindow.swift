@@ -47,7 +47,7 @@ struct DatagramWindow: Sendable {
   /// After so many time-outs in a row the gateway has forgotten the session, or is not there ...
   private static let timeoutsMax = 10
   /// ... and after fewer if it has never answered in it.
-  private static let timeoutsAtFirstMax = 5
+  private static let timeoutsAtFirstMax = 8
   private static let overtaken: UInt64 = 3
 
   /// - Parameter seed: of the jitter.

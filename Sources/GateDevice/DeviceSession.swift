@@ -214,11 +214,13 @@ package struct DeviceSession: Sendable {
     }
   }
 
-  /// Takes the plaintext of one datagram.
+  /// Takes the plaintext of one datagram. Once this DTLS session is over nothing of it counts: an ack that comes late speaks of
+  /// the stream before.
   /// - Throws: when the gateway breaks the specification.
   package mutating func receive(
     datagram: Span<UInt8>, at now: Instant, into events: inout [DeviceEvent]
   ) throws(DeviceError) {
+    guard !isClosing else { return }
     let downlink: Downlink
     do { downlink = try Downlink.decode(datagram, 0..<datagram.count) } catch { throw .malformed(error) }
     take(downlink, at: now, into: &events)

@@ -9,6 +9,7 @@ package struct Downlink: Equatable, Sendable {
   package var serverTimeMs: Int64?
   /// Sequences that the gateway misses.
   package var requests: [SequenceRange] = []
+  package var enrolled: Enrolled?
 
   package init() {}
 }

@@ -23,6 +23,7 @@ extension Downlink {
         guard range.isValid else { throw .badRange(field: 7) }
         downlink.requests.append(range)
       }
+      if let enrolled = unsafe message.enrolled?.pointee { downlink.enrolled = try unsafe Enrolled(enrolled) }
       return downlink
     }
   }
@@ -62,6 +63,7 @@ extension Downlink {
     }
     unsafe message.n_request = requests.count
     unsafe message.request = arena.array(requests)
+    if let enrolled { unsafe message.enrolled = arena.place(enrolled.message(in: &arena)) }
     unsafe appendPacked(message, into: &out)
   }
 }

@@ -2,6 +2,7 @@ import GateCore
 package import GateProto
 import GateDevice
 import GateStore
+import GateTLS
 import Gateway
 
 /// A promise of design.md that a seed has broken.
@@ -22,6 +23,10 @@ package enum Violation: Equatable, Sendable {
   case unbalanced(String)
   case overLimit(String)
   case latestIsWrong(device: UInt32)
+  /// Two records under one key and number: the key is as good as told.
+  case numberUsedTwice(device: UInt32)
+  /// The real store does not hold what it was given.
+  case storeDiffers(String)
   /// A quiet world did not come to rest.
   case stuck(String)
   case gatewayBrokeSpecification(String)
@@ -57,8 +62,8 @@ extension World {
     if gateway.bufferedRows > 64 + 2 * Limits.messageBytesMax / Record.headerBytes {
       violation = .overLimit("\(gateway.bufferedRows) rows wait in the sink")
     }
-    for worker in gateway.workers where worker.unanswered > SimWorker.unansweredMax {
-      violation = .overLimit("\(worker.unanswered) messages are unanswered")
+    for port in gateway.ports where port.unanswered > SimWorker.unansweredMax {
+      violation = .overLimit("\(port.unanswered) messages are unanswered")
     }
     let devices = gateway.devices
     for device in 0..<devices.count {
@@ -67,6 +72,16 @@ extension World {
       where devices[device, stream].received.above.count > Limits.rangesPerStreamMax {
         violation = .overLimit("ranges")
       }
+    }
+  }
+
+  /// A record's number is its nonce: whatever a device remembers after a restart, it is used once.
+  mutating func checkNumber(of datagram: [UInt8], by device: UInt32) {
+    guard datagram[0] == DTLSContentType.tls12CID.rawValue else { return }
+    // Epoch, number and connection ID (RFC 9146 section 4).
+    let name = Array(datagram[3..<11 + ConnectionID.gatewayBytes])
+    if let other = recordsSent.updateValue(datagram, forKey: name), other != datagram {
+      violation = .numberUsedTwice(device: device)
     }
   }
 
@@ -116,8 +131,32 @@ extension World {
       tell("latest of \(device): \(devices.latestPosition(of: Int(device)).map { "\($0)" } ?? "none"), want \(latest[device].map { "\($0)" } ?? "none")")
       violation = .latestIsWrong(device: device)
     }
+    checkStore(latest)
     tally.duplicates += gateway.snapshot.duplicate
     tally.refused += gateway.snapshot.refused
+  }
+
+  /// The real store against the table, which took the same records without SQLite.
+  private mutating func checkStore(_ latest: [UInt32: LatestPosition]) {
+    guard let store, violation == nil else { return }
+    do {
+      var fixes: [SimTable.Key: SimStore.Place] = [:]
+      for row in table.rows where row.record.kind == .fix {
+        fixes[row.key] = SimStore.Place(
+          latitudeE7: Int64(row.record.fix.latitudeE7), longitudeE7: Int64(row.record.fix.longitudeE7))
+      }
+      let stored = try store.fixes()
+      if stored != fixes { violation = .storeDiffers("\(stored.count) fixes, want \(fixes.count)") }
+      let storedLatest = try store.latest()
+      for (device, position) in latest {
+        guard let other = storedLatest[device], !position.isNewer(than: other), !other.isNewer(than: position) else {
+          violation = .latestIsWrong(device: device)
+          return
+        }
+      }
+    } catch {
+      violation = .storeDiffers("\(error)")
+    }
   }
 
   private func isGivenUp(_ key: SimTable.Key) -> Bool {

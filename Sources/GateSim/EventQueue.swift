@@ -13,6 +13,8 @@ struct EventQueue {
     /// The oldest bytes under way on a link arrive.
     case up(link: Int)
     case down(link: Int)
+    /// A datagram arrives.
+    case datagram(Int)
     case record(device: Int)
     case device(Int)
     case fault(FaultKind)

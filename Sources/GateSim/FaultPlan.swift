@@ -23,6 +23,26 @@ enum FaultKind: UInt8, CaseIterable {
   case linksBroken
 }
 
+/// What a network does to datagrams. Drawn from numbers of its own, so that the other worlds stay what they are.
+struct DatagramFaults {
+  /// Two devices of three speak DTLS over UDP.
+  let isOn: Bool
+  /// Chances in 1,024: per datagram,
+  var lost: UInt64 = 0
+  var doubled: UInt64 = 0
+  /// per turn of a device.
+  var moved: UInt64 = 0
+
+  init(seed: UInt64) {
+    isOn = [1, 7].contains(seed % 8)
+    guard isOn else { return }
+    var random = SeededRandom(seed: ~seed)
+    lost = FaultPlan.rate(&random, 400)
+    doubled = FaultPlan.rate(&random, 300)
+    moved = FaultPlan.rate(&random, 200)
+  }
+}
+
 /// Which faults one seed has, and how often: swarm testing. A random half of them is off, so that one fault does not hide
 /// another, and rates reach from rare to absurd.
 struct FaultPlan {
@@ -55,7 +75,10 @@ struct FaultPlan {
   var checkpointS = 30
   var batchFixes = 20
 
-  init(_ random: inout SeededRandom) {
+  var datagrams: DatagramFaults
+
+  init(seed: UInt64, _ random: inout SeededRandom) {
+    datagrams = DatagramFaults(seed: seed)
     workers = Int.random(in: 1...2, using: &random)
     people = Int.random(in: 1...4, using: &random)
     fixesPerDevice = Int.random(in: 1...80, using: &random)
@@ -87,7 +110,7 @@ struct FaultPlan {
   }
 
   /// Off for half of the seeds; otherwise from rare to `max` in 1,024.
-  private static func rate(_ random: inout SeededRandom, _ max: UInt64) -> UInt64 {
+  static func rate(_ random: inout SeededRandom, _ max: UInt64) -> UInt64 {
     guard Bool.random(using: &random) else { return 0 }
     let top = UInt64.random(in: 1...max, using: &random)
     return UInt64.random(in: 1...top, using: &random)

@@ -19,5 +19,7 @@ extension Tally {
     sum.duplicates += one.duplicates
     sum.refused += one.refused
     sum.renumbered += one.renumbered
+    sum.moves += one.moves
+    sum.datagramHandshakes += one.datagramHandshakes
   }
 }

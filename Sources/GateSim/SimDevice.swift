@@ -21,6 +21,12 @@ struct SimDevice {
   var owners: [Int] = []
   var toRecord: Int
   var link: Int?
+  /// Over UDP instead of links; set once a conversation has begun.
+  var usesDatagrams = false
+  var client: SimClient?
+  /// The conversation as written to flash, and whether the gateway has welcomed it.
+  var savedSession: [UInt8]?
+  var isGreeted = false
   /// No connection is tried before.
   var reconnectAt = Instant(ns: 0)
   var connectFailures = 0
@@ -64,6 +70,7 @@ struct SimDevice {
     if recorded > log.recorded { log.record(recorded - log.recorded) }
     session = DeviceSession(log: log, token: token, options: session.options)
     link = nil
+    client = nil
   }
 
   /// Latitude and longitude name owner and place, so that every fix is known wherever it turns up.
@@ -73,7 +80,8 @@ struct SimDevice {
       fix.fixTimeMs = clockMs + Int64(fixes.count)
       fix.latitudeE7 = Int32(owner + 1) * 1_000_000
       fix.longitudeE7 = Int32(fixes.count + 1)
-      fix.present = [.position, .time]
+      fix.monotonicMs = now.ns / 1_000_000
+      fix.present = [.position, .time, .monotonic]
       if Bool.random(using: &random) { fix[.speedCmPerS] = Int32(random.next() % 3_000) }
       if odd {
         switch random.next() % 8 {

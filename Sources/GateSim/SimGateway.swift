@@ -7,6 +7,10 @@ import Gateway
 final class SimGateway {
   let run: Int
   let workers: [SimWorker]
+  /// The worker over UDP, in worlds that have one.
+  let datagrams: SimDatagrams?
+  /// All of these, as the sequencer sees them.
+  let ports: [any SimPort]
   private var loop: CommitLoop
   private var drain: SinkDrain<SimSink>
   private let data: SimFolder
@@ -24,11 +28,11 @@ final class SimGateway {
   /// Recovers what the disk holds.
   init(
     run: Int, configuration: Configuration, segmentBytes: Int, disk: SimDisk, data: SimFolder, journal: SimFolder,
-    table: SimTable, workers: Int, devicesMax: Int, seed: UInt64, at now: Instant
+    table: SimTable, store: SimStore?, workers: Int, hasDatagrams: Bool, devicesMax: Int, seed: UInt64, at now: Instant
   ) throws {
     self.run = run
     self.data = data
-    let sink = SimSink(table, disk, seed: seed &+ 1)
+    let sink = try SimSink(table, store, disk, seed: seed &+ 1)
     var recovery = try Recovery.run(
       data: Directory(data), journal: { Directory(journal) }, segmentBytes: segmentBytes, sinkCursor: sink.cursor,
       salts: SeededRandom(seed: seed &+ 2), log: { _, _ in })
@@ -37,13 +41,20 @@ final class SimGateway {
     let limiters = LimiterTable(settings: configuration.limits.table, devices: devicesMax, tenants: Limits.tenantsMax)
     self.limiters = limiters
     self.workers = (0..<workers).map { _ in SimWorker(configuration: configuration, limiters: limiters) }
+    datagrams =
+      hasDatagrams
+      ? try SimDatagrams(
+        configuration: configuration, limiters: limiters, context: SimCredentials.server.get(),
+        cookieKey: [UInt8](repeating: 3, count: 32))
+      : nil
+    ports = self.workers + (datagrams.map { [$0] } ?? [])
     corrupt = recovery.report.corrupt
     tornCount = recovery.report.torn.count
     rewritten = recovery.report.rewritten
     checkpointLSN = recovery.checkpointLSN
     recoveredDevices = recovery.devices
     loop = CommitLoop(
-      settings: Sequencer.Settings(configuration), workers: workers, journal: recovery.takeJournal(),
+      settings: Sequencer.Settings(configuration), workers: ports.count, journal: recovery.takeJournal(),
       devices: recovery.devices, recovered: recovery.recovered,
       random: SeededRandom(seed: seed &+ 3), at: now, log: { _, _ in })
     durableLSN = loop.durableLSN
@@ -64,15 +75,15 @@ final class SimGateway {
     var more = true
     while more, loop.hasRoom {
       more = false
-      for (index, worker) in workers.enumerated() where loop.hasRoom {
-        if worker.toSequencer.pop({ loop.take($0, from: index, receiveTimeMs: wallMs) }) { more = true }
+      for (index, port) in ports.enumerated() where loop.hasRoom {
+        if port.toSequencer.pop({ loop.take($0, from: index, receiveTimeMs: wallMs) }) { more = true }
       }
       if more { taken = true }
     }
     let committed = loop.turn(at: now, stopping: false)
     if committed { durableLSN = loop.durableLSN }
     for (worker, reply) in loop.replies {
-      workers[worker].toWorker.push(atMost: reply.encodedBytes) { out in
+      ports[worker].toWorker.push(atMost: reply.encodedBytes) { out in
         reply.write(into: &out)
         return reply.encodedBytes
       }
@@ -81,7 +92,7 @@ final class SimGateway {
       limiters.refund(device: refund.device, lane: Int(refund.lane), units: refund.count)
     }
     loop.clearReplies()
-    for worker in workers { worker.window = UInt32(loop.backlogWindow) }
+    for port in ports { port.window = UInt32(loop.backlogWindow) }
     if committed { return true }
     if loop.isChoreDue(at: now),
       let new = loop.chores(at: now, sinkLSN: drain.progress.durableCursor, checkpointLSN: checkpointLSN)
@@ -113,6 +124,6 @@ final class SimGateway {
   }
 
   var snapshot: Snapshot {
-    loop.snapshot(received: workers.reduce(0) { $0 + $1.toSequencer.itemsPublished }, sink: drain.progress)
+    loop.snapshot(received: ports.reduce(0) { $0 + $1.toSequencer.itemsPublished }, sink: drain.progress)
   }
 }

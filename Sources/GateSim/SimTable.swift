@@ -45,25 +45,34 @@ final class SimTable {
 
   func makeDurable() { durableMarks = marks.count }
 
-  func cutPower(_ random: inout SeededRandom) {
-    let kept = Int.random(in: durableMarks...marks.count, using: &random)
+  /// - Parameter all: nothing survives but what is durable.
+  func cutPower(_ random: inout SeededRandom, all: Bool) {
+    let kept = all ? durableMarks : Int.random(in: durableMarks...marks.count, using: &random)
     marks.removeLast(marks.count - kept)
     rows.removeLast(rows.count - marks[kept - 1].rows)
     durableMarks = kept
   }
 }
 
-/// `FixSink` over a `SimTable`: what `SQLiteSink` does, without SQLite.
+/// `FixSink` over a `SimTable`: what `SQLiteSink` does, without SQLite. Where there is a store, the real one does the same beside
+/// it, and its counts are the ones that are told.
 struct SimSink: FixSink, ~Copyable {
   private let table: SimTable
+  private let store: SimStore?
+  private var real: SQLiteSink?
   private let disk: SimDisk
   private var random: SeededRandom
   private var buffered: [SimTable.Row] = []
   private var expected: UInt64
   private(set) var cursor: UInt64
   private(set) var durableCursor: UInt64 = 0
-  init(_ table: SimTable, _ disk: SimDisk, seed: UInt64) {
+
+  /// - Throws: `.corrupt` if table and store do not stand at the same record.
+  init(_ table: SimTable, _ store: SimStore?, _ disk: SimDisk, seed: UInt64) throws(StoreError) {
     self.table = table
+    self.store = store
+    real = try store?.open()
+    if let cursor = real?.cursor, cursor != table.cursor { throw .corrupt(code: 0) }
     self.disk = disk
     random = SeededRandom(seed: seed)
     cursor = table.cursor
@@ -75,6 +84,7 @@ struct SimSink: FixSink, ~Copyable {
   mutating func write(
     _ bytes: Span<UInt8>, records: Range<Int>, skip: Int, firstLSN: UInt64, names: RegistrySnapshot
   ) throws(StoreError) {
+    try real?.write(bytes, records: records, skip: skip, firstLSN: firstLSN, names: names)
     var at = records.lowerBound
     var lsn = firstLSN
     while at < records.upperBound {
@@ -99,6 +109,14 @@ struct SimSink: FixSink, ~Copyable {
   mutating func commit(nextLSN: UInt64) throws(StoreError) -> SinkCounts {
     reach(nextLSN)
     if disk.isDown || fails() { throw .io(code: 0) }
+    let counts = try real?.commit(nextLSN: nextLSN) ?? countBuffered()
+    table.commit(buffered, cursor: nextLSN)
+    cursor = nextLSN
+    buffered.removeAll()
+    return counts
+  }
+
+  private func countBuffered() -> SinkCounts {
     var counts = SinkCounts()
     for row in buffered {
       switch row.record.kind {
@@ -108,14 +126,13 @@ struct SimSink: FixSink, ~Copyable {
       case .gap: counts.gaps += 1
       }
     }
-    table.commit(buffered, cursor: nextLSN)
-    cursor = nextLSN
-    buffered.removeAll()
     return counts
   }
 
   mutating func makeDurable() throws(StoreError) {
     if disk.isDown || fails() { throw .io(code: 0) }
+    try real?.makeDurable()
+    store?.makeDurable()
     table.makeDurable()
     durableCursor = cursor
   }

@@ -4,7 +4,7 @@ import GateProto
 import Gateway
 
 /// A worker without thread, poller and TLS: `Intake`, `Session`, the rings and `ReplyFrames` are the gateway's own.
-final class SimWorker {
+final class SimWorker: SimPort {
   /// What the worker asks of the world.
   enum Action {
     case send(link: Int, [UInt8])
@@ -36,7 +36,6 @@ final class SimWorker {
   private var generation: UInt32 = 0
   private var inbox: [(slot: Int, generation: UInt32, arrival: SimLink.Arrival)] = []
   private var answer: [UInt8] = []
-  /// Fixes of backlog that a device may have unacked, as the sequencer says.
   var window: UInt32
 
   /// Every one of them has room for its answer and a refusal by name in `toWorker`.
@@ -120,6 +119,7 @@ final class SimWorker {
         refusals[code.rawValue, default: 0] += 1
         close(connection, &actions)
         return
+      case .enrol: preconditionFailure("simulated devices are enrolled")
       }
     }
     connection.stash = Array(plain[start...])

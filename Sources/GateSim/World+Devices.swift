@@ -30,6 +30,7 @@ extension World {
   mutating func add(_ device: SimDevice) {
     owners += 1
     devices.append(device)
+    devices[devices.count - 1].usesDatagrams = plan.datagrams.isOn && owners % 3 != 0
     deviceWakes.append(nil)
     push(.record(device: devices.count - 1), after: upTo(plan.chaosNs / 4))
     wakeDevice(devices.count - 1, at: now.advanced(byNs: upTo(1_000_000_000)))
@@ -62,6 +63,10 @@ extension World {
 
   mutating func deviceStep(_ index: Int) {
     guard !devices[index].isGone, devices[index].session.fatal == nil else { return }
+    if devices[index].usesDatagrams {
+      datagramDeviceStep(index)
+      return
+    }
     guard let link = devices[index].link else {
       connect(index)
       return
@@ -74,7 +79,9 @@ extension World {
     var frame: [UInt8] = []
     let clock = World.wallStartMs + Int64(now.ns / 1_000_000) + devices[index].clockOffsetMs
     let fixes = devices[index].fixes
-    while devices[index].session.nextFrame(into: &frame, at: now, clockMs: clock, from: fixes) {
+    while devices[index].session.nextFrame(
+      into: &frame, at: now, clockMs: clock, monotonicMs: now.ns / 1_000_000, from: fixes)
+    {
       tell("device \(index) sends \(frame.count) bytes, stream \(devices[index].session.log.stream)")
       for piece in pieces(of: frame) { queueUp(link, .bytes(piece)) }
       frame.removeAll(keepingCapacity: true)
@@ -118,7 +125,11 @@ extension World {
     let before = devices[index].session.log
     var events: [DeviceEvent] = []
     do {
-      try devices[index].session.receive(bytes.span, at: now, into: &events)
+      if devices[index].usesDatagrams {
+        try devices[index].session.receive(datagram: bytes.span, at: now, into: &events)
+      } else {
+        try devices[index].session.receive(bytes.span, at: now, into: &events)
+      }
     } catch {
       violation = .gatewayBrokeSpecification("\(error)")
       return

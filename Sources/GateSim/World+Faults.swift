@@ -25,6 +25,7 @@ extension World {
       guard !devices[index].isGone else { return }
       let fatal = devices[index].session.fatal
       if let link = devices[index].link { cut(link) }
+      dropClient(index)
       if fatal == nil { devices[index].restart() }
       wakeDevice(index, at: now.advanced(byNs: upTo(3_000_000_000)))
     case .deviceWiped: wipe(index, sameStream: false)
@@ -49,6 +50,7 @@ extension World {
     guard !devices[index].isGone, devices.count < 8 else { return }
     let old = devices[index]
     if let link = old.link { cut(link) }
+    dropClient(index)
     devices[index].isGone = true
     devices[index].link = nil
     if sameStream { sharedDevices.insert(old.device) }

@@ -29,6 +29,9 @@ package struct Tally: Equatable, Sendable {
   package var duplicates: UInt64 = 0
   package var refused: UInt64 = 0
   package var renumbered = 0
+  /// Over UDP: changes of address that the gateway took, handshakes that were done.
+  package var moves = 0
+  package var datagramHandshakes = 0
 
   package init() {}
 }
@@ -51,6 +54,8 @@ package struct World: ~Copyable {
   let data: SimFolder
   let journal: SimFolder
   let table = SimTable()
+  /// The real store beside the table, in some worlds.
+  let store: SimStore?
   var gateway: SimGateway?
   var life = 0
   var powerWasCut = false
@@ -65,6 +70,14 @@ package struct World: ~Copyable {
   var revoked: Set<UInt32> = []
   var registry = RegistrySnapshot.empty
   var links: [SimLink] = []
+  /// On their way; places that are free again.
+  var datagrams: [SimDatagram] = []
+  var freeDatagrams: [Int] = []
+  /// Who has had which address.
+  var addresses: [PeerAddress: Int] = [:]
+  var addressesGiven = 0
+  /// Records of devices, by connection ID and number.
+  var recordsSent: [[UInt8]: [UInt8]] = [:]
 
   /// Acked, by key: whose fix it was, as the device that deleted it knows.
   var acked: [SimTable.Key: SimDevice.FixName] = [:]
@@ -83,16 +96,23 @@ package struct World: ~Copyable {
 
   static let wallStartMs: Int64 = 1_780_000_000_000
   static let eventsMax = 400_000
+  /// One world in so many has the real store.
+  static let storeOneIn: UInt64 = 16
   static let quietNs: UInt64 = 3_600_000_000_000
 
   package init(seed: UInt64) {
     self.seed = seed
     var random = SeededRandom(seed: seed)
-    plan = FaultPlan(&random)
+    plan = FaultPlan(seed: seed, &random)
     configuration = World.configuration(plan, &random)
     disk = SimDisk(seed: random.next())
     data = disk.makeFolder()
     journal = disk.makeFolder()
+    do {
+      store = seed % World.storeOneIn == 0 ? try SimStore() : nil
+    } catch {
+      fatalError("no temporary folder for the store: \(error)")
+    }
     disk.rates = SimDisk.Rates(
       sync: plan.syncFails, write: plan.writeFails, short: plan.writesShort, names: plan.namesFail)
     table.failing = plan.sinkFails
@@ -119,6 +139,12 @@ package struct World: ~Copyable {
       configuration.limits.backlog.burst = 100
       configuration.limits.panic.perSecond = 1
       configuration.limits.panic.burst = 60
+    }
+    if plan.datagrams.isOn {
+      // A datagram is filled by bytes, and must fit a burst.
+      configuration.limits.live.burst = max(configuration.limits.live.burst, 200)
+      configuration.limits.backlog.burst = max(configuration.limits.backlog.burst, 200)
+      configuration.limits.panic.burst = max(configuration.limits.panic.burst, 200)
     }
     configuration.limits.backlogWindow = Int.random(in: 1...500, using: &random)
     return configuration
@@ -183,8 +209,9 @@ package struct World: ~Copyable {
     push(.device(index), at: at)
   }
 
-  mutating func wakeWorker(_ index: Int) {
-    let at = now.advanced(byNs: upTo(200_000))
+  mutating func wakeWorker(_ index: Int) { wakeWorker(index, at: now.advanced(byNs: upTo(200_000))) }
+
+  mutating func wakeWorker(_ index: Int, at: Instant) {
     if let known = workerWakes[index], known <= at { return }
     workerWakes[index] = at
     push(.worker(index, run: life), at: at)
@@ -234,6 +261,7 @@ package struct World: ~Copyable {
       afterGatewayStep()
     case .up(let link): arriveUp(link)
     case .down(let link): arriveDown(link)
+    case .datagram(let place): arriveDatagram(place)
     case .record(let index): record(index)
     case .device(let index):
       guard deviceWakes[index] == now else { return }
@@ -263,17 +291,17 @@ package struct World: ~Copyable {
   mutating func boot() {
     guard gateway == nil else { return }
     disk.restart(powerCut: powerWasCut)
-    if powerWasCut { table.cutPower(&random) }
+    if powerWasCut { cutPowerOfStore() }
     powerWasCut = false
     life += 1
     do {
       let started = try SimGateway(
         run: life, configuration: configuration, segmentBytes: plan.segmentBytes, disk: disk, data: data,
-        journal: journal, table: table, workers: plan.workers, devicesMax: 64, seed: random.next(), at: now)
+        journal: journal, table: table, store: store, workers: plan.workers, hasDatagrams: plan.datagrams.isOn, devicesMax: 64, seed: random.next(), at: now)
       gateway = started
       tally.starts += 1
       tally.torn += started.tornCount
-      workerWakes = Array(repeating: nil, count: plan.workers)
+      workerWakes = Array(repeating: nil, count: plan.workers + 1)
       sequencerWake = nil
       sinkWake = nil
       checkpointerWake = nil
@@ -293,6 +321,17 @@ package struct World: ~Copyable {
       push(.boot, after: 1_000_000_000 + upTo(1_000_000_000))
     }
     if gateway != nil { afterGatewayStep() }
+  }
+
+  /// Of the real store a power cut takes all that it may or nothing.
+  mutating func cutPowerOfStore() {
+    guard let store else {
+      table.cutPower(&random, all: false)
+      return
+    }
+    guard random.next() % 2 == 0 else { return }
+    table.cutPower(&random, all: true)
+    do { try store.cutPower() } catch { fatalError("the store's folder: \(error)") }
   }
 
   /// After anything that touched the disk: the crash may have come in it.
@@ -326,6 +365,10 @@ package struct World: ~Copyable {
 
   mutating func workerStep(_ index: Int) {
     guard let gateway else { return }
+    if index == plan.workers {
+      datagramWorkerStep()
+      return
+    }
     let worker = gateway.workers[index]
     perform(worker.step(registry: registry, at: now, wallMs: wallMs))
     if !worker.toSequencer.isEmpty { wakeSequencer(at: now.advanced(byNs: upTo(300_000))) }
@@ -345,7 +388,7 @@ package struct World: ~Copyable {
       tell("durable \(gateway.durableLSN)")
       wakeSink(at: now.advanced(byNs: upTo(plan.slowSink ? 8_000_000_000 : 100_000_000)))
     }
-    for index in gateway.workers.indices where gateway.workers[index].hasWork { wakeWorker(index) }
+    for index in gateway.ports.indices where gateway.ports[index].hasWork { wakeWorker(index) }
     afterGatewayStep()
     wakeSequencer(at: more ? now.advanced(byNs: upTo(100_000)) : gateway.sequencerDeadline(at: now))
   }
@@ -381,7 +424,7 @@ package struct World: ~Copyable {
   var isDrained: Bool {
     guard let gateway, devices.allSatisfy({ $0.isSettled }) else { return false }
     return gateway.sinkCursor == gateway.durableLSN && gateway.snapshot.pending == 0
-      && gateway.workers.allSatisfy { !$0.hasWork }
+      && gateway.ports.allSatisfy { !$0.hasWork }
   }
 
   func whatIsLeft() -> String {

@@ -1,3 +1,5 @@
+import GateCore
+
 /// Why the registry did not do what an operator asked. Nothing was changed.
 package enum RegistryError: Error, Equatable, Sendable {
   /// A name outside 1 to 64 bytes of A-Z, a-z, 0-9, dot, underscore and hyphen.
@@ -10,6 +12,15 @@ package enum RegistryError: Error, Equatable, Sendable {
   case unknownDevice(tenant: String, id: String, nearest: [String])
   /// It is revoked for good: enrol it under another id.
   case deviceRevoked(tenant: String, id: String)
+  /// The device would be one more than the gateway has room for.
+  case devicesFull(max: Int)
+  /// `open`: numbers of those that are open.
+  case unknownWindow(Int64, open: [Int64])
+  case tooManyWindows
+  /// No window has this code.
+  case unknownCode
+  /// The code was good once: its window is over, closed, or has let in all that it was for.
+  case codeEnded
   /// Another token has the same selector: draw a new one.
   case selectorTaken
   case store(StoreError)
@@ -27,6 +38,16 @@ extension RegistryError: CustomStringConvertible {
       "tenant '\(printable(tenant))' has no device '\(printable(id))'" + hint(nearest)
     case .deviceRevoked(let tenant, let id):
       "device '\(id)' of tenant '\(tenant)' is revoked, which is for good; enrol it under another id"
+    case .devicesFull(let max):
+      "the gateway has room for \(max) devices, revoked ones included, and all are given: raise data.devices_max in the "
+        + "configuration, restart the gateway, and try again"
+    case .unknownWindow(let number, let open):
+      "there is no enrolment window \(number)"
+        + (open.isEmpty ? "; none is open" : "; open are \(open.map { "\($0)" }.joined(separator: ", "))")
+    case .tooManyWindows:
+      "there are \(Limits.enrolmentWindowsMax) enrolment windows already; those that have ended go after 30 days: open fewer, for more devices each"
+    case .unknownCode: "there is no enrolment window with this code"
+    case .codeEnded: "the code is used up, closed or too old; open a new enrolment window"
     case .selectorTaken: "the token's selector is taken; draw another token"
     case .store(let error): error.description
     }

@@ -34,15 +34,17 @@ package enum NewCredential: Sendable {
 
 extension RegistryStore {
   /// Adds a device and its first credential.
+  /// - Parameter devicesMax: what the gateway has room for, `data.devices_max`.
   /// - Returns: the device's dense index.
+  /// - Throws: `.devicesFull` where its index would lie beyond that.
   package func addDevice(
-    tenant: String, id: String, credential: NewCredential, nowMs: Int64
+    tenant: String, id: String, credential: NewCredential, devicesMax: Int = .max, nowMs: Int64
   ) throws(RegistryError) -> UInt32 {
     try RegistryStore.check(id)
     return try change { () throws(RegistryError) in
       let owner = try knownTenant(tenant)
       if try deviceIndex(owner, id) != nil { throw .deviceExists(tenant: tenant, id: id) }
-      let device = try insert("INSERT INTO device(tenant, id, created_ms) VALUES (?3, ?1, ?2)", id, nowMs, Int64(owner))
+      let device = try insertDevice(owner, id, devicesMax: devicesMax, nowMs)
       try insert(credential, device, nowMs)
       return device
     }
@@ -56,6 +58,82 @@ extension RegistryStore {
       let device = try knownDevice(tenant, id)
       try refuseRevoked(device, tenant, id)
       try insert(credential, device, nowMs)
+    }
+  }
+
+  /// Gives a device a new credential; those that it has end after the overlap, or earlier where that was settled already.
+  /// A certificate that was never entered here ends by its own date.
+  /// - Parameter overlapMs: 0 ends them at once.
+  package func rotate(
+    tenant: String, id: String, to credential: NewCredential, overlapMs: Int64, nowMs: Int64
+  ) throws(RegistryError) {
+    try change { () throws(RegistryError) in
+      let device = try knownDevice(tenant, id)
+      try refuseRevoked(device, tenant, id)
+      let (end, overflow) = nowMs.addingReportingOverflow(max(overlapMs, 0))
+      try run(
+        """
+        UPDATE credential SET expires_ms = ?1
+        WHERE device = ?2 AND revoked_ms IS NULL AND (expires_ms IS NULL OR expires_ms > ?1)
+        """, overflow ? .max : end, Int64(device))
+      try insert(credential, device, nowMs)
+    }
+  }
+
+  /// What the device was given last.
+  package func newestKind(tenant: String, id: String) throws(RegistryError) -> CredentialKind? {
+    let device = try knownDevice(tenant, id)
+    do throws(StoreError) {
+      let statement = try SQLiteStatement(
+        connection, "SELECT kind FROM credential WHERE device = ?1 AND revoked_ms IS NULL ORDER BY created_ms DESC, rowid DESC")
+      statement.bind(Int64(device), at: 1)
+      return try statement.step() ? CredentialKind(rawValue: UInt8(clamping: statement.int64(0))) : nil
+    } catch {
+      throw .store(error)
+    }
+  }
+
+  /// One external key as it is stored, with its owner.
+  package struct SealedKey: Equatable, Sendable {
+    package var selector: UInt64
+    package var sealed: [UInt8]
+    package var tenant: String
+    package var id: String
+    /// Neither revoked nor ended.
+    package var isLive: Bool
+  }
+
+  package func sealedKeys(nowMs: Int64) throws(StoreError) -> [SealedKey] {
+    let statement = try SQLiteStatement(
+      connection,
+      """
+      SELECT c.selector, c.sealed, t.name, d.id, c.revoked_ms IS NULL AND coalesce(c.expires_ms > ?1, 1)
+      FROM credential c JOIN device d ON d.idx = c.device JOIN tenant t ON t.idx = d.tenant
+      WHERE c.kind = 3 ORDER BY t.name, d.id
+      """)
+    statement.bind(nowMs, at: 1)
+    var keys: [SealedKey] = []
+    while try statement.step() {
+      keys.append(
+        SealedKey(
+          selector: statement.withBytes(0) { $0.load64(at: 0) },
+          sealed: statement.withBytes(1) { bytes in bytes.indices.map { bytes[$0] } }, tenant: statement.text(2),
+          id: statement.text(3), isLive: statement.int64(4) != 0))
+    }
+    return keys
+  }
+
+  /// Puts an external key in its new seal.
+  package func reseal(selector: UInt64, _ sealed: [UInt8]) throws(RegistryError) {
+    try change { () throws(RegistryError) in
+      do throws(StoreError) {
+        let statement = try SQLiteStatement(connection, "UPDATE credential SET sealed = ?1 WHERE selector = ?2 AND kind = 3")
+        statement.bind(sealed.span, at: 1)
+        statement.bind(RegistryStore.blob(selector).span, at: 2)
+        try statement.run()
+      } catch {
+        throw .store(error)
+      }
     }
   }
 
@@ -90,6 +168,19 @@ extension RegistryStore {
     if try find(sql, id, Int64(device)) != nil { throw .deviceRevoked(tenant: tenant, id: id) }
   }
 
+  func insertDevice(
+    _ owner: UInt32, _ id: String, devicesMax: Int, _ nowMs: Int64
+  ) throws(RegistryError) -> UInt32 {
+    let device = try insert("INSERT INTO device(tenant, id, created_ms) VALUES (?3, ?1, ?2)", id, nowMs, Int64(owner))
+    guard Int(device) <= devicesMax else { throw .devicesFull(max: devicesMax) }
+    return device
+  }
+
+  /// A selector as it is stored: 8 bytes, little endian.
+  static func blob(_ selector: UInt64) -> InlineArray<8, UInt8> {
+    InlineArray { UInt8(truncatingIfNeeded: selector &>> (8 &* UInt64($0))) }
+  }
+
   func insert(_ credential: NewCredential, _ device: UInt32, _ nowMs: Int64) throws(RegistryError) {
     do throws(StoreError) {
       let statement = try SQLiteStatement(
@@ -98,9 +189,7 @@ extension RegistryStore {
         INSERT OR IGNORE INTO credential(selector, secret_hash, device, created_ms, kind, sealed)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6)
         """)
-      let selector = credential.selector
-      let bytes = InlineArray<8, UInt8> { UInt8(truncatingIfNeeded: selector &>> (8 &* UInt64($0))) }
-      statement.bind(bytes.span, at: 1)
+      statement.bind(RegistryStore.blob(credential.selector).span, at: 1)
       statement.bind(credential.hash.bytes.span, at: 2)
       statement.bind(Int64(device), at: 3)
       statement.bind(nowMs, at: 4)

@@ -61,6 +61,17 @@ package struct RegistryStore: ~Copyable {
       SELECT selector, 1, secret_hash, device, created_ms, revoked_ms FROM token;
     DROP TABLE token;
     """,
+    // `selector` of an enrolment: of the credential that it gave last, as a signed number.
+    """
+    CREATE TABLE enrolment_window(
+      number INTEGER PRIMARY KEY AUTOINCREMENT, tenant INTEGER NOT NULL REFERENCES tenant,
+      code_hash BLOB NOT NULL CHECK (length(code_hash) = 32), name_prefix TEXT NOT NULL, devices_max INTEGER NOT NULL,
+      opened_ms INTEGER NOT NULL, ends_ms INTEGER NOT NULL, closed_ms INTEGER) STRICT;
+    CREATE TABLE enrolment(
+      window INTEGER NOT NULL REFERENCES enrolment_window, key_hash BLOB NOT NULL CHECK (length(key_hash) = 32),
+      device INTEGER NOT NULL REFERENCES device, selector INTEGER NOT NULL, enrolled_ms INTEGER NOT NULL,
+      PRIMARY KEY (window, key_hash)) STRICT;
+    """,
   ]
 
   /// Counts changes. A snapshot whose `generation` differs is out of date.
@@ -94,24 +105,6 @@ package struct RegistryStore: ~Copyable {
   ) throws(RegistryError) {
     try addCredential(
       tenant: tenant, id: id, credential: .token(selector: tokenSelector, hash: tokenHash), nowMs: nowMs)
-  }
-
-  /// Gives a device a new token; those that it has end after the overlap, or earlier where that was settled already.
-  /// - Parameter overlapMs: 0 ends them at once.
-  package func rotateToken(
-    tenant: String, id: String, tokenSelector: UInt64, tokenHash: SecretHash, overlapMs: Int64, nowMs: Int64
-  ) throws(RegistryError) {
-    try change { () throws(RegistryError) in
-      let device = try knownDevice(tenant, id)
-      try refuseRevoked(device, tenant, id)
-      let (end, overflow) = nowMs.addingReportingOverflow(max(overlapMs, 0))
-      try run(
-        """
-        UPDATE credential SET expires_ms = ?1
-        WHERE device = ?2 AND kind = 1 AND revoked_ms IS NULL AND (expires_ms IS NULL OR expires_ms > ?1)
-        """, overflow ? .max : end, Int64(device))
-      try insert(.token(selector: tokenSelector, hash: tokenHash), device, nowMs)
-    }
   }
 
   /// Revokes a device and with it all its credentials, for good. Doing so twice changes nothing.
@@ -238,21 +231,40 @@ package struct RegistryStore: ~Copyable {
 
   // MARK: Steps of a change
 
+  /// Runs several changes as one: all or none of them, and no other writer in between.
+  package func together<R>(_ body: () throws -> R) throws -> R {
+    try connection.begin()
+    do {
+      let result = try body()
+      try connection.commit()
+      return result
+    } catch {
+      connection.rollBack()
+      throw error
+    }
+  }
+
   /// Runs `body` in a transaction, counting the generation up when something changed.
   func change<R>(_ body: () throws(RegistryError) -> R) throws(RegistryError) -> R {
+    if connection.isInTransaction { return try counted(body) }
     do throws(StoreError) { try connection.begin() } catch { throw .store(error) }
     do throws(RegistryError) {
-      let before = connection.totalChanges
-      let result = try body()
-      if connection.totalChanges != before {
-        do { try connection.execute("UPDATE generation SET value = value + 1") } catch { throw .store(error) }
-      }
+      let result = try counted(body)
       do { try connection.commit() } catch { throw .store(error) }
       return result
     } catch {
       connection.rollBack()
       throw error
     }
+  }
+
+  private func counted<R>(_ body: () throws(RegistryError) -> R) throws(RegistryError) -> R {
+    let before = connection.totalChanges
+    let result = try body()
+    if connection.totalChanges != before {
+      do { try connection.execute("UPDATE generation SET value = value + 1") } catch { throw .store(error) }
+    }
+    return result
   }
 
   static func check(_ name: String) throws(RegistryError) {

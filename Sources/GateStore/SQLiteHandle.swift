@@ -73,6 +73,8 @@ import Glibc
     if unsafe sqlite3_get_autocommit(raw) == 0 { unsafe sqlite3_exec(raw, "ROLLBACK", nil, nil, nil) }
   }
 
+  package var isInTransaction: Bool { unsafe sqlite3_get_autocommit(raw) == 0 }
+
   /// Rows that the last INSERT, UPDATE or DELETE changed.
   package var changes: Int { Int(unsafe sqlite3_changes64(raw)) }
   /// Rows changed since the connection was opened.

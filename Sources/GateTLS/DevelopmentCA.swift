@@ -6,6 +6,7 @@ package struct DevelopmentCA: Sendable {
   package static let authorityDays = 3_653
   /// Phones refuse server certificates that live longer.
   package static let serverDays = 825
+  package static let deviceDays = 365
   /// A device's clock may be this far behind.
   package static let backdatedSeconds: Int64 = 86_400
   /// Names that every server certificate bears.
@@ -49,14 +50,46 @@ package struct DevelopmentCA: Sendable {
       let entry = checked.extensionEntry
       if !entries.contains(entry) { entries.append(entry) }
     }
-    return try issue("fixgate gateway", days: DevelopmentCA.serverDays, usage: "serverAuth", names: entries, nowS: nowS)
+    let key = try PrivateKeyHandle.generateP256()
+    let certificate = try issue(
+      "fixgate gateway", to: key, days: DevelopmentCA.serverDays, usage: "serverAuth", names: entries, nowS: nowS)
+    return TLSIdentity(certificatePEM: certificate, keyPEM: try key.pem())
   }
 
   /// A device's certificate with a key of its own: it names the device as `fixgate://TENANT/DEVICE`.
   /// - Parameters:
   ///   - tenant, device: names of the registry's alphabet; anything else throws `.name(index:)`, 0 or 1.
   /// - Throws: as `serverIdentity`.
-  package func deviceIdentity(tenant: String, device: String, days: Int = 365, nowS: Int64) throws(TLSError) -> TLSIdentity {
+  package func deviceIdentity(
+    tenant: String, device: String, days: Int = deviceDays, nowS: Int64
+  ) throws(TLSError) -> TLSIdentity {
+    let key = try PrivateKeyHandle.generateP256()
+    let certificate = try issue(to: key, tenant, device, days: days, nowS: nowS)
+    return TLSIdentity(certificatePEM: certificate, keyPEM: try key.pem())
+  }
+
+  /// A device's certificate for a key that was made elsewhere.
+  /// - Parameter request: PKCS #10, PEM. Only its key is taken: whom the certificate names is said here, whatever it asks for.
+  /// - Returns: PEM.
+  /// - Throws: as `deviceIdentity`; `.malformed(.request)`, also where it is not signed by its own key; `.weakKey`.
+  package func deviceCertificate(
+    request: [UInt8], tenant: String, device: String, days: Int = deviceDays, nowS: Int64
+  ) throws(TLSError) -> [UInt8] {
+    ErrorQueue.clear()
+    let raw = unsafe PEM.reading(request) { bio in unsafe PEM_read_bio_X509_REQ(bio, nil, { _, _, _, _ in -1 }, nil) }
+    guard let raw = unsafe raw else { throw .malformed(.request, code: ErrorQueue.drain()) }
+    defer { unsafe X509_REQ_free(raw) }
+    guard let taken = unsafe X509_REQ_get_pubkey(raw) else { throw .malformed(.request, code: ErrorQueue.drain()) }
+    let key = unsafe PrivateKeyHandle(taking: taken)
+    guard unsafe X509_REQ_verify(raw, key.raw) == 1 else { throw .malformed(.request, code: ErrorQueue.drain()) }
+    // What TLS of security level 2 takes: P-256, Ed25519, RSA of 2048.
+    guard unsafe EVP_PKEY_get_security_bits(key.raw) >= 112 else { throw .weakKey }
+    return try issue(to: key, tenant, device, days: days, nowS: nowS)
+  }
+
+  private func issue(
+    to key: borrowing PrivateKeyHandle, _ tenant: String, _ device: String, days: Int, nowS: Int64
+  ) throws(TLSError) -> [UInt8] {
     for (index, name) in [tenant, device].enumerated() {
       let isPlain = name.utf8.allSatisfy { byte in
         (0x30...0x39).contains(byte) || (0x41...0x5A).contains(byte) || (0x61...0x7A).contains(byte)
@@ -65,13 +98,13 @@ package struct DevelopmentCA: Sendable {
       guard isPlain, (1...64).contains(name.utf8.count) else { throw .name(index: index) }
     }
     return try issue(
-      "fixgate device", days: days, usage: "clientAuth",
+      "fixgate device", to: key, days: days, usage: "clientAuth",
       names: ["URI:" + PeerCertificate.scheme + tenant + "/" + device], nowS: nowS)
   }
 
   private func issue(
-    _ subject: String, days: Int, usage: String, names: [String], nowS: Int64
-  ) throws(TLSError) -> TLSIdentity {
+    _ subject: String, to key: borrowing PrivateKeyHandle, days: Int, usage: String, names: [String], nowS: Int64
+  ) throws(TLSError) -> [UInt8] {
     let issuer = try CertificateHandle(authorityPEM: certificatePEM)
     let issuerKey = try PrivateKeyHandle(pem: keyPEM)
     ErrorQueue.clear()
@@ -79,7 +112,6 @@ package struct DevelopmentCA: Sendable {
       ErrorQueue.clear()
       throw .keyMismatch
     }
-    let key = try PrivateKeyHandle.generateP256()
     let certificate = try CertificateHandle.blank(
       subject: subject, key: key, nowS: nowS, days: days)
     try certificate.setIssuer(toSubjectOf: issuer)
@@ -90,7 +122,7 @@ package struct DevelopmentCA: Sendable {
     try certificate.add(NID_authority_key_identifier, "keyid:always", issuer: issuer)
     try certificate.add(NID_subject_alt_name, names.joined(separator: ","), issuer: issuer)
     try certificate.sign(with: issuerKey)
-    return TLSIdentity(certificatePEM: try certificate.pem(), keyPEM: try key.pem())
+    return try certificate.pem()
   }
 }
 

@@ -38,7 +38,7 @@ import GateCore
 
   /// Writes the second part of a slot: everything from `SessionSlot.changingBytes` on.
   /// - Throws: `.library`: the slot is not worth writing.
-  func close(
+  package func close(
     _ session: borrowing DTLSSession, connectionID: UInt64, slot: UInt32, into bytes: inout MutableSpan<UInt8>
   ) throws(TLSError) {
     precondition(bytes.count == SessionSlot.bytes)

@@ -3,6 +3,7 @@ package enum TLSInput: String, Equatable, Sendable {
   case certificate
   case key
   case authority
+  case request
 }
 
 package enum TLSError: Error, Equatable, Sendable {
@@ -41,6 +42,8 @@ package enum TLSError: Error, Equatable, Sendable {
   case malformed(TLSInput, code: UInt)
   /// The private key is encrypted; fixgate asks for no passphrase.
   case keyEncrypted
+  /// The key of a certificate request has less than 112 bits of security.
+  case weakKey
   /// Private key and certificate do not belong together.
   case keyMismatch
   /// `index` of the names for a certificate is neither a DNS name nor an address.

@@ -26,6 +26,7 @@ extension TLSError: CustomStringConvertible {
     case .malformed(let input, let code):
       "the \(input.rawValue) is not PEM that libssl can read\(TLSError.library(code))"
     case .keyEncrypted: "the private key is encrypted; decrypt it with `openssl pkey` and protect the file by its mode"
+    case .weakKey: "the key of the request is too weak; make one with P-256: openssl ecparam -name prime256v1 -genkey"
     case .keyMismatch: "private key and certificate do not belong together; check that both files were replaced"
     case .name(let index): "name \(index + 1) is neither a DNS name nor an IP address"
     case .serverName: "the server name is neither a DNS name nor an IP address"

@@ -1,6 +1,6 @@
 /// A column that a track file may have, by what it means.
 package enum TrackColumn: String, CaseIterable, Sendable {
-  case latitude, longitude, time, device, speed, course, accuracy, altitude, battery, satellites
+  case latitude, longitude, time, device, speed, course, accuracy, altitude, battery, satellites, hdop
 
   /// Usual names, in lower case. The first of a file's columns with such a name is taken.
   var names: [String] {
@@ -15,6 +15,7 @@ package enum TrackColumn: String, CaseIterable, Sendable {
     case .altitude: ["altitude", "alt", "ele", "elevation"]
     case .battery: ["battery", "batt", "battery_percent"]
     case .satellites: ["sats", "satellites", "sat", "satellites_used"]
+    case .hdop: ["hdop"]
     }
   }
 }
@@ -42,6 +43,14 @@ package enum TrackError: Error, Equatable, Sendable {
   case tooManyRows(line: Int)
   /// The file has rows, but none that `--select` asks for.
   case nothingSelected
+  /// GPX that ends too early, or is no XML.
+  case badXML(line: Int)
+  /// XML, but not GPX.
+  case notGPX
+  /// GPX that declares entities, which may grow without bound.
+  case entities
+  /// A GPX file is not selected from.
+  case selectionOfGPX
 }
 
 extension TrackError: CustomStringConvertible {
@@ -64,6 +73,10 @@ extension TrackError: CustomStringConvertible {
     case .tooManyColumns: "more than \(TrackReader.fieldsMax) columns: this may not be a CSV file"
     case .tooManyRows(let line): "line \(line): more than \(TrackReader.fixesMax) fixes: split the file"
     case .nothingSelected: "no row has the selected value: check --select"
+    case .badXML(let line): "line \(line): the XML is broken or cut off here: copy the file anew"
+    case .notGPX: "XML, but not GPX: export the track as GPX or CSV"
+    case .entities: "it declares XML entities, which no recorded track does: export it anew"
+    case .selectionOfGPX: "--select is for CSV: a GPX file is sent as a whole"
     }
   }
 }

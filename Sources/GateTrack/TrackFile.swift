@@ -32,17 +32,51 @@ import Glibc
 }
 
 extension Track {
-  /// Reads a CSV file, plain or gzip; never holds more than one row and one buffer of it, beside the fixes.
+  /// Reads a CSV or GPX file, plain or gzip; never holds more than one row and one buffer of it, beside the fixes. What
+  /// begins with `<` is GPX, whatever the file is called.
   package static func read(
     path: String, selection: TrackSelection? = nil, skipBad: Bool = false
   ) throws(TrackError) -> Track {
-    let file = try GzipFile(path: path)
-    var reader = TrackReader(selection: selection, skipBad: skipBad)
-    var buffer = [UInt8](repeating: 0, count: 65_536)
-    while true {
-      let count = try file.read(into: &buffer)
-      if count == 0 { return try reader.finish() }
-      try reader.feed(buffer[0..<count])
+    let source = TrackBytes(try GzipFile(path: path))
+    guard try source.isXML() else {
+      var reader = TrackReader(selection: selection, skipBad: skipBad)
+      var buffer = [UInt8](repeating: 0, count: TrackBytes.chunkBytes)
+      while true {
+        let count = try source.next(&buffer)
+        if count == 0 { return try reader.finish() }
+        try reader.feed(buffer[0..<count])
+      }
     }
+    guard selection == nil else { throw .selectionOfGPX }
+    return try GPXReader.read(skipBad: skipBad) { (buffer: inout [UInt8]) throws(TrackError) in try source.next(&buffer) }
+  }
+}
+
+/// A file's bytes, of which the first can be looked at before they are taken.
+private final class TrackBytes {
+  static let chunkBytes = 65_536
+
+  private let file: GzipFile
+  private var head: [UInt8] = []
+
+  init(_ file: consuming GzipFile) { self.file = file }
+
+  func isXML() throws(TrackError) -> Bool {
+    head = [UInt8](repeating: 0, count: TrackBytes.chunkBytes)
+    let count = try file.read(into: &head)
+    head.removeLast(head.count - count)
+    let mark: [UInt8] = [0xef, 0xbb, 0xbf]
+    return head.dropFirst(head.starts(with: mark) ? mark.count : 0).first { $0 > 0x20 } == UInt8(ascii: "<")
+  }
+
+  /// - Returns: how many bytes it has put at the beginning of the buffer, which has room for `chunkBytes`; 0 at the end.
+  func next(_ buffer: inout [UInt8]) throws(TrackError) -> Int {
+    guard head.isEmpty else {
+      let count = head.count
+      buffer.replaceSubrange(0..<count, with: head)
+      head = []
+      return count
+    }
+    return try file.read(into: &buffer)
   }
 }

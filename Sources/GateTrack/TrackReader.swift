@@ -44,6 +44,11 @@ package struct Track: Sendable {
 
   package static let skippedMax = 20
   package static let deviceValuesMax = 8
+
+  mutating func skip(_ error: TrackError, line: Int) {
+    skippedCount += 1
+    if skipped.count < Track.skippedMax { skipped.append(Skipped(line: line, why: error)) }
+  }
 }
 
 /// Reads a track in CSV (RFC 4180; separated by comma, semicolon or tab) as its bytes come. Holds one row at a time.
@@ -107,7 +112,7 @@ package struct TrackReader: Sendable {
       } catch {
         // The end of a row with a stray quote is where its line ends.
         guard skipBad, hasHeader, case .badQuote = error else { throw error }
-        skip(error)
+        track.skip(error, line: line)
         var end = at
         while end < buffer.count, buffer[end] != UInt8(ascii: "\n") { end += 1 }
         line += 1
@@ -259,41 +264,12 @@ package struct TrackReader: Sendable {
     }
     guard track.fixes.count < TrackReader.fixesMax else { throw .tooManyRows(line: line) }
     var fix = Fix()
-    let wrong = read(into: &fix)
+    let wrong = TrackValues.read(into: &fix) { (buffer, field($0)) }
     if let wrong { return try reject(.badValue(line: line, column: wrong)) }
     noteDevice()
     fix.sequence = UInt64(track.fixes.count) + 1
     track.fixes.append(fix)
   }
-
-  /// - Returns: the column whose value cannot be read.
-  private func read(into fix: inout Fix) -> TrackColumn? {
-    let degrees = Int64(Int32.min)...Int64(Int32.max)
-    guard let latitude = FieldNumber.decimal(buffer, field(.latitude), digits: 7, in: degrees) else { return .latitude }
-    guard let longitude = FieldNumber.decimal(buffer, field(.longitude), digits: 7, in: degrees) else { return .longitude }
-    guard let time = FieldNumber.time(buffer, field(.time)) else { return .time }
-    fix.latitudeE7 = Int32(truncatingIfNeeded: latitude)
-    fix.longitudeE7 = Int32(truncatingIfNeeded: longitude)
-    fix.fixTimeMs = time
-    fix.present = [.position, .time]
-    for each in TrackReader.optionalColumns {
-      let range = field(each.column)
-      if range.isEmpty { continue }
-      guard let value = FieldNumber.decimal(buffer, range, digits: each.digits, in: each.allowed) else { return each.column }
-      if value < 0, each.column == .speed || each.column == .accuracy { continue }
-      fix[each.target] = Int32(truncatingIfNeeded: value)
-    }
-    return nil
-  }
-
-  private static let optionalColumns: [(column: TrackColumn, target: Column, digits: Int, allowed: ClosedRange<Int64>)] = [
-    (.speed, .speedCmPerS, 2, Int64(Int32.min)...Int64(Int32.max)),
-    (.course, .courseCdeg, 2, -36_000...72_000),
-    (.accuracy, .horizontalAccuracyDm, 1, Int64(Int32.min)...Int64(Int32.max)),
-    (.altitude, .altitudeMslDm, 1, Int64(Int32.min)...Int64(Int32.max)),
-    (.battery, .batteryPercent, 0, 0...100),
-    (.satellites, .satellitesUsed, 0, 0...255),
-  ]
 
   /// The column's field of this row; empty when the file has no such column.
   private func field(_ column: TrackColumn) -> Range<Int> {
@@ -327,12 +303,7 @@ package struct TrackReader: Sendable {
 
   private mutating func reject(_ error: TrackError) throws(TrackError) {
     guard skipBad else { throw error }
-    skip(error)
-  }
-
-  private mutating func skip(_ error: TrackError) {
-    track.skippedCount += 1
-    if track.skipped.count < Track.skippedMax { track.skipped.append(Track.Skipped(line: line, why: error)) }
+    track.skip(error, line: line)
   }
 }
 
@@ -350,6 +321,7 @@ extension TrackColumn {
     case .altitude: 7
     case .battery: 8
     case .satellites: 9
+    case .hdop: 10
     }
   }
 }

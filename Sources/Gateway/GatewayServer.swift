@@ -20,6 +20,7 @@ package final class GatewayServer {
   private let directory: String
   private let registry: RegistryHolder
   private let reloader: Reloader
+  private let enroller: Enroller
   private let links: [WorkerLink]
   private let sequencerLink: SequencerLink
   private let started: Instant
@@ -31,9 +32,12 @@ package final class GatewayServer {
   private var keeperThread: ThreadHandle?
   private let keeperStop: EventFD
   private var controlThread: ThreadHandle?
+  private var enrolThread: ThreadHandle?
   private let lock: DirectoryLock
   private let log: Log
 
+  /// One virtual shard of connection IDs each, at least.
+  package static let workersMax = 256
   package static let registryName = "registry.db"
   package static let journalName = "journal"
 
@@ -61,7 +65,9 @@ package final class GatewayServer {
     try Directory.make(directory)
     lock = try DirectoryLock.take(directory)
     let store = try RegistryStore(path: directory + "/" + GatewayServer.registryName)
-    registry = RegistryHolder(try store.loadSnapshot())
+    let snapshot = try store.loadSnapshot()
+    snapshot.warn(devicesMax: configuration.data.devicesMax, log)
+    registry = RegistryHolder(snapshot)
     let (context, ticketKeys) = try material.makeContext(configuration, registry: registry)
     let tls = TLSHolder(context)
 
@@ -76,7 +82,7 @@ package final class GatewayServer {
       sinkCursor: sink.cursor, log: log)
     let reader = try JournalReader.open(directory: journalPath, from: max(sink.cursor, recovery.journalFirstLSN))
 
-    let workers = configuration.workers > 0 ? configuration.workers : CPUs.available
+    let workers = configuration.workers > 0 ? configuration.workers : min(CPUs.available, GatewayServer.workersMax)
     var links: [WorkerLink] = []
     for _ in 0..<workers { links.append(try WorkerLink()) }
     self.links = links
@@ -85,12 +91,15 @@ package final class GatewayServer {
     controlStop = try EventFD()
     keeperStop = try EventFD()
 
-    let (listeners, addresses) = try GatewayServer.listen(configuration.listen.tls, workers: workers)
-    self.addresses = addresses
-    var dtls: DTLSHolder?
-    var datagramListeners = [[DatagramListener]](repeating: [], count: workers)
-    if !configuration.listen.dtls.isEmpty { dtls = DTLSHolder(try material.makeDTLSContext(registry: registry)) }
-    (datagramListeners, datagramAddresses) = try GatewayServer.listenDatagrams(configuration, workers: workers, log: log)
+    let listening = try Listening(configuration, workers: workers)
+    addresses = listening.tlsAddresses
+    datagramAddresses = listening.dtlsAddresses
+    if let advice = ReceiveBuffer.advice(
+      granted: listening.receiveBufferBytes, wanted: configuration.dtls.receiveBufferBytes)
+    {
+      log(.warning, advice)
+    }
+    let dtls = datagramAddresses.isEmpty ? nil : DTLSHolder(try material.makeDTLSContext(registry: registry))
     let cookieKey = try randomBytes(CookieGate.keyBytes)
     // Last of what can fail: each start uses up some of the sessions' record numbers.
     let stored =
@@ -119,6 +128,14 @@ package final class GatewayServer {
       link: sequencerLink, registry: registry, sink: sink, reader: reader, log: log)
     let checkpointer = Checkpointer(link: sequencerLink, directory: directory, log: log)
 
+    let reloader = Reloader(
+      configuration: configuration, folder: folder, directory: directory, tls: tls, dtls: dtls, material: material,
+      ticketKeys: ticketKeys, registry: registry, links: links, log: log)
+    self.reloader = reloader
+    let enroller = try Enroller(
+      configuration: configuration, folder: folder, directory: directory, reloader: reloader, log: log)
+    self.enroller = enroller
+
     sinkThread = try ThreadHandle("fixgate-sink", failed: failed, log: log) { try feeder.run() }
     checkpointThread = try ThreadHandle("fixgate-marks", failed: failed, log: log) { try checkpointer.run() }
     if let file = stored?.first?.file {
@@ -129,19 +146,16 @@ package final class GatewayServer {
     for index in 0..<workers {
       let context = WorkerContext(
         configuration: configuration, tls: tls, registry: registry, limiters: limiters, link: links[index],
-        sequencer: sequencerLink, listeners: listeners[index],
-        dtls: dtls.map { DatagramContext(
-            contexts: $0, listeners: datagramListeners[index], cookieKey: cookieKey, stored: stored?[index])
+        sequencer: sequencerLink, listeners: listening.tls[index],
+        dtls: dtls.map {
+          DatagramContext(contexts: $0, listeners: listening.dtls[index], cookieKey: cookieKey, stored: stored?[index])
         },
         connectionsMax: (configuration.limits.connectionsMax + workers - 1) / workers, index: index, peers: links,
-        presence: presence, datagramPresence: datagramPresence, log: log)
+        presence: presence, datagramPresence: datagramPresence, enroller: enroller, log: log)
       workerThreads.append(
         try ThreadHandle("fixgate-worker\(index)", failed: failed, log: log) { try Worker(context).run() })
     }
-    let reloader = Reloader(
-      configuration: configuration, folder: folder, directory: directory, tls: tls, dtls: dtls, ticketKeys: ticketKeys,
-      registry: registry, links: links, log: log)
-    self.reloader = reloader
+    enrolThread = try ThreadHandle("fixgate-enrol", failed: failed, log: log) { try enroller.run() }
     let answer = GatewayServer.answering(
       reloader: reloader, registry: registry, links: links, sequencer: sequencerLink, started: started)
     let control = try ControlServer(directory: directory, stop: controlStop, answer: answer)
@@ -153,6 +167,8 @@ package final class GatewayServer {
   package func stop() {
     controlStop.signal()
     controlThread?.join()
+    enroller.stop()
+    enrolThread?.join()
     for link in links { link.send(.drain) }
     for thread in workerThreads { thread.join() }
     keeperStop.signal()
@@ -166,7 +182,7 @@ package final class GatewayServer {
 
   /// Reads certificate, key, ticket keys, authorities and registry anew. No connection is dropped but those whose credential
   /// is good no more; what cannot be used leaves the old in force, with a line in the log.
-  package func reload() { reloader.reloadAll() }
+  package func reload() { _ = reloader.reloadAll() }
 
   /// Counts of one moment.
   package func status() -> Status? {
@@ -174,71 +190,6 @@ package final class GatewayServer {
   }
 
   // MARK: - Parts
-
-  /// Every worker gets a listener of its own on every address.
-  private static func listen(_ texts: [String], workers: Int) throws -> ([[Listener]], [String]) {
-    var listeners = [[Listener]](repeating: [], count: workers)
-    var addresses: [String] = []
-    for text in texts {
-      for resolved in try HostPort(text).resolve() {
-        var address = resolved
-        for index in 0..<workers {
-          let listener: Listener
-          do throws(NetError) {
-            // Workers share the port, other gateways of the same user must not: they would get some of the devices.
-            if index == 0, address.port != 0 { _ = try TCPListener(on: address, sharesPort: false) }
-            listener = try Listener(address)
-          } catch .addressUnavailable {
-            // A machine without IPv6 need not be told not to use it.
-            if address.isIPv6, address.description.hasPrefix("[::]") { break }
-            throw GatewayError.noAddress("listen.tls", text)
-          }
-          address = address.withPort(listener.port)
-          listeners[index].append(listener)
-          if index == 0 { addresses.append(address.description) }
-        }
-      }
-    }
-    guard !addresses.isEmpty else { throw GatewayError.noAddress("listen.tls", texts.joined(separator: ", ")) }
-    return (listeners, addresses)
-  }
-
-  /// Every worker gets a socket of its own on every address; the kernel finds the worker of a datagram by its connection ID.
-  private static func listenDatagrams(
-    _ configuration: Configuration, workers: Int, log: Log
-  ) throws -> ([[DatagramListener]], [String]) {
-    var listeners = [[DatagramListener]](repeating: [], count: workers)
-    var addresses: [String] = []
-    let wanted = configuration.dtls.receiveBufferBytes
-    var granted = Int.max
-    for text in configuration.listen.dtls {
-      for resolved in try HostPort(text).resolve() {
-        var address = resolved
-        for index in 0..<workers {
-          let socket: UDPSocket
-          do throws(NetError) {
-            if index == 0, address.port != 0 { _ = try UDPSocket(on: address, sharesPort: false).boundPort }
-            socket = try UDPSocket(on: address, receiveBufferBytes: wanted)
-          } catch .addressUnavailable {
-            if address.isIPv6, address.description.hasPrefix("[::]") { break }
-            throw GatewayError.noAddress("listen.dtls", text)
-          }
-          address = socket.address
-          granted = min(granted, socket.receiveBufferBytes)
-          if index == workers - 1 { try socket.routeByShard(sockets: workers) }
-          listeners[index].append(DatagramListener(socket))
-          if index == 0 { addresses.append(address.description) }
-        }
-      }
-    }
-    guard configuration.listen.dtls.isEmpty || !addresses.isEmpty else {
-      throw GatewayError.noAddress("listen.dtls", configuration.listen.dtls.joined(separator: ", "))
-    }
-    if granted < wanted {
-      log(.warning, ReceiveBuffer.advice(granted: granted, wanted: wanted))
-    }
-    return (listeners, addresses)
-  }
 
   private static func answering(
     reloader: Reloader, registry: RegistryHolder, links: [WorkerLink], sequencer: SequencerLink, started: Instant
@@ -249,6 +200,8 @@ package final class GatewayServer {
         ControlAnswer(status: askStatus(registry: registry, links: links, sequencer: sequencer, started: started))
       case .reload:
         reloader.reloadRegistry()
+      case .reloadAll:
+        reloader.reloadAll()
       case .marks(let device):
         askMarks(device, sequencer: sequencer).map { marks in
           var answer = ControlAnswer()

@@ -1,5 +1,6 @@
 package import GateCore
 package import GateStore
+import GateNet
 package import GateTLS
 
 /// What a start finds in the data directory, made into the state to go on from.
@@ -90,14 +91,20 @@ package enum GatewayError: Error, Equatable, Sendable {
   case newerCheckpoint(version: UInt32)
   case dedupeLost(checkpointLSN: UInt64, journalLSN: UInt64)
   case badTicketKeys(path: String)
-  /// The key of the registry's secrets is not 32 bytes.
+  /// The keys of the registry's secrets are not keys of 32 bytes.
   case badRegistryKey(path: String)
-  /// A reload brought a certificate that has ended: the old one stays.
-  case expired(days: Int64)
+  /// An external key is to be made, and there is nothing to seal it by.
+  case noRegistryKey(path: String)
+  /// The certificate in that file has ended.
+  case expired(path: String, days: Int64)
+  /// Devices were given indexes for which there is no room.
+  case devicesBeyond(max: Int, highest: UInt32)
   /// A file that `tls.certificate` or `tls.key` names.
   case unreadable(path: String, TLSError)
   /// DTLS with neither a certificate of P-256 nor pre-shared keys.
   case noDTLSProof
+  case addressInUse(_ key: String, String)
+  case tooManyAddresses(_ key: String, max: Int)
   case noAddress(_ key: String, String)
   case thread(String)
 }
@@ -112,11 +119,19 @@ extension GatewayError: CustomStringConvertible {
         + "the journal begins at \(journalLSN). Restore the data directory as a whole"
     case .badTicketKeys(let path): "\(path) must hold 80 random bytes, or up to 8 keys of 80; make it anew: head -c 80 /dev/urandom"
     case .badRegistryKey(let path):
-      "\(path) must hold exactly 32 bytes; bring the one back with which the registry's keys were sealed"
-    case .expired(let days): "the certificate expired \(days) days ago"
+      "\(path) must hold 32 bytes, or several keys of 32; bring the one back with which the registry's keys were sealed"
+    case .noRegistryKey(let path):
+      "cannot read \(path): make it with 'head -c 32 /dev/urandom', chmod 600, and reload the gateway"
+    case .expired(let path, let days):
+      "the certificate in \(path) expired \(days) days ago: devices that look at dates refuse it; put a new one there and reload"
+    case .devicesBeyond(let max, let highest):
+      "\(Int(highest) - max) devices lie beyond data.devices_max (\(max)) and are refused as unknown: raise it to at least "
+        + "\(highest) and restart the gateway"
     case .unreadable(let path, let error): "\(path): \(error)"
     case .noDTLSProof:
       "listen.dtls: no device could prove itself over UDP; use an ECDSA certificate on P-256, or set tls.registry_key for pre-shared keys, or empty listen.dtls"
+    case .addressInUse(let key, let address): "\(key): \(address): \(NetError.addressInUse)"
+    case .tooManyAddresses(let key, let max): "\(key): more than \(max) addresses; name fewer, or one for all: 0.0.0.0"
     case .noAddress(let key, let text): "\(key): '\(text)' is no address of this machine"
     case .thread(let what): "a thread ended: \(what)"
     }

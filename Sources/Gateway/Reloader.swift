@@ -1,4 +1,4 @@
-import GateCore
+package import GateCore
 import GateNet
 import GateStore
 import GateTLS
@@ -14,21 +14,33 @@ package final class Reloader: Sendable {
   private let registry: RegistryHolder
   private let links: [WorkerLink]
   private let log: Log
-  /// In force; one reload at a time.
-  private let ticketKeys: Mutex<[UInt8]>
+  /// What new connections get; one reload at a time.
+  private let inForce: Mutex<InForce>
+
+  private struct InForce {
+    var identity: TLSIdentity
+    var isP256: Bool
+    var daysLeft: Int64
+    var ticketKeys: [UInt8]
+
+    init(_ material: TLSMaterial, _ ticketKeys: [UInt8]) {
+      (identity, isP256, daysLeft) = (material.identity, material.isP256, material.daysLeft)
+      self.ticketKeys = ticketKeys
+    }
+  }
 
   private static let patienceNs: UInt64 = 10_000_000_000
 
   package init(
-    configuration: Configuration, folder: String, directory: String, tls: TLSHolder, dtls: DTLSHolder?, ticketKeys: [UInt8],
-    registry: RegistryHolder, links: [WorkerLink], log: @escaping Log
+    configuration: Configuration, folder: String, directory: String, tls: TLSHolder, dtls: DTLSHolder?,
+    material: TLSMaterial, ticketKeys: [UInt8], registry: RegistryHolder, links: [WorkerLink], log: @escaping Log
   ) {
     self.configuration = configuration
     self.folder = folder
     self.directory = directory
     self.tls = tls
     self.dtls = dtls
-    self.ticketKeys = Mutex(ticketKeys)
+    inForce = Mutex(InForce(material, ticketKeys))
     self.registry = registry
     self.links = links
     self.log = log
@@ -36,39 +48,61 @@ package final class Reloader: Sendable {
 
   /// The registry only: what the command line asks for after a change.
   package func reloadRegistry() -> ControlAnswer {
-    ticketKeys.withLock { _ in loadRegistry() }
+    inForce.withLock { _ in loadRegistry() }
   }
 
   /// Certificate, key, ticket keys, authorities, registry.
-  package func reloadAll() {
-    ticketKeys.withLock { keys in
+  package func reloadAll() -> ControlAnswer {
+    inForce.withLock { inForce in
+      var problem: String?
       do {
-        let material = try TLSMaterial(configuration, folder: folder, nowS: SystemClock.wallMs() / 1_000)
-        guard material.daysLeft >= 0 else { throw GatewayError.expired(days: -material.daysLeft) }
-        let (context, fresh) = try material.makeContext(configuration, registry: registry, earlierTicketKeys: keys)
-        let dtlsContext = try dtls.map { _ in try material.makeDTLSContext(registry: registry) }
-        tls.swap(context)
-        if let dtls, let dtlsContext { dtls.swap(dtlsContext) }
-        wipe(&keys)
-        keys = fresh
-        material.warn(configuration, log)
-        log(.notice, "reloaded: new connections get the certificate that ends in \(material.daysLeft) days")
+        try loadMaterial(&inForce)
       } catch {
+        problem = "\(error)"
         log(.error, "not reloaded, the old certificate, keys and authorities stay in force: \(error)")
       }
-      let answer = loadRegistry()
+      var answer = loadRegistry()
       if let problem = answer.problem {
         log(.error, "the registry was not reloaded: \(problem)")
       } else {
         log(.notice, "reloaded the registry; connections closed: \(answer.closed ?? 0)")
       }
+      answer.problem = answer.problem ?? problem
+      return answer
     }
+  }
+
+  /// An expired certificate is taken, as at the start, with an error in the log: not every device looks at dates, and those
+  /// with a pre-shared key see none. It never takes the place of one that is still good.
+  private func loadMaterial(_ inForce: inout InForce) throws {
+    let nowS = SystemClock.wallMs() / 1_000
+    var material = try TLSMaterial(configuration, folder: folder, nowS: nowS)
+    material.warn(configuration, log)
+    if material.daysLeft < 0, inForce.daysLeft >= 0 {
+      inForce.daysLeft = try CertificateSummary.leaf(of: inForce.identity.certificatePEM).daysLeft(nowS: nowS)
+      if inForce.daysLeft >= 0 {
+        material.identity = inForce.identity
+        material.isP256 = inForce.isP256
+        material.daysLeft = inForce.daysLeft
+        log(.error, "the certificate that was in force stays")
+      }
+    }
+    let (context, fresh) = try material.makeContext(
+      configuration, registry: registry, earlierTicketKeys: inForce.ticketKeys)
+    let dtlsContext = try dtls.map { _ in try material.makeDTLSContext(registry: registry) }
+    tls.swap(context)
+    if let dtls, let dtlsContext { dtls.swap(dtlsContext) }
+    wipe(&inForce.ticketKeys)
+    inForce = InForce(material, fresh)
+    log(.notice, "reloaded: new connections get the certificate that ends in \(material.daysLeft) days")
   }
 
   private func loadRegistry() -> ControlAnswer {
     do {
       let store = try RegistryStore(path: directory + "/" + GatewayServer.registryName)
-      registry.swap(try store.loadSnapshot())
+      let snapshot = try store.loadSnapshot()
+      snapshot.warn(devicesMax: configuration.data.devicesMax, log)
+      registry.swap(snapshot)
       let completion = try Completion(links.count)
       for link in links { link.send(.registryChanged(completion)) }
       guard completion.wait(until: SystemClock.now().advanced(byNs: Reloader.patienceNs)) else {
@@ -78,5 +112,17 @@ package final class Reloader: Sendable {
     } catch {
       return ControlAnswer(problem: "\(error)")
     }
+  }
+}
+
+extension RegistrySnapshot {
+  /// Devices beyond the room that the gateway has; `nil` = there are none.
+  package func beyond(devicesMax: Int) -> GatewayError? {
+    Int(maxDeviceIndex) > devicesMax ? .devicesBeyond(max: devicesMax, highest: maxDeviceIndex) : nil
+  }
+
+  /// A line for the log when there are such.
+  package func warn(devicesMax: Int, _ log: Log) {
+    if let problem = beyond(devicesMax: devicesMax) { log(.error, "\(problem)") }
   }
 }

@@ -90,6 +90,8 @@ package enum WorkerCommand: Sendable {
   case displace(SessionID)
   /// Ask the device's live sessions of that stream for these sequences, then report.
   case ask(device: UInt32, stream: UInt32, [StreamMarks.Run], Completion)
+  /// What became of a request for enrolment.
+  case enrolled(SessionID, EnrolmentAnswer)
   /// Take nothing more, answer what was taken, close and end.
   case drain
 }

@@ -14,15 +14,15 @@ package final class TLSHolder: Sendable {
 /// All that the gateway reads from files for TLS, checked: what `serve` starts with, what SIGHUP reads anew, and what
 /// `config check` looks at.
 package struct TLSMaterial: Sendable {
-  package let identity: TLSIdentity
+  package var identity: TLSIdentity
   /// Whole days until the certificate ends; negative once it has.
-  package let daysLeft: Int64
+  package var daysLeft: Int64
   /// The certificate's key is of P-256: DTLS can use it.
-  package let isP256: Bool
+  package var isP256: Bool
   /// A multiple of `TLSServerContext.ticketKeyBytes`: the first key seals, all open.
   package let ticketKeys: [UInt8]
   package let authorities: ClientAuthorities?
-  /// Opens the external keys in the registry; `nil` = there are none here.
+  /// Open the external keys in the registry: `RegistryKeys`. `nil` = there are none here.
   package let registryKey: [UInt8]?
 
   /// Most ticket keys at a time: a new one a day outlives the tickets.
@@ -58,12 +58,7 @@ package struct TLSMaterial: Sendable {
       named.append((tenant: parts.count == 2 ? String(parts[0]) : nil, pem: pem))
     }
     authorities = named.isEmpty ? nil : try ClientAuthorities(named)
-    let registryKeyPath = path(configuration.tls.registryKey)
-    let registryKey = FileManager.default.contents(atPath: registryKeyPath)
-    guard registryKey == nil || registryKey?.count == Seal.keyBytes else {
-      throw GatewayError.badRegistryKey(path: registryKeyPath)
-    }
-    self.registryKey = registryKey.map { Array($0) }
+    registryKey = try RegistryKeys.readIfThere(path(configuration.tls.registryKey))
   }
 
   /// - Parameter earlierTicketKeys: those of before a reload, which go on opening tickets as long as there is room.
@@ -90,10 +85,7 @@ package struct TLSMaterial: Sendable {
   /// A line for the log when the certificate has ended or soon will.
   package func warn(_ configuration: Configuration, _ log: Log) {
     if daysLeft < 0 {
-      log(
-        .error,
-        "the certificate expired \(-daysLeft) days ago: devices will refuse it; put a new one in \(configuration.tls.certificate)"
-      )
+      log(.error, "\(GatewayError.expired(path: configuration.tls.certificate, days: -daysLeft))")
     } else if daysLeft < 21 {
       log(.warning, "the certificate expires in \(daysLeft) days")
     }
@@ -120,9 +112,10 @@ package enum KeyIdentity {
     return bytes(selector) == identity ? selector : nil
   }
 
+  /// - Parameter keys: as in `TLSMaterial.registryKey`.
   /// Revoked keys are found too, so that their owners hear "revoked".
-  package static func secret(of identity: [UInt8], in registry: RegistrySnapshot, under key: [UInt8]) -> [UInt8]? {
+  package static func secret(of identity: [UInt8], in registry: RegistrySnapshot, under keys: [UInt8]) -> [UInt8]? {
     guard let selector = selector(identity), let sealed = registry.sealedKey(selector: selector) else { return nil }
-    return Seal.open(sealed, key: key, context: bytes(selector))
+    return RegistryKeys.open(sealed, keys: keys, context: bytes(selector))
   }
 }

@@ -36,7 +36,7 @@ struct ConfigCommand: ParsableCommand {
         report.run("listen.dtls \(address)") { try Check.datagramPort(address, setup, isRunning: isRunning) }
       }
       report.run("data \(setup.dataDirectory)") { try Check.directory(setup) }
-      report.run("registry") { try Check.file(setup.registryPath, SchemaCheck.registry) }
+      report.run("registry") { try Check.registry(setup) }
       report.run("store") { try Check.file(setup.storePath, SchemaCheck.store) }
       if !setup.configuration.listen.dtls.isEmpty {
         report.run("sessions") { try Check.sessions(setup) }
@@ -46,7 +46,9 @@ struct ConfigCommand: ParsableCommand {
 
     private static func certificates(_ setup: Setup) throws -> String {
       let material = try TLSMaterial(setup.configuration, folder: setup.folder, nowS: Clock.nowMs / 1_000)
-      guard material.daysLeft >= 0 else { throw GatewayError.expired(days: -material.daysLeft) }
+      guard material.daysLeft >= 0 else {
+        throw GatewayError.expired(path: setup.configuration.tls.certificate, days: -material.daysLeft)
+      }
       // Made and thrown away: that shows whether key and certificate belong together.
       _ = try material.makeContext(setup.configuration, registry: RegistryHolder(.empty))
       if !setup.configuration.listen.dtls.isEmpty { _ = try material.makeDTLSContext(registry: RegistryHolder(.empty)) }
@@ -79,8 +81,7 @@ struct ConfigCommand: ParsableCommand {
       let state = try probe(text, isRunning: isRunning) { address throws(NetError) in
         granted = try UDPSocket(on: address, sharesPort: false, receiveBufferBytes: wanted).receiveBufferBytes
       }
-      guard granted < wanted else { return state }
-      return "\(state); \(ReceiveBuffer.advice(granted: granted, wanted: wanted))"
+      return state + (ReceiveBuffer.advice(granted: granted, wanted: wanted).map { "; \($0)" } ?? "")
     }
 
     /// Tries all addresses of `text`.
@@ -120,6 +121,14 @@ struct ConfigCommand: ParsableCommand {
       }
       try SessionFile.check(in: Directory(setup.dataDirectory))
       return "are those of the last run"
+    }
+
+    private static func registry(_ setup: Setup) throws -> String {
+      let words = try file(setup.registryPath, SchemaCheck.registry)
+      guard let highest = try SchemaCheck.highestDevice(setup.registryPath) else { return words }
+      let room = setup.configuration.data.devicesMax
+      guard highest <= room else { throw GatewayError.devicesBeyond(max: room, highest: UInt32(clamping: highest)) }
+      return words + "; \(highest) of \(room) places for devices are given"
     }
 
     private static func file(_ path: String, _ check: (String) throws(StoreError) -> Void) throws -> String {

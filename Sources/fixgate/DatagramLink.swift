@@ -11,6 +11,8 @@ struct DatagramLink: Link {
     var authorityPEM: [UInt8]
     /// The external key by which the device proves itself, if not by its token.
     var key: ExternalKey?
+    /// Or its certificate.
+    var identity: TLSIdentity?
     /// Where the session is kept for the next run; `nil` = nowhere.
     var saved: SavedSessionFile?
     /// A new source port after so long, as behind a NAT that forgets; `nil` = one for good.
@@ -30,7 +32,7 @@ struct DatagramLink: Link {
     if let key = settings.key {
       context = try DTLSClientContext(identity: key.identity, key: key.secret)
     } else {
-      context = try DTLSClientContext(authorityPEM: settings.authorityPEM)
+      context = try DTLSClientContext(authorityPEM: settings.authorityPEM, identity: settings.identity)
     }
   }
 

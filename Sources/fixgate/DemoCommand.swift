@@ -13,7 +13,7 @@ import Glibc
 struct DemoCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "demo",
-    abstract: "Watch a courier's ride arrive while the gateway is killed in the middle of it.",
+    abstract: "Watch a courier's ride arrive while the gateway is killed in the middle of it, and a tracker that sleeps.",
     discussion: "Everything happens in a temporary folder and on loopback; nothing is left behind unless --keep is given.")
 
   @Option(help: "Fixes in the ride.")
@@ -35,23 +35,21 @@ struct DemoCommand: ParsableCommand {
     let port = try DemoCommand.freePort()
     try Installation.make(folder, hosts: [], port: port)
     let file = folder + "/fixgate.yaml"
-    let environment = ["FIXGATE_LISTEN_TLS": "127.0.0.1:\(port)", "FIXGATE_LOG_LEVEL": "error"]
+    let environment = [
+      "FIXGATE_LISTEN_TLS": "127.0.0.1:\(port)", "FIXGATE_LISTEN_DTLS": "127.0.0.1:\(port)", "FIXGATE_LOG_LEVEL": "error",
+    ]
     let setup = Setup(
       configuration: try ConfigurationFile.load(file, environment: environment), folder: folder)
-    print("1. a gateway in \(folder), on 127.0.0.1:\(port), TLS 1.3")
+    print("1. a gateway in \(folder), on 127.0.0.1:\(port), TLS 1.3 and DTLS 1.2")
     var gateway = try GatewayChild(configuration: file, environment: environment)
     defer { gateway.kill() }
 
-    let bundlePath = folder + "/courier-1.bundle"
-    try Enrolment.add(
-      id: "courier-1", tenant: Installation.tenant, out: bundlePath, gateways: ["localhost:\(port)"], setup: setup)
-    _ = try Enrolment.tellGateway(setup)
+    let bundle = try enrol("courier-1", by: .token, at: "localhost:\(port)", setup)
     print("2. courier-1 of tenant \(Installation.tenant) is enrolled; the running gateway knows it")
 
     let ride = CourierRide.fixes(
       count: fixes, seed: 7, startMs: Clock.nowMs - Int64(fixes) * 1_000, stepMs: 1_000)
     print("3. a ride of \(fixes) fixes, \(Int(speed)) times as fast as life; at half of it: kill -9")
-    let bundle = try SendCommand.readBundle(bundlePath)
     var options = DeviceOptions()
     options.batchFixes = 10
     options.lanes = .liveFirst
@@ -101,6 +99,58 @@ struct DemoCommand: ParsableCommand {
     guard acked == UInt64(fixes), rows == fixes, status.balanced else {
       throw Complaint("the ride did not arrive as it should: \(rows) rows for \(fixes) fixes")
     }
+    print("   every fix is there, once.")
+    try track(setup) {
+      gateway.kill()
+      gateway = try GatewayChild(configuration: file, environment: environment)
+    }
+  }
+
+  private func enrol(_ id: String, by kind: ProofKind, at gateway: String, _ setup: Setup) throws -> GateDevice.Bundle {
+    let path = "\(setup.folder)/\(id).bundle"
+    let device = try DeviceName.parse([id, "--tenant", Installation.tenant])
+    try setup.issue(
+      kind, to: device, BundleOptions.parse(["--out", path, "--gateway", gateway]), authority: AuthorityOptions.parse([])
+    ) { registry, credential in
+      _ = try registry.addDevice(tenant: device.tenant, id: device.id, credential: credential, nowMs: Clock.nowMs)
+    }
+    try setup.tellGateway()
+    return try SendCommand.readBundle(path)
+  }
+
+  /// A tracker wakes now and then behind a NAT that has forgotten it, sends a fix, hears its ack and sleeps on.
+  private func track(_ setup: Setup, killingGateway: () throws -> Void) throws {
+    let wakes = 6
+    let sleepNs: UInt64 = 700_000_000
+    let bundle = try enrol("tracker-1", by: .psk, at: setup.configuration.listen.tls[0], setup)
+    print(
+      "7. tracker-1, over DTLS with a pre-shared key: \(wakes) fixes, asleep in between, each from a new source port; "
+        + "at half of them: kill -9")
+    var settings = try bundle.datagramSettings()
+    settings.portLifeNs = sleepNs - 50_000_000
+    var uploader = Uploader(
+      Upload(
+        fixes: CourierRide.fixes(count: wakes, seed: 8, startMs: Clock.nowMs - Int64(wakes) * 3_600_000, stepMs: 3_600_000),
+        session: DeviceSession(log: UploadLog(stream: 1, recorded: UInt64(wakes)), token: [])),
+      over: try DatagramLink(settings))
+    let started = SystemClock.now()
+    var isKilled = false
+    try uploader.run { session, now in
+      if !isKilled, session.log.ackedCount == UInt64(wakes / 2) {
+        isKilled = true
+        try killingGateway()
+      }
+      session.released = min(1 + now.since(started) / sleepNs, UInt64(wakes))
+      return started.advanced(byNs: session.released * sleepNs)
+    }
+    print("   \(uploader.link.summary); \(uploader.link.ports) ports")
+    _ = try DemoCommand.settled(setup)
+    var rows = 0
+    try HistoryReader(path: setup.storePath).read(tenant: Installation.tenant, device: "tracker-1") { _ in
+      rows += 1
+      return true
+    }
+    guard rows == wakes else { throw Complaint("\(rows) rows for the tracker's \(wakes) fixes") }
     print("   every fix is there, once.")
   }
 

@@ -1,47 +1,34 @@
 import ArgumentParser
 import Foundation
 import GateCore
-import GateDevice
 import GateStore
 import GateTLS
 import Gateway
 
 struct DeviceCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "device", abstract: "Enrol, list and revoke devices, and give them new tokens.",
+    commandName: "device", abstract: "Enrol, list and revoke devices, and give them new credentials.",
     subcommands: [Add.self, List.self, Rotate.self, Certify.self, Revoke.self])
 
   struct Add: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Enrol a device and write its bundle: address, certificate authority, token.")
+      abstract: "Enrol a device and write its bundle: address, certificate authority, and a token or another credential.")
 
-    @Argument(help: "The device's id within its tenant: 1 to 64 letters, digits, '.', '_' or '-'.")
-    var id: String
-
-    @Option(help: "Tenant that the device belongs to.")
-    var tenant: String
-
-    @Option(help: "Where to write the bundle. It holds the device's secret.")
-    var out: String
-
-    @Option(help: "Gateway to name in the bundle, host:port. May be repeated. Default: listen.public_tls.")
-    var gateway: [String] = []
-
-    @Flag(help: "Give it a pre-shared key of TLS 1.3 instead of a token; needs tls.registry_key.")
-    var psk = false
-
+    @OptionGroup var device: DeviceName
+    @OptionGroup var bundle: BundleOptions
+    @Flag var kind = ProofKind.token
+    @OptionGroup var authority: AuthorityOptions
     @OptionGroup var config: ConfigurationOption
 
     func run() throws {
       let setup = try config.load()
-      try Enrolment.refuseToOverwrite(out)
-      if psk {
-        try Enrolment.addKeyed(id: id, tenant: tenant, out: out, gateways: gateway, setup: setup)
-      } else {
-        try Enrolment.add(id: id, tenant: tenant, out: out, gateways: gateway, setup: setup)
+      try setup.issue(kind, to: device, bundle, authority: authority) { registry, credential in
+        _ = try registry.addDevice(
+          tenant: device.tenant, id: device.id, credential: credential, devicesMax: setup.configuration.data.devicesMax,
+          nowMs: Clock.nowMs)
       }
-      let running = try Enrolment.tellGateway(setup)
-      print("\(tenant)/\(id) is enrolled; its bundle is \(out)" + (running == nil ? "" : "; the running gateway knows it"))
+      print("\(device.text) is enrolled; its bundle is \(bundle.out)\(try setup.tellGatewayInWords())")
+      if kind == .certificate { setup.remindOfAuthority() }
     }
   }
 
@@ -54,88 +41,102 @@ struct DeviceCommand: ParsableCommand {
     @OptionGroup var config: ConfigurationOption
 
     func run() throws {
-      let setup = try config.load()
-      let registry = try RegistryStore(path: setup.registryPath)
+      let registry = try RegistryStore(path: config.load().registryPath)
       for device in try registry.listDevices(tenant: tenant) {
-        let created = Date(timeIntervalSince1970: Double(device.createdMs) / 1_000).ISO8601Format()
-        print("\(device.tenant)\t\(device.id)\t\(device.revokedMs == nil ? "active" : "revoked")\t\(created)")
+        let state = device.revokedMs == nil ? "active" : "revoked"
+        print("\(device.tenant)\t\(device.id)\t\(state)\t\(Clock.text(device.createdMs))")
       }
     }
   }
 
   struct Rotate: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Give a device a new token, in a new bundle; its old ones go on working for an overlap, then end.")
+      abstract: "Give a device a new credential, in a new bundle; its old ones go on working for an overlap, then end.")
 
-    @Argument(help: "The device's id.")
-    var id: String
+    @OptionGroup var device: DeviceName
+    @OptionGroup var bundle: BundleOptions
 
-    @Option(help: "Tenant that the device belongs to.")
-    var tenant: String
+    @Option(help: "How long the old credentials go on working: 90s, 30m, 12h, 7d; 0 ends them at once.")
+    var overlap = TimeText(seconds: 7 * 86_400)
 
-    @Option(help: "Where to write the new bundle. It holds the device's secret.")
-    var out: String
+    @Flag(help: "Default: of the kind that it was given last.")
+    var kind: ProofKind?
 
-    @Option(help: "How long the old tokens go on working: 90s, 30m, 12h, 7d; 0 ends them at once.")
-    var overlap = "7d"
-
-    @Option(help: "Gateway to name in the bundle, host:port. May be repeated. Default: listen.public_tls.")
-    var gateway: [String] = []
-
+    @OptionGroup var authority: AuthorityOptions
     @OptionGroup var config: ConfigurationOption
 
     func run() throws {
-      guard let overlapS = Duration.seconds(parsing: overlap) else {
-        throw Complaint("--overlap must be a number of s, m, h or d, such as 7d, not '\(overlap)'")
-      }
       let setup = try config.load()
-      try Enrolment.refuseToOverwrite(out)
       let nowMs = Clock.nowMs
-      try Enrolment.issue(id: id, tenant: tenant, out: out, gateways: gateway, setup: setup) { registry, secret in
-        try registry.rotateToken(
-          tenant: tenant, id: id, tokenSelector: secret.selector, tokenHash: secret.hash, overlapMs: overlapS * 1_000,
-          nowMs: nowMs)
+      let last = try RegistryStore(path: setup.registryPath).newestKind(tenant: device.tenant, id: device.id)
+      let kind = kind ?? ProofKind(last)
+      try setup.issue(kind, to: device, bundle, authority: authority) { registry, credential in
+        try registry.rotate(
+          tenant: device.tenant, id: device.id, to: credential, overlapMs: overlap.seconds * 1_000, nowMs: nowMs)
       }
-      let running = try Enrolment.tellGateway(setup)
-      let end = Date(timeIntervalSince1970: Double(nowMs) / 1_000 + Double(overlapS)).ISO8601Format()
-      print(
-        "\(tenant)/\(id) has a new token, in \(out); its old ones end \(overlapS == 0 ? "now" : "at \(end)")"
-          + (running == nil ? "" : "; the running gateway knows it"))
+      let told = try setup.tellGatewayInWords()
+      let end = overlap.seconds == 0 ? "now" : "at \(Clock.text(nowMs + overlap.seconds * 1_000))"
+      print("\(device.text) has a new \(kind.words), in \(bundle.out); its old credentials end \(end)\(told)")
+      if kind == .certificate { setup.remindOfAuthority() }
     }
   }
 
   struct Certify: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Enter a client certificate for a device, by its fingerprint, so that it opens sessions without a token.",
-      discussion: "Its authority must stand in tls.client_authority.")
+      abstract: "Let a device come by a client certificate whose private key stays with it.",
+      discussion: """
+        --csr signs a certificate for the device with the authority's key; --certificate enters one that was signed elsewhere, \
+        by its fingerprint. The authority must stand in tls.client_authority.
+        """)
 
-    @Argument(help: "The device's id; it is enrolled if it is new.")
-    var id: String
+    @OptionGroup var device: DeviceName
 
-    @Option(help: "Tenant that the device belongs to.")
-    var tenant: String
+    @Option(help: "A certificate of the device, PEM.")
+    var certificate: String?
 
-    @Option(help: "The certificate, PEM; its private key stays with the device.")
-    var certificate: String
+    @Option(help: "A certificate request of the device (PKCS #10, PEM); only its key is taken.")
+    var csr: String?
 
+    @Option(help: "With --csr: where to write the certificate.")
+    var out: String?
+
+    @OptionGroup var authority: AuthorityOptions
     @OptionGroup var config: ConfigurationOption
+
+    func validate() throws {
+      guard (certificate == nil) != (csr == nil) else { throw ValidationError("give either --csr FILE or --certificate FILE") }
+      guard (out != nil) == (csr != nil) else { throw ValidationError("--csr needs --out FILE, --certificate has none") }
+    }
 
     func run() throws {
       let setup = try config.load()
-      let leaf = try PeerCertificate.leaf(of: PEM.read(certificate, as: .certificate))
-      let credential = NewCredential.certificate(fingerprint: SecretHash(leaf.fingerprint.span))
+      let pem: [UInt8]
+      if let csr {
+        let request = try setup.read(csr, as: .request)
+        let authority = try self.authority.load(setup)
+        do throws(TLSError) {
+          pem = try authority.deviceCertificate(
+            request: request, tenant: device.tenant, device: device.id, days: self.authority.days, nowS: Clock.nowMs / 1_000)
+        } catch {
+          throw Complaint("\(csr): \(error)")
+        }
+      } else {
+        pem = try setup.read(certificate ?? "", as: .certificate)
+      }
+      let credential = NewCredential.certificate(fingerprint: try SecretHash(certificatePEM: pem))
+      if let out { try Installation.refuseToOverwrite(out) }
       let registry = try RegistryStore(path: setup.registryPath)
       do throws(RegistryError) {
-        _ = try registry.addDevice(tenant: tenant, id: id, credential: credential, nowMs: Clock.nowMs)
+        _ = try registry.addDevice(
+          tenant: device.tenant, id: device.id, credential: credential, devicesMax: setup.configuration.data.devicesMax,
+          nowMs: Clock.nowMs)
       } catch {
         guard case .deviceExists = error else { throw error }
-        try registry.addCredential(tenant: tenant, id: id, credential: credential, nowMs: Clock.nowMs)
+        try registry.addCredential(tenant: device.tenant, id: device.id, credential: credential, nowMs: Clock.nowMs)
       }
-      let running = try Enrolment.tellGateway(setup)
-      print("\(tenant)/\(id) may come by this certificate" + (running == nil ? "" : "; the running gateway knows it"))
-      if setup.configuration.tls.clientAuthority.isEmpty {
-        print("tls.client_authority is empty: name the certificate's authority there, then reload the gateway")
-      }
+      if let out { try Installation.write(pem, to: out, mode: 0o644) }
+      print("\(device.text) may come by \(out ?? "this certificate")\(try setup.tellGatewayInWords())")
+      setup.remindOfAuthority()
     }
   }
 
@@ -143,11 +144,7 @@ struct DeviceCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Revoke a device, or one of its certificates: connections end at once, it is never let in again.")
 
-    @Argument(help: "The device's id.")
-    var id: String
-
-    @Option(help: "Tenant that the device belongs to.")
-    var tenant: String
+    @OptionGroup var device: DeviceName
 
     @Option(help: "Only this certificate of the device, PEM.")
     var certificate: String?
@@ -157,103 +154,36 @@ struct DeviceCommand: ParsableCommand {
     func run() throws {
       let setup = try config.load()
       let registry = try RegistryStore(path: setup.registryPath)
+      let what: String
       if let certificate {
-        let leaf = try PeerCertificate.leaf(of: PEM.read(certificate, as: .certificate))
-        try registry.revokeCertificate(
-          tenant: tenant, id: id, fingerprint: SecretHash(leaf.fingerprint.span), nowMs: Clock.nowMs)
-        let closed = try Enrolment.tellGateway(setup)
-        print("the certificate of \(tenant)/\(id) is revoked; connections closed: \(closed ?? 0)")
-        return
-      }
-      _ = try registry.revokeDevice(tenant: tenant, id: id, nowMs: Clock.nowMs)
-      if let closed = try Enrolment.tellGateway(setup) {
-        print("\(tenant)/\(id) is revoked; connections closed: \(closed)")
+        let print = try SecretHash(certificatePEM: setup.read(certificate, as: .certificate))
+        try registry.revokeCertificate(tenant: device.tenant, id: device.id, fingerprint: print, nowMs: Clock.nowMs)
+        what = "the certificate of \(device.text)"
       } else {
-        print("\(tenant)/\(id) is revoked; no gateway runs here")
+        _ = try registry.revokeDevice(tenant: device.tenant, id: device.id, nowMs: Clock.nowMs)
+        what = device.text
       }
+      let closed = try setup.tellGateway()
+      print("\(what) is revoked; " + (closed.map { "connections closed: \($0)" } ?? "no gateway runs here"))
     }
   }
 }
 
-/// The command line writes the registry itself, in a short transaction, and then tells the gateway that runs on it, if any.
-enum Enrolment {
-  static func refuseToOverwrite(_ path: String) throws {
-    guard !FileManager.default.fileExists(atPath: path) else {
-      throw Complaint("\(path) exists: choose another name, so that no device loses its secret")
+extension ProofKind {
+  /// The same as before; a token where there is nothing left.
+  fileprivate init(_ kind: CredentialKind?) {
+    switch kind {
+    case .key: self = .psk
+    case .certificate: self = .certificate
+    case .token, nil: self = .token
     }
   }
 
-  static func add(id: String, tenant: String, out: String, gateways: [String], setup: Setup) throws {
-    try issue(id: id, tenant: tenant, out: out, gateways: gateways, setup: setup) { registry, secret in
-      _ = try registry.addDevice(
-        tenant: tenant, id: id, tokenSelector: secret.selector, tokenHash: secret.hash, nowMs: Clock.nowMs)
+  fileprivate var words: String {
+    switch self {
+    case .token: "token"
+    case .psk: "pre-shared key"
+    case .certificate: "client certificate"
     }
-  }
-
-  /// The same by a pre-shared key, which lies encrypted in the registry.
-  static func addKeyed(id: String, tenant: String, out: String, gateways: [String], setup: Setup) throws {
-    let path = setup.path(setup.configuration.tls.registryKey)
-    guard let sealer = FileManager.default.contents(atPath: path) else {
-      throw Complaint("cannot read \(path): make it with 'head -c 32 /dev/urandom', chmod 600, and reload the gateway")
-    }
-    guard sealer.count == Seal.keyBytes else { throw GatewayError.badRegistryKey(path: path) }
-    let made = try Credentials.makeKey(sealedUnder: Array(sealer))
-    let psk = GateDevice.Bundle.PreSharedKey(
-      identity: String(decoding: made.key.identity, as: UTF8.self), secret: made.key.secret)
-    try write(id: id, tenant: tenant, token: [], psk: psk, out: out, gateways: gateways, setup: setup) { registry in
-      _ = try registry.addDevice(tenant: tenant, id: id, credential: made.credential, nowMs: Clock.nowMs)
-    }
-  }
-
-  /// Makes a token, writes its bundle, and has `enter` put the token into the registry; if that fails no bundle is left.
-  static func issue(
-    id: String, tenant: String, out: String, gateways: [String], setup: Setup,
-    enter: (borrowing RegistryStore, (token: [UInt8], selector: UInt64, hash: SecretHash)) throws -> Void
-  ) throws {
-    let secret = try Credentials.make()
-    try write(id: id, tenant: tenant, token: secret.token, psk: nil, out: out, gateways: gateways, setup: setup) {
-      registry in try enter(registry, secret)
-    }
-  }
-
-  private static func write(
-    id: String, tenant: String, token: [UInt8], psk: GateDevice.Bundle.PreSharedKey?, out: String, gateways: [String],
-    setup: Setup, enter: (borrowing RegistryStore) throws -> Void
-  ) throws {
-    let listen = setup.configuration.listen
-    let overTLS = gateways.isEmpty ? listen.publicTLS : gateways
-    let overUDP = !gateways.isEmpty || listen.publicDTLS.isEmpty ? overTLS : listen.publicDTLS
-    let endpoints = try overTLS.map(endpoint)
-    guard let first = endpoints.first else { throw Complaint("name a gateway with --gateway host:port") }
-    let authorityPath = setup.path(setup.configuration.tls.authority)
-    guard let authority = FileManager.default.contents(atPath: authorityPath) else {
-      throw Complaint("cannot read \(authorityPath): set tls.authority to the certificate that devices must trust")
-    }
-    let bundle = GateDevice.Bundle(
-      gateways: endpoints, gatewaysUDP: listen.dtls.isEmpty ? [] : try overUDP.map(endpoint), serverName: first.host, tenant: tenant, device: id, token: token, psk: psk,
-      certificates: String(decoding: authority, as: UTF8.self))
-    let registry = try RegistryStore(path: setup.registryPath)
-    // The bundle first: without it an enrolled device could not be used, while a bundle without a device is refused.
-    try Installation.write(Array(bundle.text.utf8), to: out, mode: 0o600)
-    do {
-      try enter(registry)
-    } catch {
-      try? FileManager.default.removeItem(atPath: out)
-      throw error
-    }
-  }
-
-  private static func endpoint(_ text: String) throws -> GateDevice.Bundle.Endpoint {
-    guard let endpoint = GateDevice.Bundle.Endpoint(text) else {
-      throw Complaint("'\(text)' is not host:port or [address]:port")
-    }
-    return endpoint
-  }
-
-  /// - Returns: connections that the running gateway closed; `nil` if none runs.
-  static func tellGateway(_ setup: Setup) throws -> Int? {
-    guard let answer = try ControlClient.ask(.reload, directory: setup.dataDirectory) else { return nil }
-    if let problem = answer.problem { throw Complaint("the running gateway did not take the change: \(problem)") }
-    return answer.closed ?? 0
   }
 }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import GateConfiguration
+import GateTLS
 import Gateway
 
 struct FixgateCommand: ParsableCommand {
@@ -9,8 +10,9 @@ struct FixgateCommand: ParsableCommand {
     abstract: "A compact gateway for location fixes: TLS in, a durable queue, SQLite out. An ack means: on disk here.",
     version: fixgateVersion,
     subcommands: [
-      InitCommand.self, ServeCommand.self, ConfigCommand.self, TenantCommand.self, DeviceCommand.self, SendCommand.self,
-      HistoryCommand.self, StatusCommand.self, QuarantineCommand.self, GapsCommand.self, DemoCommand.self,
+      InitCommand.self, ServeCommand.self, ConfigCommand.self, TenantCommand.self, DeviceCommand.self, EnrolCommand.self,
+      RegistryCommand.self, SendCommand.self, HistoryCommand.self, StatusCommand.self, QuarantineCommand.self,
+      GapsCommand.self, DemoCommand.self,
     ])
 }
 
@@ -36,9 +38,17 @@ struct Setup {
   func path(_ text: String) -> String { text.hasPrefix("/") ? text : folder + "/" + text }
   var dataDirectory: String { path(configuration.data.directory) }
   var registryPath: String { dataDirectory + "/" + GatewayServer.registryName }
+  var registryKeyPath: String { path(configuration.tls.registryKey) }
   var storePath: String {
     let file = configuration.sqlite.file
     return file.hasPrefix("/") ? file : dataDirectory + "/" + file
+  }
+}
+
+extension Setup {
+  /// Reads a PEM file that the command line names.
+  func read(_ path: String, as input: TLSInput) throws -> [UInt8] {
+    do throws(TLSError) { return try PEM.read(path, as: input) } catch { throw GatewayError.unreadable(path: path, error) }
   }
 }
 
@@ -50,4 +60,6 @@ struct Complaint: Error, CustomStringConvertible {
 
 enum Clock {
   static var nowMs: Int64 { Int64(Date().timeIntervalSince1970 * 1_000) }
+  /// ISO 8601, UTC, whole seconds.
+  static func text(_ ms: Int64) -> String { Date(timeIntervalSince1970: Double(ms) / 1_000).ISO8601Format() }
 }

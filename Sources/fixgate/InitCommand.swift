@@ -68,6 +68,12 @@ enum Installation {
     _ = try registry.createTenant(tenant, nowMs: Clock.nowMs)
   }
 
+  static func refuseToOverwrite(_ path: String) throws {
+    guard !FileManager.default.fileExists(atPath: path) else {
+      throw Complaint("\(path) exists: choose another name, so that no device loses its secret")
+    }
+  }
+
   /// Writes a new file; its mode is right from the first moment, since it may hold a secret.
   static func write(_ bytes: [UInt8], to path: String, mode: Int) throws {
     guard

@@ -47,7 +47,7 @@ struct SendCommand: ParsableCommand {
   @Option(name: .customLong("patience"), help: "Seconds without an ack after which it gives up.")
   var patience = 120
 
-  @Argument(help: "TRACK.csv or TRACK.csv.gz with a header: lat, lng, time, ...")
+  @Argument(help: "CSV with a header (lat, lng, time, ...) or GPX; plain or .gz.")
   var track: String
 
   func run() throws {
@@ -146,7 +146,7 @@ struct SendCommand: ParsableCommand {
     do {
       return try GateDevice.Bundle(parsing: String(decoding: bytes, as: UTF8.self))
     } catch {
-      throw Complaint("\(path) is not a bundle: \(error)")
+      throw Complaint("\(path) is not a bundle that can be used: \(error)")
     }
   }
 
@@ -163,12 +163,17 @@ extension GateDevice.Bundle {
     psk.map { ExternalKey(identity: Array($0.identity.utf8), secret: $0.secret) }
   }
 
+  private var tlsIdentity: TLSIdentity? {
+    identity.map { TLSIdentity(certificatePEM: Array($0.certificatePEM.utf8), keyPEM: Array($0.keyPEM.utf8)) }
+  }
+
   /// - Parameter gateway: instead of the bundle's own.
   func streamSettings(to gateway: String? = nil) throws -> StreamLink.Settings {
     var settings = StreamLink.Settings(
       gateways: try gateway.map { [try HostPort($0)] } ?? gateways.map { HostPort(host: $0.host, port: $0.port) },
       serverName: serverName, authorityPEM: Array(certificates.utf8))
     settings.key = key
+    settings.identity = tlsIdentity
     return settings
   }
 
@@ -181,6 +186,7 @@ extension GateDevice.Bundle {
     var settings = DatagramLink.Settings(
       gateways: gateways, serverName: serverName, authorityPEM: Array(certificates.utf8))
     settings.key = key
+    settings.identity = tlsIdentity
     return settings
   }
 }

@@ -11,6 +11,8 @@ struct StreamLink: Link {
     var authorityPEM: [UInt8]
     /// The external key by which the device proves itself, if not by its token.
     var key: ExternalKey?
+    /// Or its certificate.
+    var identity: TLSIdentity?
     /// Bytes that may wait to be sent: a live fix recorded now stands behind no more than these.
     var unsentBytesMax = 8_192
   }
@@ -28,7 +30,8 @@ struct StreamLink: Link {
 
   init(_ settings: Settings) throws(TLSError) {
     self.settings = settings
-    context = try TLSClientContext(authorityPEM: settings.authorityPEM, key: settings.key)
+    context = try TLSClientContext(
+      authorityPEM: settings.authorityPEM, identity: settings.identity, key: settings.key)
   }
 
   var summary: String { "\(connections) connections" }

@@ -18,8 +18,7 @@ struct TenantCommand: ParsableCommand {
       let setup = try config.load()
       let registry = try RegistryStore(path: setup.registryPath)
       _ = try registry.createTenant(name, nowMs: Clock.nowMs)
-      let running = try Enrolment.tellGateway(setup)
-      print("tenant \(name) is there" + (running == nil ? "" : "; the running gateway knows it"))
+      print("tenant \(name) is there\(try setup.tellGatewayInWords())")
     }
   }
 
@@ -32,8 +31,7 @@ struct TenantCommand: ParsableCommand {
       let setup = try config.load()
       let registry = try RegistryStore(path: setup.registryPath)
       for tenant in try registry.listTenants() {
-        let created = Date(timeIntervalSince1970: Double(tenant.createdMs) / 1_000).ISO8601Format()
-        print("\(tenant.name)\t\(tenant.activeDevices)\t\(created)")
+        print("\(tenant.name)\t\(tenant.activeDevices)\t\(Clock.text(tenant.createdMs))")
       }
     }
   }

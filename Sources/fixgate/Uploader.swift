@@ -1,3 +1,4 @@
+import Foundation
 import GateCore
 import GateDevice
 import GateNet
@@ -25,7 +26,10 @@ struct Upload {
   private let patienceNs: UInt64
   private var events: [DeviceEvent] = []
 
+  private var isWaitTold = false
+
   private static let turnNs: UInt64 = 100_000_000
+  private static let silenceToldNs: UInt64 = 10_000_000_000
 
   /// - Parameter patienceNs: without an ack for so long, it gives up.
   init(fixes: [Fix], session: DeviceSession, patienceNs: UInt64 = 120_000_000_000) {
@@ -60,10 +64,15 @@ struct Upload {
     min(wake, session.deadline ?? wake, now.advanced(byNs: Upload.turnNs))
   }
 
-  func checkPatience() throws(UploadFailure) {
+  /// Says once that it waits, and ends when it has waited long enough.
+  mutating func checkPatience() throws(UploadFailure) {
     // Fixes that are not released yet cannot be acked.
     guard session.released >= session.log.recorded else { return }
-    if SystemClock.now().since(lastAck) > patienceNs { throw .outOfPatience(last: lastProblem) }
+    let waitedNs = SystemClock.now().since(lastAck)
+    if waitedNs > patienceNs { throw .outOfPatience(last: lastProblem) }
+    guard waitedNs > Upload.silenceToldNs, !isWaitTold else { return }
+    isWaitTold = true
+    FileHandle.standardError.write(Data("no ack for a while, trying on; last problem: \(lastProblem)\n".utf8))
   }
 }
 
@@ -81,9 +90,9 @@ enum UploadFailure: Error, CustomStringConvertible {
     switch self {
     case .refusedForGood(.revoked): "the gateway refuses this device: it is revoked. Ask for a new bundle"
     case .refusedForGood(.unknownCredential):
-      "the gateway does not know this device's token. Is this the bundle's gateway? Ask its operator for a new bundle"
+      "the gateway does not know this device's credential. Is this the bundle's gateway? Ask its operator for a new bundle"
     case .refusedForGood(.credentialExpired):
-      "the token in this bundle has ended: use the newer bundle of this device, from 'fixgate device rotate'"
+      "the credential in this bundle has ended: use the newer bundle of this device, from 'fixgate device rotate'"
     case .refusedForGood(let code): "the gateway refuses this device for good: \(code)"
     case .outOfPatience(let last):
       "no fix was acked for a while, so this run ends; run it again to go on. Last problem: \(last)"

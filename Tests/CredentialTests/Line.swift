@@ -36,6 +36,12 @@ struct Line: ~Copyable {
     try send(&frame)
   }
 
+  mutating func enrol(_ request: Enrol) throws {
+    var frame: [UInt8] = []
+    request.append(into: &frame)
+    try send(&frame)
+  }
+
   mutating func ping(_ id: UInt32) throws {
     var frame: [UInt8] = []
     Ping(id: id).append(into: &frame)

@@ -11,9 +11,8 @@ import Testing
     let client = try TLSClientContext(authorityPEM: fixture.authority.certificatePEM)
     let old = try fixture.enrol("bike-1")
     let fresh = try Credentials.make()
-    try fixture.registry().rotateToken(
-      tenant: "demo", id: "bike-1", tokenSelector: fresh.selector, tokenHash: fresh.hash, overlapMs: 86_400_000,
-      nowMs: Now.ms)
+    try fixture.registry().rotate(
+      tenant: "demo", id: "bike-1", to: .token(selector: fresh.selector, hash: fresh.hash), overlapMs: 86_400_000, nowMs: Now.ms)
     #expect(try fixture.tell() == 0)
     var byOld = try Line.open(fixture.port, client)
     try byOld.hello(token: old)
@@ -24,8 +23,8 @@ import Testing
 
     // A rotation without overlap ends what was opened with the old tokens, and nothing else.
     let last = try Credentials.make()
-    try fixture.registry().rotateToken(
-      tenant: "demo", id: "bike-1", tokenSelector: last.selector, tokenHash: last.hash, overlapMs: 0, nowMs: Now.ms)
+    try fixture.registry().rotate(
+      tenant: "demo", id: "bike-1", to: .token(selector: last.selector, hash: last.hash), overlapMs: 0, nowMs: Now.ms)
     // The second connection has taken the first one's place.
     #expect(try fixture.tell() == 1)
     #expect(try byNew.refusal() == .credentialExpired)
@@ -45,8 +44,8 @@ import Testing
     try line.hello(token: old)
     #expect(try line.next()?.welcome != nil)
     let fresh = try Credentials.make()
-    try fixture.registry().rotateToken(
-      tenant: "demo", id: "bike-1", tokenSelector: fresh.selector, tokenHash: fresh.hash, overlapMs: 300, nowMs: Now.ms)
+    try fixture.registry().rotate(
+      tenant: "demo", id: "bike-1", to: .token(selector: fresh.selector, hash: fresh.hash), overlapMs: 300, nowMs: Now.ms)
     _ = try fixture.tell()
     #expect(try line.refusal() == .credentialExpired)
   }

@@ -12,11 +12,11 @@ struct UplinkScannerTests {
   }
 
   @Test func everyFieldInAnyOrder() throws {
-    let (parts, unknown) = try parts("48 05 40 06 38 01 32 00 2a 01 00 22 00 1a 02 0000 12 00 0a 00")
+    let (parts, unknown) = try parts("5a 00 48 05 40 06 38 01 32 00 2a 01 00 22 00 1a 02 0000 12 00 0a 00")
     #expect(
       parts == [
-        .sendTimeMs(5), .oldestHeld(6), .lane(1), .applied(8..<8), .ping(10..<11), .gap(13..<13), .batch(15..<17),
-        .fix(19..<19), .hello(21..<21),
+        .enrol(2..<2), .sendTimeMs(5), .oldestHeld(6), .lane(1), .applied(10..<10), .ping(12..<13), .gap(15..<15),
+        .batch(17..<19), .fix(21..<21), .hello(23..<23),
       ])
     #expect(unknown == 0)
   }

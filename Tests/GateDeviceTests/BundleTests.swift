@@ -36,6 +36,26 @@ import Testing
     }
   }
 
+  @Test func aCertificateStandsInToo() throws {
+    var bundle = Self.bundle
+    bundle.token = []
+    let long = String(repeating: "QUJD", count: 40)
+    let pem = "-----BEGIN CERTIFICATE-----\n\(long.prefix(64))\n\(long.dropFirst(64).prefix(64))\n\(long.dropFirst(128))\n-----END CERTIFICATE-----\n"
+    bundle.identity = .init(
+      certificatePEM: pem + Self.bundle.certificates, keyPEM: "-----BEGIN PRIVATE KEY-----\nQUJE\n-----END PRIVATE KEY-----\n")
+    #expect(try Bundle(parsing: bundle.text) == bundle)
+    let lines = bundle.text.split(separator: "\n").map(String.init)
+    func without(_ key: String) -> String { lines.filter { !$0.hasPrefix(key) }.joined(separator: "\n") }
+    #expect(throws: BundleError.missing(.clientKey)) { try Bundle(parsing: without("client-key")) }
+    #expect(throws: BundleError.missing(.clientCertificate)) { try Bundle(parsing: without("client-certificate")) }
+    #expect(throws: BundleError.badValue(.clientKey, line: 9)) {
+      try Bundle(parsing: bundle.text.replacing("client-key: QUJE", with: "client-key: QU!JE"))
+    }
+    #expect(throws: BundleError.repeated(.clientKey, line: 10)) {
+      try Bundle(parsing: bundle.text.replacing("client-key: QUJE", with: "client-key: QUJE\nclient-key: QUJE"))
+    }
+  }
+
   static let lines = bundle.text.split(separator: "\n").map(String.init)
 
   private static func replacing(_ line: Int, _ new: String...) -> String {

@@ -53,6 +53,7 @@ struct ReadFrame {
         let count = try FixDecoder.batch(bytes.span, range, into: &span, at: 0)
         sequences += fixes[0..<count].map(\.sequence)
         latitudes += fixes[0..<count].map(\.latitudeE7)
+      case .enrol: Issue.record("a device with a credential does not enrol")
       }
     }
   }

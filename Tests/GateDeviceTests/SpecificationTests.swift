@@ -66,6 +66,13 @@ private func isSame(_ a: Fix, _ b: Fix) -> Bool {
     #expect(bytes.count <= 34)
   }
 
+  @Test func enrol() throws {
+    let bytes = try example("enrol")
+    var written: [UInt8] = []
+    Enrol(code: "7K3M-9QXA-2BRD", key: Array(0..<16), label: "pixel-7").append(into: &written)
+    #expect(written == bytes)
+  }
+
   @Test func ack() throws {
     let bytes = try example("ack")
     let above = [SequenceRange(first: 1003, count: 1), SequenceRange(first: 1010, count: 300)]

@@ -25,6 +25,7 @@ import Testing
     downlink.pong = 8
     downlink.serverTimeMs = 1_700_000_000_000
     downlink.requests = [SequenceRange(first: 1, count: 1)]
+    downlink.enrolled = Enrolled(tenant: "demo", device: "phone-1", credential: .token([UInt8](repeating: 7, count: 32)))
     return downlink
   }()
 

@@ -23,7 +23,7 @@ import Testing
       case .oldestHeld(let sequence): seen.append("oldest \(sequence)")
       case .sendTimeMs(let time): seen.append("time \(time)")
       case .sendMonotonicMs(let time): seen.append("monotonic \(time)")
-      case .fix, .batch: Issue.record("no fixes here")
+      case .fix, .batch, .enrol: Issue.record("none of these here")
       }
     }
     #expect(seen == ["hello 1", "lane 1", "oldest 4", "time -1", "monotonic 1099511627776"])

@@ -59,9 +59,11 @@ import Testing
     let store = try RegistryStore(path: directory.file("registry.db"))
     _ = try store.createTenant("demo", nowMs: 1)
     _ = try store.addDevice(tenant: "demo", id: "a", tokenSelector: 1, tokenHash: hash(1), nowMs: 2)
-    try store.rotateToken(tenant: "demo", id: "a", tokenSelector: 2, tokenHash: hash(2), overlapMs: 100, nowMs: 10)
+    try store.rotate(
+      tenant: "demo", id: "a", to: .token(selector: 2, hash: hash(2)), overlapMs: 100, nowMs: 10)
     // A later rotation never prolongs what ends already.
-    try store.rotateToken(tenant: "demo", id: "a", tokenSelector: 3, tokenHash: hash(3), overlapMs: 500, nowMs: 20)
+    try store.rotate(
+      tenant: "demo", id: "a", to: .token(selector: 3, hash: hash(3)), overlapMs: 500, nowMs: 20)
     let snapshot = try store.loadSnapshot()
     func standing(_ selector: UInt64, _ ms: Int64) -> RegistrySnapshot.Standing {
       snapshot.standing(of: CredentialReference(kind: .token, selector: selector), wallMs: ms)
@@ -74,7 +76,8 @@ import Testing
     #expect(try store.listTenants() == [.init(name: "demo", createdMs: 1, activeDevices: 1)])
     _ = try store.revokeDevice(tenant: "demo", id: "a", nowMs: 30)
     #expect(throws: RegistryError.deviceRevoked(tenant: "demo", id: "a")) {
-      try store.rotateToken(tenant: "demo", id: "a", tokenSelector: 5, tokenHash: hash(5), overlapMs: 0, nowMs: 40)
+      try store.rotate(
+      tenant: "demo", id: "a", to: .token(selector: 5, hash: hash(5)), overlapMs: 0, nowMs: 40)
     }
     let after = try store.loadSnapshot()
     #expect(after.standing(of: CredentialReference(kind: .token, selector: 3), wallMs: 40) == .revoked)

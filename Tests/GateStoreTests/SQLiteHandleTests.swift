@@ -12,7 +12,7 @@ import Testing
     }
     let before = try Data(contentsOf: URL(filePath: path))
     #expect(throws: StoreError.schemaTooNew(found: 99, supported: 1)) { _ = try SQLiteSink(path: path).cursor }
-    #expect(throws: StoreError.schemaTooNew(found: 99, supported: 2)) { _ = try RegistryStore(path: path).generation() }
+    #expect(throws: StoreError.schemaTooNew(found: 99, supported: 3)) { _ = try RegistryStore(path: path).generation() }
     #expect(throws: StoreError.schemaTooNew(found: 99, supported: 1)) { _ = try opens(HistoryReader(path: path)) }
     #expect(try Data(contentsOf: URL(filePath: path)) == before)
   }

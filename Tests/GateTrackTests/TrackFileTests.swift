@@ -31,6 +31,17 @@ private func withFile(_ bytes: [UInt8], _ body: (String) throws -> Void) throws 
     }
   }
 
+  /// What it is shows in its first byte, not in its name.
+  @Test(arguments: ["", "\u{feff}", "\n "])
+  func findsGPX(before: String) throws {
+    let text = before + "<gpx><trk><trkseg><trkpt lat='1' lon='2'><time>2020-01-01T00:00:00Z</time></trkpt></trkseg></trk></gpx>"
+    try withFile(Array(text.utf8)) { path in
+      let track = try Track.read(path: path)
+      #expect(track.fixes.map(\.latitudeE7) == [10_000_000])
+      #expect(throws: TrackError.selectionOfGPX) { try Track.read(path: path, selection: TrackSelection("uid=1")) }
+    }
+  }
+
   @Test func truncatedArchiveIsAnError() throws {
     for cut in 11..<archiveBytes.count {
       try withFile(Array(archiveBytes.prefix(cut))) { path in

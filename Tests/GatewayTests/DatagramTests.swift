@@ -290,6 +290,67 @@ extension EndToEnd {
       try device.ack(through: 9)
     }
 
+    /// More than any system grants: told before the start and with it, and no reason not to start.
+    @Test func aReceiveBufferThatIsNotGranted() throws {
+      let gateway = try GatewayProcess(["FIXGATE_DTLS_RECEIVE_BUFFER_BYTES": "\(1 << 30)"])
+      let check = try gateway.run(["config", "check"]).output
+      #expect(check.contains("listen.dtls 127.0.0.1:\(gateway.port): free; ") && check.contains("net.core.rmem_max"), "\(check)")
+      try gateway.start()
+      #expect(try gateway.terminate().errors.contains("net.core.rmem_max"))
+    }
+
+    /// A session without connection IDs is forgotten, one with them is not.
+    @Test(.enabled(if: HostileWorld.isLong)) func silence() throws {
+      let gateway = try GatewayProcess(["FIXGATE_DTLS_CLASSIC_TIMEOUT_S": "10"])
+      try gateway.start()
+      let sleeper = try Self.open(gateway.addDevice("sleeper"), next: 1)
+      _ = try Self.open(gateway.addDevice("classic"), next: 1, usesCID: false)
+      #expect(try gateway.status().datagrams.sessions == 2)
+      try gateway.status("forgotten") { $0.datagrams.sessions == 1 && $0.datagrams.devices == 1 }
+      try sleeper.send(Self.message(1...1))
+      try sleeper.ack(through: 1)
+    }
+
+    /// Everything that devices do to their sessions, in any order, with losses: each fix is stored once, and each device is left
+    /// with one session.
+    @Test(arguments: [1, 2] as [UInt64]) func anyOrderOfThings(seed: UInt64) throws {
+      let gateway = try GatewayProcess(["FIXGATE_LOG_LEVEL": "error"])
+      try gateway.start()
+      let bundles = try (0..<8).map { try gateway.addDevice("tracker-\($0)", psk: $0 % 2 == 0) }
+      var random = SeededRandom(seed: seed)
+      var devices = try bundles.map { try Self.open($0, next: 1) }
+      var next = [UInt64](repeating: 1, count: devices.count)
+      var kept = [[UInt8]](repeating: [], count: devices.count)
+      for _ in 0..<400 {
+        let i = Int.random(in: devices.indices, using: &random)
+        while try devices[i].waiting > 0 { _ = try devices[i].next() }
+        switch Int.random(in: 0..<12, using: &random) {
+        case 0: devices[i] = try Self.open(bundles[i], next: next[i], usesCID: Bool.random(using: &random))
+        case 1:
+          try devices[i].sendRaw(devices[i].seal([1, 0], as: .alert))
+          devices[i] = try Self.open(bundles[i], next: next[i])
+        case 2: try devices[i].send(DatagramDevice.message(Self.hello(devices[i], next: next[i])))
+        case 3: if !kept[i].isEmpty { try devices[i].sendRaw(kept[i]) }
+        case 4: try devices[i].move()
+        default:
+          kept[i] = try devices[i].seal(Self.message(next[i]...next[i]))
+          next[i] += 1
+          if Int.random(in: 0..<4, using: &random) > 0 { try devices[i].sendRaw(kept[i]) }
+        }
+      }
+      for i in devices.indices where next[i] > 1 {
+        devices[i] = try Self.open(bundles[i], next: next[i])
+        try devices[i].send(Self.message(1...next[i] - 1))
+        try devices[i].ack(through: next[i] - 1)
+      }
+      let status = try gateway.status("one session each") { $0.datagrams.sessions == devices.count }
+      #expect(status.datagrams.devices == devices.count)
+      try gateway.drained()
+      for i in devices.indices where next[i] > 1 {
+        #expect(try gateway.rows(of: "tracker-\(i)").map(\.sequence) == Array(1..<Int64(next[i])))
+      }
+    }
+
     /// The gateway stops: what was taken is acked, and no session is closed.
     @Test func stoppingClosesNoSession() throws {
       let gateway = try GatewayProcess()

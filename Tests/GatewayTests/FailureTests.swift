@@ -144,6 +144,9 @@ extension EndToEnd {
       BadStart(
         description: "an address that is not ours", settings: ["FIXGATE_LISTEN_TLS": "192.0.2.1:7443"],
         words: ["192.0.2.1", "listen.tls"]),
+      BadStart(
+        description: "a UDP address that is not ours", settings: ["FIXGATE_LISTEN_DTLS": "192.0.2.1:7443"],
+        words: ["192.0.2.1", "listen.dtls"]),
     ])
     func aBadStartSaysWhatToDo(_ bad: BadStart) throws {
       let gateway = try GatewayProcess()
@@ -171,10 +174,13 @@ extension EndToEnd {
       let gateway = try GatewayProcess()
       try gateway.start()
       let other = try GatewayProcess()
-      let outcome = try other.spawn(["FIXGATE_LISTEN_TLS": "127.0.0.1:\(gateway.port)"])
-      // Listeners share a port within a gateway, never between two of them: each would get half of the devices.
-      #expect(outcome.line("ready", seconds: 5) == nil)
-      #expect(outcome.kill9()?.errors.contains("address is in use") == true)
+      for key in ["TLS", "DTLS"] {
+        let outcome = try other.spawn(["FIXGATE_LISTEN_\(key)": "127.0.0.1:\(gateway.port)"])
+        // Listeners share a port within a gateway, never between two of them: each would get half of the devices.
+        #expect(outcome.line("ready", seconds: 5) == nil)
+        let errors = outcome.kill9()?.errors ?? ""
+        #expect(errors.contains("listen.\(key.lowercased()): 127.0.0.1:\(gateway.port)") && errors.contains("address is in use"))
+      }
     }
   }
 }

@@ -14,12 +14,12 @@ import Testing
     }
   }
 
-  @Test(arguments: [1, 2, 3, 43, 978, 1506] as [UInt64]) func seedDecidesEverything(seed: UInt64) {
+  @Test(arguments: [1, 2, 3, 16, 43, 199, 978, 1506] as [UInt64]) func seedDecidesEverything(seed: UInt64) {
     #expect(World(seed: seed).run() == World(seed: seed).run())
   }
 
   /// Seeds that found something.
-  @Test(arguments: [43, 978, 1506, 23421, 25060] as [UInt64]) func staysMended(seed: UInt64) {
+  @Test(arguments: [9, 43, 199, 978, 1506, 23421, 25060] as [UInt64]) func staysMended(seed: UInt64) {
     #expect(World(seed: seed).run().violation == nil, "repeat with FIXGATE_SEED=\(seed)")
   }
 
@@ -29,5 +29,6 @@ import Testing
     for seed in 10_000..<10_060 as Range<UInt64> { sum += World(seed: seed).run().tally }
     #expect(sum.acked > 1_000 && sum.crashes > 20 && sum.duplicates > 100)
     #expect(sum.refused > 100 && sum.renumbered > 5 && sum.failedStarts > 10)
+    #expect(sum.datagramHandshakes > 20 && sum.moves > 0)
   }
 }

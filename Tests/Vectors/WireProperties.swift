@@ -40,7 +40,8 @@ package enum WireProperties {
     var end = 0
     while let part = try? scanner.next(in: bytes.span) {
       switch part {
-      case .hello(let body), .fix(let body), .batch(let body), .gap(let body), .ping(let body), .applied(let body):
+      case .hello(let body), .fix(let body), .batch(let body), .gap(let body), .ping(let body), .applied(let body),
+        .enrol(let body):
         precondition(body.lowerBound > end && body.upperBound <= bytes.count)
         end = body.upperBound
         if case .fix = part { message(.row, Array(bytes[body])) }

@@ -4,7 +4,10 @@ import ArgumentParser
 struct Bench: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "fixgate-bench", abstract: "Measure fixgate, one stage at a time.",
-    subcommands: [Decode.self, Wire.self, Records.self, Drain.self, Idle.self, PathCommand.self, Smoke.self])
+    subcommands: [
+      Decode.self, Wire.self, Records.self, Drain.self, PathCommand.self, Idle.self, DTLSCommand.self, CrowdCommand.self,
+      StormCommand.self, Smoke.self,
+    ])
 }
 
 Bench.main()

@@ -73,6 +73,12 @@ package enum ProcessThreads {
     text("/proc/\(process)/task/\(thread)/schedstat").split(separator: " ").first.flatMap { UInt64($0) } ?? 0
   }
 
+  /// Resident memory in bytes.
+  package static func residentBytes(of process: Int32) -> Int {
+    let line = text("/proc/\(process)/status").split(separator: "\n").first { $0.hasPrefix("VmRSS:") } ?? ""
+    return (line.split(separator: " ").compactMap { Int($0) }.first ?? 0) * 1_024
+  }
+
   private static func text(_ path: String) -> String {
     String(decoding: FileManager.default.contents(atPath: path) ?? Data(), as: UTF8.self)
   }

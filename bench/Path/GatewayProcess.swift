@@ -5,10 +5,11 @@ package import Gateway
 
 /// The real `fixgate serve` as a child, in a folder of its own: TLS, journal with fsync, SQLite.
 package final class GatewayProcess {
-  package let address: SocketAddress
+  package private(set) var address: SocketAddress
   package let authorityPEM: [UInt8]
   package let tokens: [[UInt8]]
-  private let child: Process
+  private var child: Process
+  private var environment: [String: String]
   private let folder: String
   private let countersFile: String
 
@@ -18,7 +19,7 @@ package final class GatewayProcess {
   ///   - parent: a folder on the disk to be measured; what is made in it is removed by `stop`.
   ///   - devices: number to enrol.
   ///   - counting: with the hook preloaded.
-  ///   - settings: of the environment, such as `FIXGATE_TLS_OWN_RECORDS`.
+  ///   - settings: over the configuration that `init` writes, by their names in the environment.
   package init(
     in parent: String, devices: Int, workers: Int, counting: Bool, settings: [String: String] = [:]
   ) throws {
@@ -51,7 +52,12 @@ package final class GatewayProcess {
       environment["LD_PRELOAD"] = try GatewayProcess.beside("libpathhook.so")
       environment["FIXGATE_PATH_COUNTERS"] = countersFile
     }
-    child = Process()
+    self.environment = environment
+    (child, address) = try GatewayProcess.serve(folder, environment)
+  }
+
+  private static func serve(_ folder: String, _ environment: [String: String]) throws -> (Process, SocketAddress) {
+    let child = Process()
     child.executableURL = URL(fileURLWithPath: try GatewayProcess.beside("fixgate"))
     child.arguments = ["serve", "--config", folder + "/fixgate.yaml"]
     child.environment = environment
@@ -67,7 +73,14 @@ package final class GatewayProcess {
     guard words.first == "ready", let target = words.first(where: { $0.hasPrefix("tls=") }) else {
       throw PathError.notReady
     }
-    address = try HostPort(String(target.dropFirst(4))).resolve()[0]
+    return (child, try HostPort(String(target.dropFirst(4))).resolve()[0])
+  }
+
+  /// `kill -9`, and another one on the same data. Its port is a new one: connections of the first may linger on the old.
+  package func crashAndRestart() throws {
+    kill(child.processIdentifier, SIGKILL)
+    child.waitUntilExit()
+    (child, address) = try GatewayProcess.serve(folder, environment)
   }
 
   deinit {

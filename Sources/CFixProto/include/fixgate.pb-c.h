@@ -17,6 +17,7 @@ PROTOBUF_C__BEGIN_DECLS
 
 typedef struct Fixgate__V1__Uplink Fixgate__V1__Uplink;
 typedef struct Fixgate__V1__Hello Fixgate__V1__Hello;
+typedef struct Fixgate__V1__Enrol Fixgate__V1__Enrol;
 typedef struct Fixgate__V1__DeviceInfo Fixgate__V1__DeviceInfo;
 typedef struct Fixgate__V1__Work Fixgate__V1__Work;
 typedef struct Fixgate__V1__Fix Fixgate__V1__Fix;
@@ -28,6 +29,7 @@ typedef struct Fixgate__V1__Gap Fixgate__V1__Gap;
 typedef struct Fixgate__V1__Ping Fixgate__V1__Ping;
 typedef struct Fixgate__V1__SettingsApplied Fixgate__V1__SettingsApplied;
 typedef struct Fixgate__V1__Downlink Fixgate__V1__Downlink;
+typedef struct Fixgate__V1__Enrolled Fixgate__V1__Enrolled;
 typedef struct Fixgate__V1__Welcome Fixgate__V1__Welcome;
 typedef struct Fixgate__V1__Ack Fixgate__V1__Ack;
 typedef struct Fixgate__V1__Judgement Fixgate__V1__Judgement;
@@ -40,6 +42,11 @@ typedef struct Fixgate__V1__GapRequest Fixgate__V1__GapRequest;
 
 /* --- enums --- */
 
+typedef enum _Fixgate__V1__CredentialKind {
+  FIXGATE__V1__CREDENTIAL_KIND__CREDENTIAL_TOKEN = 0,
+  FIXGATE__V1__CREDENTIAL_KIND__CREDENTIAL_PSK = 1
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(FIXGATE__V1__CREDENTIAL_KIND)
+} Fixgate__V1__CredentialKind;
 typedef enum _Fixgate__V1__Lane {
   FIXGATE__V1__LANE__LANE_LIVE = 0,
   FIXGATE__V1__LANE__LANE_BACKLOG = 1,
@@ -352,10 +359,14 @@ struct  Fixgate__V1__Uplink
    */
   protobuf_c_boolean has_send_monotonic_ms;
   uint64_t send_monotonic_ms;
+  /*
+   * alone in its frame, on a connection of its own; see README, "Enrolment"
+   */
+  Fixgate__V1__Enrol *enrol;
 };
 #define FIXGATE__V1__UPLINK__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&fixgate__v1__uplink__descriptor) \
-    , NULL, 0,NULL, 0,NULL, 0,NULL, NULL, NULL, 0, FIXGATE__V1__LANE__LANE_LIVE, 0, 0, 0, 0, 0, 0 }
+    , NULL, 0,NULL, 0,NULL, 0,NULL, NULL, NULL, 0, FIXGATE__V1__LANE__LANE_LIVE, 0, 0, 0, 0, 0, 0, NULL }
 
 
 /*
@@ -416,6 +427,36 @@ struct  Fixgate__V1__Hello
 #define FIXGATE__V1__HELLO__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&fixgate__v1__hello__descriptor) \
     , 0, 0, 0, {0,NULL}, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, 0, 0, 0,NULL }
+
+
+/*
+ * Asks for a credential by a one-time code. The only frame of its connection; answered by Enrolled or a refusal.
+ */
+struct  Fixgate__V1__Enrol
+{
+  ProtobufCMessage base;
+  /*
+   * as the operator gave it; case, hyphens and spaces do not count
+   */
+  char *code;
+  /*
+   * 16 random bytes, the same until the answer is stored: they make the request repeatable
+   */
+  protobuf_c_boolean has_key;
+  ProtobufCBinaryData key;
+  /*
+   * last part of the device's name, 1 to 32 of A-Z a-z 0-9 . _ -; opaque, names nobody
+   */
+  char *label;
+  /*
+   * wanted; absent: a token
+   */
+  protobuf_c_boolean has_kind;
+  Fixgate__V1__CredentialKind kind;
+};
+#define FIXGATE__V1__ENROL__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&fixgate__v1__enrol__descriptor) \
+    , NULL, 0, {0,NULL}, NULL, 0, FIXGATE__V1__CREDENTIAL_KIND__CREDENTIAL_TOKEN }
 
 
 struct  Fixgate__V1__DeviceInfo
@@ -852,10 +893,42 @@ struct  Fixgate__V1__Downlink
   int64_t server_time_ms;
   size_t n_request;
   Fixgate__V1__GapRequest **request;
+  Fixgate__V1__Enrolled *enrolled;
 };
 #define FIXGATE__V1__DOWNLINK__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&fixgate__v1__downlink__descriptor) \
-    , NULL, NULL, 0,NULL, NULL, NULL, 0, 0, 0,NULL }
+    , NULL, NULL, 0,NULL, NULL, NULL, 0, 0, 0,NULL, NULL }
+
+
+/*
+ * Answer to Enrol, durable on the gateway. The credential is said this once: the device stores it before it forgets its key.
+ */
+struct  Fixgate__V1__Enrolled
+{
+  ProtobufCMessage base;
+  char *tenant;
+  /*
+   * its name within the tenant
+   */
+  char *device;
+  /*
+   * 32 bytes for Hello.token
+   */
+  protobuf_c_boolean has_token;
+  ProtobufCBinaryData token;
+  /*
+   * or instead of the token a pre-shared key of TLS 1.3
+   */
+  char *psk_identity;
+  /*
+   * 32 bytes
+   */
+  protobuf_c_boolean has_psk_secret;
+  ProtobufCBinaryData psk_secret;
+};
+#define FIXGATE__V1__ENROLLED__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&fixgate__v1__enrolled__descriptor) \
+    , NULL, NULL, 0, {0,NULL}, NULL, 0, {0,NULL} }
 
 
 /*
@@ -1090,6 +1163,25 @@ Fixgate__V1__Hello *
 void   fixgate__v1__hello__free_unpacked
                      (Fixgate__V1__Hello *message,
                       ProtobufCAllocator *allocator);
+/* Fixgate__V1__Enrol methods */
+void   fixgate__v1__enrol__init
+                     (Fixgate__V1__Enrol         *message);
+size_t fixgate__v1__enrol__get_packed_size
+                     (const Fixgate__V1__Enrol   *message);
+size_t fixgate__v1__enrol__pack
+                     (const Fixgate__V1__Enrol   *message,
+                      uint8_t             *out);
+size_t fixgate__v1__enrol__pack_to_buffer
+                     (const Fixgate__V1__Enrol   *message,
+                      ProtobufCBuffer     *buffer);
+Fixgate__V1__Enrol *
+       fixgate__v1__enrol__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   fixgate__v1__enrol__free_unpacked
+                     (Fixgate__V1__Enrol *message,
+                      ProtobufCAllocator *allocator);
 /* Fixgate__V1__DeviceInfo methods */
 void   fixgate__v1__device_info__init
                      (Fixgate__V1__DeviceInfo         *message);
@@ -1299,6 +1391,25 @@ Fixgate__V1__Downlink *
 void   fixgate__v1__downlink__free_unpacked
                      (Fixgate__V1__Downlink *message,
                       ProtobufCAllocator *allocator);
+/* Fixgate__V1__Enrolled methods */
+void   fixgate__v1__enrolled__init
+                     (Fixgate__V1__Enrolled         *message);
+size_t fixgate__v1__enrolled__get_packed_size
+                     (const Fixgate__V1__Enrolled   *message);
+size_t fixgate__v1__enrolled__pack
+                     (const Fixgate__V1__Enrolled   *message,
+                      uint8_t             *out);
+size_t fixgate__v1__enrolled__pack_to_buffer
+                     (const Fixgate__V1__Enrolled   *message,
+                      ProtobufCBuffer     *buffer);
+Fixgate__V1__Enrolled *
+       fixgate__v1__enrolled__unpack
+                     (ProtobufCAllocator  *allocator,
+                      size_t               len,
+                      const uint8_t       *data);
+void   fixgate__v1__enrolled__free_unpacked
+                     (Fixgate__V1__Enrolled *message,
+                      ProtobufCAllocator *allocator);
 /* Fixgate__V1__Welcome methods */
 void   fixgate__v1__welcome__init
                      (Fixgate__V1__Welcome         *message);
@@ -1459,6 +1570,9 @@ typedef void (*Fixgate__V1__Uplink_Closure)
 typedef void (*Fixgate__V1__Hello_Closure)
                  (const Fixgate__V1__Hello *message,
                   void *closure_data);
+typedef void (*Fixgate__V1__Enrol_Closure)
+                 (const Fixgate__V1__Enrol *message,
+                  void *closure_data);
 typedef void (*Fixgate__V1__DeviceInfo_Closure)
                  (const Fixgate__V1__DeviceInfo *message,
                   void *closure_data);
@@ -1492,6 +1606,9 @@ typedef void (*Fixgate__V1__SettingsApplied_Closure)
 typedef void (*Fixgate__V1__Downlink_Closure)
                  (const Fixgate__V1__Downlink *message,
                   void *closure_data);
+typedef void (*Fixgate__V1__Enrolled_Closure)
+                 (const Fixgate__V1__Enrolled *message,
+                  void *closure_data);
 typedef void (*Fixgate__V1__Welcome_Closure)
                  (const Fixgate__V1__Welcome *message,
                   void *closure_data);
@@ -1522,6 +1639,7 @@ typedef void (*Fixgate__V1__GapRequest_Closure)
 
 /* --- descriptors --- */
 
+extern const ProtobufCEnumDescriptor    fixgate__v1__credential_kind__descriptor;
 extern const ProtobufCEnumDescriptor    fixgate__v1__lane__descriptor;
 extern const ProtobufCEnumDescriptor    fixgate__v1__gap_reason__descriptor;
 extern const ProtobufCEnumDescriptor    fixgate__v1__verdict_code__descriptor;
@@ -1537,6 +1655,7 @@ extern const ProtobufCEnumDescriptor    fixgate__v1__charging__descriptor;
 extern const ProtobufCEnumDescriptor    fixgate__v1__connectivity__descriptor;
 extern const ProtobufCMessageDescriptor fixgate__v1__uplink__descriptor;
 extern const ProtobufCMessageDescriptor fixgate__v1__hello__descriptor;
+extern const ProtobufCMessageDescriptor fixgate__v1__enrol__descriptor;
 extern const ProtobufCMessageDescriptor fixgate__v1__device_info__descriptor;
 extern const ProtobufCMessageDescriptor fixgate__v1__work__descriptor;
 extern const ProtobufCMessageDescriptor fixgate__v1__fix__descriptor;
@@ -1548,6 +1667,7 @@ extern const ProtobufCMessageDescriptor fixgate__v1__gap__descriptor;
 extern const ProtobufCMessageDescriptor fixgate__v1__ping__descriptor;
 extern const ProtobufCMessageDescriptor fixgate__v1__settings_applied__descriptor;
 extern const ProtobufCMessageDescriptor fixgate__v1__downlink__descriptor;
+extern const ProtobufCMessageDescriptor fixgate__v1__enrolled__descriptor;
 extern const ProtobufCMessageDescriptor fixgate__v1__welcome__descriptor;
 extern const ProtobufCMessageDescriptor fixgate__v1__ack__descriptor;
 extern const ProtobufCMessageDescriptor fixgate__v1__judgement__descriptor;

@@ -14,10 +14,11 @@ package enum UplinkPart: Equatable, Sendable {
   case sendTimeMs(Int64)
   /// The last one counts.
   case sendMonotonicMs(UInt64)
+  case enrol(Range<Int>)
 }
 
 /// Walks the top level of one `Uplink`, in one pass and without looking into its messages. Repeated occurrences of
-/// `hello`, `ping` and `applied` are handed out one by one; a message split over several is the concatenation of its parts.
+/// `hello`, `ping`, `applied` and `enrol` are handed out one by one; a message split over several is the concatenation of its parts.
 package struct UplinkScanner: Sendable {
   /// Fields that this version does not know, and fields with another wire type than this version knows.
   package private(set) var unknownFields = 0
@@ -59,6 +60,11 @@ package struct UplinkScanner: Sendable {
         case 9: return .sendTimeMs(Int64(bitPattern: value))
         default: return .sendMonotonicMs(value)
         }
+      }
+      if tag == 11 << 3 | 2 {
+        let body = try WireReader.range(bytes, &at)
+        self.at = at
+        return .enrol(body)
       }
       try WireReader.skip(tag, bytes, &at, tagAt: tagAt)
       unknownFields &+= 1

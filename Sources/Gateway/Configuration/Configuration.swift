@@ -71,6 +71,8 @@ package struct Configuration: Equatable, Sendable {
     package var sourceConnections = Limiter(perSecond: 200, burst: 5_000)
     package var sourceHandshakes = Limiter(perSecond: 100, burst: 5_000)
     package var sourceFailures = Limiter(perSecond: 5, burst: 500)
+    /// Wrong enrolment codes that the whole gateway looks at. To guess one of 256 codes of 60 bits takes millions of years then.
+    package var wrongCodes = Limiter(perSecond: 10, burst: 1_000)
     /// Full handshakes of the whole gateway; those by a ticket are not metered.
     package var handshakes = Limiter(perSecond: 1_000, burst: 1_000)
     package var handshakesHalfOpen = 1_024
@@ -82,7 +84,8 @@ package struct Configuration: Equatable, Sendable {
     package var live = Limiter(perSecond: 50, burst: 2_000)
     /// The window bounds a backlog; this is against a device that lies about it.
     package var backlog = Limiter(perSecond: 250_000, burst: 250_000)
-    package var panic = Limiter(perSecond: 1, burst: 100)
+    /// As in the other lanes a whole frame fits the burst: one that does not would be told to come back for ever.
+    package var panic = Limiter(perSecond: 1, burst: 1_024)
     /// Fixes of backlog that a device may have unacked.
     package var backlogWindow = 6_000
     /// Fixes a second, all lanes but panic; 0 = no ceiling. A second's worth may come at once, two frames at least.

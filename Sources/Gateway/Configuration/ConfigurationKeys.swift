@@ -190,6 +190,11 @@ extension ConfigurationKey {
       "limits.source_failures_burst", "So many at once; then the address is not let in until they have decayed.",
       \.limits.sourceFailures.burst, 1...1_000_000),
     number(
+      "limits.wrong_codes_per_second", "Wrong enrolment codes of all; above it nobody can enrol for a while.",
+      \.limits.wrongCodes.perSecond, 1...1_000_000),
+    number(
+      "limits.wrong_codes_burst", "Wrong enrolment codes that may come at once.", \.limits.wrongCodes.burst, 1...1_000_000),
+    number(
       "limits.handshakes_per_second", "Full handshakes of all; those by a ticket go first and are free.",
       \.limits.handshakes.perSecond, 1...1_000_000),
     number(
@@ -211,7 +216,7 @@ extension ConfigurationKey {
     number("limits.backlog_per_second", "Backlog fixes a device.", \.limits.backlog.perSecond, 1...10_000_000),
     number("limits.backlog_burst", "Backlog fixes that may come at once.", \.limits.backlog.burst, 1_024...10_000_000),
     number("limits.panic_per_second", "Panic fixes a device.", \.limits.panic.perSecond, 1...1_000),
-    number("limits.panic_burst", "Panic fixes that may come at once.", \.limits.panic.burst, 1...10_000),
+    number("limits.panic_burst", "Panic fixes that may come at once.", \.limits.panic.burst, 1_024...10_000),
     number(
       "limits.backlog_window", "Backlog fixes that a device may have unacked.", \.limits.backlogWindow, 60...1_000_000),
     number(

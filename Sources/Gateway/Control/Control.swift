@@ -8,6 +8,8 @@ package enum ControlRequest: Equatable, Sendable {
   case status
   /// The registry was changed: load it anew, and close what is revoked.
   case reload
+  /// All that is read from files was changed: what SIGHUP does.
+  case reloadAll
   /// What is known of a device's sequences. `device`: dense index, as in all requests.
   case marks(device: UInt32)
   /// Ask the device, where it is connected, for the holes below what it has sent.
@@ -16,13 +18,14 @@ package enum ControlRequest: Equatable, Sendable {
 
 extension ControlRequest: Codable {
   private enum Key: String, CodingKey { case request, device }
-  private enum Name: String, Codable { case status, reload, marks, ask }
+  private enum Name: String, Codable { case status, reload, reloadAll, marks, ask }
 
   package init(from decoder: any Decoder) throws {
     let object = try decoder.container(keyedBy: Key.self)
     switch try object.decode(Name.self, forKey: .request) {
     case .status: self = .status
     case .reload: self = .reload
+    case .reloadAll: self = .reloadAll
     case .marks: self = .marks(device: try object.decode(UInt32.self, forKey: .device))
     case .ask: self = .ask(device: try object.decode(UInt32.self, forKey: .device))
     }
@@ -33,6 +36,7 @@ extension ControlRequest: Codable {
     switch self {
     case .status: try object.encode(Name.status, forKey: .request)
     case .reload: try object.encode(Name.reload, forKey: .request)
+    case .reloadAll: try object.encode(Name.reloadAll, forKey: .request)
     case .marks(let device):
       try object.encode(Name.marks, forKey: .request)
       try object.encode(device, forKey: .device)

@@ -33,6 +33,8 @@ final class Connection {
   var isBlocked = false
   /// The backlog window that the device knows.
   var toldWindow: UInt32 = 0
+  /// It has asked to be enrolled and waits for the answer, which ends it.
+  var isEnrolling = false
   /// Close once the output is sent.
   var isClosing = false
   /// In the worker's list of connections with output.

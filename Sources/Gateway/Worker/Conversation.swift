@@ -1,6 +1,6 @@
 import GateCore
 
-/// What a worker keeps of the device behind one session over UDP: 72 bytes, since there may be a million of them. What few of
+/// What a worker keeps of the device behind one session over UDP: 80 bytes, since there may be a million of them. What few of
 /// them have lies beside the table, in `ConversationExtra`.
 struct Conversation {
   enum State: UInt8 {
@@ -10,6 +10,8 @@ struct Conversation {
     /// The hello was good; the sequencer has not answered it yet.
     case greeted
     case welcome
+    /// Was welcome in an earlier run; the sequencer of this one has not heard of it.
+    case resumed
     /// Told that it is over; nothing more is taken.
     case closing
   }
@@ -45,8 +47,6 @@ struct Conversation {
   private(set) var state = State.vacant
   /// Acks that will still tell the window, since any of them may be lost.
   private var windowTellings: UInt8 = 0
-  /// The sequencer has heard of it in this run.
-  private(set) var isIntroduced = false
 
   private static let unknownClock = Int64.min
 
@@ -72,7 +72,7 @@ struct Conversation {
     validUntilMs = facts.validUntilMs
     clockErrorMs = facts.clockErrorMs ?? Conversation.unknownClock
     registryVersion = .max
-    state = .welcome
+    state = .resumed
   }
 
   /// `nil` before hello.
@@ -95,11 +95,14 @@ struct Conversation {
     facts.validUntilMs = validUntilMs
     facts.clockErrorMs = clockErrorMs == Conversation.unknownClock ? nil : clockErrorMs
     // Work for fixes that carry none has no room in a slot: the next hello brings it again.
-    if state == .welcome, extra?.work.isEmpty ?? true { facts.stream = stream }
+    if isWelcome, extra?.work.isEmpty ?? true { facts.stream = stream }
     return facts
   }
 
-  var isOpen: Bool { state == .greeted || state == .welcome }
+  var isOpen: Bool { state == .greeted || isWelcome }
+  var isWelcome: Bool { state == .welcome || state == .resumed }
+  /// The sequencer has heard of it in this run.
+  var isIntroduced: Bool { state == .greeted || state == .welcome }
   private var credential: CredentialReference { CredentialReference(kind: credentialKind, selector: credentialSelector) }
 
   /// As `Intake` wants it.
@@ -131,7 +134,6 @@ struct Conversation {
     (credentialKind, credentialSelector) = (credential.kind, credential.selector)
     validUntilMs = made.validUntilMs
     if state == .awaitingHello { state = .greeted }
-    isIntroduced = true
   }
 
   /// The window that the next answer may take for known. A changed one is told three times.
@@ -145,9 +147,9 @@ struct Conversation {
     return ~window
   }
 
+  /// The sequencer has taken its hello, or knows it from an earlier run.
   mutating func welcome() { state = .welcome }
   mutating func close() { state = .closing }
-  mutating func introduce() { isIntroduced = true }
   mutating func extend(untilMs: Int64) { validUntilMs = untilMs }
 }
 

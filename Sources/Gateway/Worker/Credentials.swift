@@ -15,7 +15,7 @@ package enum Credentials {
   }
 
   /// A fresh external key: what the device gets, and what the registry stores.
-  /// - Parameter registryKey: the content of `tls.registry_key`, `Seal.keyBytes` long.
+  /// - Parameter registryKey: as `RegistryKeys` reads it.
   package static func makeKey(
     sealedUnder registryKey: [UInt8]
   ) throws(TLSError) -> FreshKey {
@@ -24,7 +24,7 @@ package enum Credentials {
     let identity = KeyIdentity.bytes(selector)
     let secret = try randomBytes(ExternalKey.secretBytes)
     let hash = SecretHash(Digest.sha256(secret.span).span)
-    let sealed = try Seal.close(secret, key: registryKey, context: identity)
+    let sealed = try RegistryKeys.seal(secret, keys: registryKey, context: identity)
     return FreshKey(
       key: ExternalKey(identity: identity, secret: secret), selector: selector, hash: hash, sealed: sealed)
   }

@@ -1,28 +1,14 @@
 import GateCore
-package import GateNet
+import GateNet
 import GateTLS
-import Synchronization
-
-/// A UDP socket that a worker's thread takes over.
-package final class DatagramListener: Sendable {
-  private let socket: Mutex<UDPSocket?>
-  package let address: SocketAddress
-
-  package init(_ socket: consuming UDPSocket) {
-    address = socket.address
-    self.socket = Mutex(consume socket)
-  }
-
-  /// Once.
-  func take() -> UDPSocket {
-    guard let taken = socket.withLock({ $0.take() }) else { preconditionFailure("a socket has one owner") }
-    return taken
-  }
-}
 
 package enum ReceiveBuffer {
-  package static func advice(granted: Int, wanted: Int32) -> String {
-    "the system grants a UDP socket a receive buffer of \(granted) bytes, not \(wanted): bursts may be lost; "
+  /// - Parameter granted: `UDPSocket.receiveBufferBytes`, of which half is the system's own.
+  /// - Returns: `nil` if it is what was wanted.
+  package static func advice(granted: Int, wanted: Int32) -> String? {
+    let granted = granted / 2
+    guard granted < wanted else { return nil }
+    return "the system grants a UDP socket a receive buffer of \(granted) bytes, not \(wanted): bursts may be lost; "
       + "raise it by 'sysctl -w net.core.rmem_max=\(wanted)', or lower dtls.receive_buffer_bytes"
   }
 }
@@ -71,7 +57,8 @@ final class Datagrams {
   static let plainStart = Limits.workBytesMax
   /// Batches of one socket in one turn of the loop.
   static let batchesPerTurn = 8
-  static let forgettingNs: UInt64 = 60_000_000_000
+  /// Between two looks at all sessions for those that are silent, at most.
+  static let forgettingS = 60
 
   init(
     _ context: DatagramContext, configuration: Configuration, worker: Int, workers: Int

@@ -24,6 +24,9 @@ package struct Intake: ~Copyable {
     case refused(RefusalCode)
     /// The frame was refused and the connection ends once `out` is sent.
     case close(RefusalCode)
+    /// Over TCP: a device asks to be enrolled, which others do; the session takes nothing more. Where in `bytes` the body
+    /// of the message lies, which `Enrol` can read.
+    case enrol(Range<Int>)
   }
 
   private let settings: Settings
@@ -98,6 +101,7 @@ package struct Intake: ~Copyable {
     var lane = 0
     var low: UInt64 = 0
     var hello: Range<Int>?
+    var enrol: Range<Int>?
     var sendTimeMs: Int64?
     var sendMonotonicMs: UInt64?
     var scanner = UplinkScanner(frame)
@@ -125,10 +129,20 @@ package struct Intake: ~Copyable {
       case .sendTimeMs(let time): sendTimeMs = time
       case .sendMonotonicMs(let time): sendMonotonicMs = time
       case .applied: break
+      case .enrol(let range):
+        guard enrol == nil else { return close(.malformed, &session, into: &out) }
+        enrol = range
       }
     }
     unknownFields &+= UInt64(scanner.unknownFields)
 
+    if let enrol {
+      guard session.transport == .stream, case .awaitingHello = session.state, hello == nil, count == 0, gaps == 0,
+        (try? Enrol.decode(bytes, enrol)) != nil
+      else { return close(.malformed, &session, into: &out) }
+      session.close()
+      return .enrol(enrol)
+    }
     guard low <= Limits.sequenceMax, gaps <= Limits.gapsPerFrameMax else {
       return close(.malformed, &session, into: &out)
     }

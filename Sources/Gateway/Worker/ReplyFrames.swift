@@ -55,6 +55,15 @@ package enum ReplyFrames {
     Frame.close(from: start, in: &out, over: transport)
   }
 
+  /// Appends the answer to a request for enrolment.
+  package static func append(_ enrolled: Enrolled, to out: inout [UInt8]) {
+    var downlink = Downlink()
+    downlink.enrolled = enrolled
+    let start = out.count
+    downlink.encode(into: &out)
+    Frame.close(from: start, in: &out)
+  }
+
   /// Appends a request for sequences that the gateway misses.
   package static func append(asking runs: [StreamMarks.Run], over transport: Transport, to out: inout [UInt8]) {
     var downlink = Downlink()

@@ -1,16 +1,9 @@
 import GateCore
 package import GateMemory
-package import GateNet
+import GateNet
 import GateProto
 import GateTLS
 import Synchronization
-
-/// A listener that a worker's thread takes over.
-package final class Listener: Sendable {
-  package let tcp: TCPListener
-  package init(_ address: SocketAddress) throws(NetError) { tcp = try TCPListener(on: address) }
-  package var port: UInt16 { tcp.boundPort }
-}
 
 /// What a worker shares with the rest of the gateway.
 package struct WorkerContext: Sendable {
@@ -30,6 +23,7 @@ package struct WorkerContext: Sendable {
   package var presence: Presence
   /// A device may have one session over TCP and one over UDP.
   package var datagramPresence: Presence
+  package var enroller: Enroller
   package var log: Log
 }
 
@@ -239,6 +233,7 @@ final class Worker {
       case .ask(let device, let stream, let runs, let completion):
         completion.asked.wrappingAdd(ask(device, stream, for: runs), ordering: .relaxed)
         completion.done()
+      case .enrolled(let id, let answer): enrolled(id, answer)
       case .drain: drain()
       }
     }

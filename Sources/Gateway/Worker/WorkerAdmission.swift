@@ -102,7 +102,7 @@ extension Worker {
     admission.handshakes.forget(connection.session.id)
   }
 
-  private func connection(_ id: SessionID) -> Connection? {
+  func connection(_ id: SessionID) -> Connection? {
     let slot = Int(id.slot)
     guard slot < connections.count, let connection = connections[slot], connection.session.id == id else { return nil }
     return connection

@@ -74,7 +74,7 @@ extension Worker {
   private func forget(_ index: Int, _ datagrams: Datagrams) {
     let conversation = datagrams.conversations[index]
     guard conversation.state != .vacant else { return }
-    if conversation.state == .welcome { datagrams.welcome -= 1 }
+    if conversation.isWelcome { datagrams.welcome -= 1 }
     if conversation.isOpen || conversation.state == .closing {
       context.datagramPresence.leave(conversation.device, id(index, conversation), worker: context.index)
     }
@@ -130,6 +130,7 @@ extension Worker {
       link.counters.refuse(code.rawValue)
       if !wasOpen { admission.failed(admission.source(of: sender), at: now) }
       datagrams.conversations[index].close()
+    case .enrol: preconditionFailure("nobody enrols over UDP")
     }
     say(index, datagrams)
   }
@@ -147,7 +148,7 @@ extension Worker {
   private func introduce(_ index: Int, _ datagrams: Datagrams) {
     guard let known = datagrams.conversations[index].known, !datagrams.conversations[index].isIntroduced else { return }
     intake.resume(id(index, datagrams.conversations[index]), device: known.device, stream: known.stream)
-    datagrams.conversations[index].introduce()
+    datagrams.conversations[index].welcome()
   }
 
   /// Why the device of this conversation may talk no more. Looked at when it talks, so that whoever sleeps hears it too.
@@ -261,6 +262,7 @@ extension Worker {
 
   /// Moves `answer` to what the conversation will be told at the end of the turn.
   private func say(_ index: Int, _ datagrams: Datagrams) {
+    guard !answer.isEmpty else { return }
     var at = pending(index, datagrams)
     if datagrams.answers[at].message.count + answer.count > Limits.datagramBytesMax { at = another(index, datagrams) }
     datagrams.answers[at].message += answer
@@ -304,19 +306,24 @@ extension Worker {
     let own = answer.count
     if let ack = datagrams.answers[at].ack { append(ack, index, datagrams) }
     let cut = answer.count > Limits.datagramBytesMax ? own : answer.count
-    for part in [0..<cut, cut..<answer.count] where !part.isEmpty {
-      try seal(part, of: datagrams.conversations[index].session, datagrams)
-    }
+    if cut > 0 { try seal(0..<cut, index, datagrams) }
+    if cut < answer.count { try seal(cut..<answer.count, index, datagrams) }
     answer.removeAll(keepingCapacity: true)
   }
 
-  /// Seals `answer[part]` and queues the record. A session that is gone, or whose new address has not been proven enough, gets
-  /// nothing: its device sends again.
-  private func seal(_ part: Range<Int>, of session: UInt64, _ datagrams: Datagrams) throws(NetError) {
+  /// Seals `answer[part]` and queues the record. A session whose new address has not been proven enough gets nothing: its device
+  /// sends again. One whose record numbers are used up ends: its device makes a new handshake.
+  private func seal(_ part: Range<Int>, _ index: Int, _ datagrams: Datagrams) throws(NetError) {
+    let session = datagrams.conversations[index].session
     var count = 0
-    guard let address = Worker.seal(answer, part, for: session, &datagrams.endpoint, into: &datagrams.record, &count) else {
+    let sealed: PeerAddress?
+    do throws(DTLSError) {
+      sealed = try Worker.seal(answer, part, for: session, &datagrams.endpoint, into: &datagrams.record, &count)
+    } catch {
+      datagrams.conversations[index].close()
       return
     }
+    guard let address = sealed else { return }
     let record = datagrams.record
     try queue(record.span.extracting(..<count), to: address, datagrams)
   }
@@ -324,15 +331,9 @@ extension Worker {
   private static func seal(
     _ answer: [UInt8], _ part: Range<Int>, for session: UInt64, _ endpoint: inout DTLSEndpoint,
     into record: inout [UInt8], _ count: inout Int
-  ) -> PeerAddress? {
+  ) throws(DTLSError) -> PeerAddress? {
     var room = record.mutableSpan
-    do throws(DTLSError) {
-      return try endpoint.seal(answer.span.extracting(part), for: session, into: &room, at: &count)
-    } catch {
-      // The record numbers are used up: the device makes a new handshake.
-      endpoint.close(session)
-      return nil
-    }
+    return try endpoint.seal(answer.span.extracting(part), for: session, into: &room, at: &count)
   }
 
   /// What handshakes and ended sessions have to say. A blocked socket loses it: handshakes send it again.
@@ -406,7 +407,7 @@ extension Worker {
     return false
   }
 
-  /// Once a second: who has not said hello in time goes, and once a minute who has long been silent.
+  /// Once a second: who has not said hello in time goes, and now and then who has long been silent.
   func sweep(_ datagrams: Datagrams) {
     var over = 0
     while over < datagrams.greetings.count, datagrams.greetings[over].until <= now {
@@ -419,8 +420,9 @@ extension Worker {
     }
     datagrams.greetings.removeFirst(over)
     guard now >= datagrams.nextForgetting else { return }
-    datagrams.nextForgetting = now.advanced(byNs: Datagrams.forgettingNs)
     let settings = context.configuration.dtls
+    datagrams.nextForgetting = now.advanced(
+      byNs: UInt64(min(Datagrams.forgettingS, settings.classicTimeoutS)) * 1_000_000_000)
     datagrams.endpoint.forgetSilent(
       at: now, classicForS: settings.classicTimeoutS, withConnectionIDForS: settings.sessionDays * 86_400)
     for i in 0..<datagrams.endpoint.events.count {

@@ -23,7 +23,7 @@ extension Worker {
       return
     }
     link.counters.bytesIn.wrappingAdd(UInt64(count), ordering: .relaxed)
-    if connection.isClosing { return }
+    if connection.isClosing || connection.isEnrolling { return }
     if connection.tls == nil {
       greet(connection, count)
     } else {
@@ -155,6 +155,10 @@ extension Worker {
         if !connection.isWelcome { admission.failed(connection.source, at: now) }
         sendAnswer(connection)
         close(connection)
+        return false
+      case .enrol(let range):
+        sendAnswer(connection)
+        enrol(range, connection)
         return false
       }
       if !answer.isEmpty { sendAnswer(connection) }

@@ -61,6 +61,9 @@ package enum SessionProperties {
         // Nothing was handed over by the frame that closes, so that nobody waits for an answer.
         precondition(answerable == 0 && refusals.last == code)
         return
+      case .enrol:
+        precondition(answerable == 0 && refusals.isEmpty && session.state == .closing)
+        return
       }
     }
   }
