@@ -4,6 +4,8 @@ import PackageDescription
 // Built only when asked for: they need more packages, or an instrumented build.
 let withBench = Context.environment["FIXGATE_BENCH"] == "1"
 let withFuzz = Context.environment["FIXGATE_FUZZ"] == "1"
+// Another TLS library as a client, in the tests: minutes of C to build.
+let withForeign = Context.environment["FIXGATE_FOREIGN"] == "1"
 
 // One list of settings for every target of ours.
 let settings: [SwiftSetting] = [
@@ -89,7 +91,7 @@ let package = Package(
     .testTarget(name: "GateDeviceTests", dependencies: ["GateCore", "GateProto", "GateDevice"], swiftSettings: settings),
     .testTarget(name: "GateTrackTests", dependencies: ["GateCore", "GateTrack"], swiftSettings: settings),
     .testTarget(
-      name: "GateTLSTests", dependencies: ["GateCore", "GateTLS", "COpenSSL", "WireVectors"], swiftSettings: settings),
+      name: "GateTLSTests", dependencies: ["GateCore", "GateTLS", "COpenSSL", "WireVectors", "DTLSProperties"], swiftSettings: settings),
     .testTarget(name: "GateNetTests", dependencies: ["GateCore", "GateNet", "GateTLS"], swiftSettings: settings),
     .testTarget(name: "TidyTests", swiftSettings: settings),
     .testTarget(
@@ -167,6 +169,18 @@ if withBench {
       ],
       path: "bench/Micro", swiftSettings: settings),
   ]
+}
+
+if withForeign, let tests = package.targets.first(where: { $0.name == "GatewayTests" }) {
+  package.dependencies += [
+    .package(url: "https://github.com/apple/swift-nio", from: "2.98.0"),
+    .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.0"),
+  ]
+  tests.dependencies += [
+    .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
+    .product(name: "NIOSSL", package: "swift-nio-ssl"),
+  ]
+  tests.swiftSettings?.append(.define("FOREIGN_CLIENTS"))
 }
 
 if withFuzz {

@@ -8,6 +8,8 @@ package enum Limits {
   package static let framePrefixBytesMax = 3
   /// Most fixes in one frame. A column that ends early repeats its last difference, so bytes alone do not bound this.
   package static let fixesPerFrameMax = 1_024
+  /// Fixes that one connection may bring as early data. Its bytes are bounded by the ticket: `TLSEngine.earlyDataBytesMax`.
+  package static let earlyFixesMax = fixesPerFrameMax
   /// Longest attributes of one fix in bytes, tags included.
   package static let attributeBytesMax = 1_024
   /// Longest `Work` of one fix in bytes.

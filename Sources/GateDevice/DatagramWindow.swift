@@ -5,8 +5,9 @@ import GateCore
 /// A datagram is answered when the gateway has said something about each of its fixes. A lost one is not sent again as it
 /// was: its places become sendable, and go out in a new one.
 ///
-/// The time-out follows RFC 6298, with Karn's rule; the window RFC 5681, in datagrams. A datagram is also lost when three that
-/// were sent after it have been answered (RFC 9002 section 6.1.1).
+/// The time-out follows RFC 6298, with Karn's rule: an answer to what was sent twice measures nothing. So that a time-out that
+/// was doubled comes down again, datagrams then carry a ping, whose pong says which one it is for. The window follows RFC 5681,
+/// in datagrams. A datagram is also lost when three that were sent after it have been answered (RFC 9002 section 6.1.1).
 struct DatagramWindow: Sendable {
   private struct Sent {
     let number: UInt64
@@ -26,9 +27,13 @@ struct DatagramWindow: Sendable {
 
   private var smoothedNs: UInt64?
   private var variationNs: UInt64 = 0
-  /// Time-outs since the last answer.
+  /// Time-outs since the gateway has last said anything.
   private var timeouts = 0
   private var hasAnswer = false
+  /// Doublings of the time-out, until a round trip is measured.
+  private var backOff = 0
+  /// Pings since then, by number.
+  private var pings: [UInt32: Instant] = [:]
   private var waitNs = DatagramWindow.firstWaitNs
   /// When the wait for an answer began.
   private var waitingSince = Instant(ns: 0)
@@ -49,6 +54,7 @@ struct DatagramWindow: Sendable {
   /// ... and after fewer if it has never answered in it.
   private static let timeoutsAtFirstMax = 8
   private static let overtaken: UInt64 = 3
+  private static let pingsMax = 16
 
   /// - Parameter seed: of the jitter.
   init(seed: UInt64) { random = SeededRandom(seed: seed) }
@@ -72,6 +78,20 @@ struct DatagramWindow: Sendable {
     numbers += 1
   }
 
+  /// The number of a ping for the next datagram, if it needs one.
+  mutating func ping(at now: Instant) -> UInt32? {
+    guard backOff > 0, pings.count < DatagramWindow.pingsMax else { return nil }
+    let number = UInt32(truncatingIfNeeded: numbers)
+    pings[number] = now
+    return number
+  }
+
+  mutating func pong(_ number: UInt32, at now: Instant) {
+    guard let sentAt = pings[number] else { return }
+    measure(now.since(sentAt))
+    waitNs = timeoutNs
+  }
+
   /// The gateway has said something about these places: they are new if they are ever sent again.
   mutating func answered(_ places: ClosedRange<UInt64>) { sentBefore.remove(places) }
 
@@ -79,6 +99,8 @@ struct DatagramWindow: Sendable {
   /// - Parameter isOpen: nothing has been said about some of these places; `nil` = about hello.
   /// - Returns: places of datagrams that are lost.
   mutating func settle(at now: Instant, isOpen: (ClosedRange<UInt64>?) -> Bool) -> [ClosedRange<UInt64>] {
+    timeouts = 0
+    hasAnswer = true
     var newest: UInt64?
     var left: [Sent] = []
     for each in sent {
@@ -92,9 +114,7 @@ struct DatagramWindow: Sendable {
     }
     sent = left
     guard let newest else { return [] }
-    hasAnswer = true
-    timeouts = 0
-    waitNs = timeoutNs
+    if backOff == 0 { waitNs = timeoutNs }
     waitingSince = now
     return lose { $0.number + DatagramWindow.overtaken <= newest }
   }
@@ -103,7 +123,8 @@ struct DatagramWindow: Sendable {
   mutating func expire(at now: Instant) -> [ClosedRange<UInt64>] {
     guard let deadline, now >= deadline else { return [] }
     timeouts += 1
-    let doubled = min(timeoutNs << UInt64(min(timeouts, 10)), DatagramWindow.waitMaxNs)
+    backOff = min(backOff + 1, 10)
+    let doubled = min(timeoutNs << UInt64(backOff), DatagramWindow.waitMaxNs)
     waitNs = doubled + random.next() % (doubled / 2)
     let lost = lose { _ in true }
     window = 1
@@ -120,6 +141,8 @@ struct DatagramWindow: Sendable {
 
   /// RFC 6298 section 2.
   private mutating func measure(_ roundTripNs: UInt64) {
+    backOff = 0
+    pings.removeAll()
     guard let smoothed = smoothedNs else {
       smoothedNs = roundTripNs
       variationNs = roundTripNs / 2

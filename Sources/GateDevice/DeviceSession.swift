@@ -61,11 +61,15 @@ package struct DeviceSession: Sendable {
   private var scratch: [Fix] = []
   /// Fixes that fill a datagram, judging by the last one.
   private var fixesThatFit = 0
+  /// While early data is made: bytes that the next frame may have.
+  private var earlyRoom: Int?
 
   /// Most answers to the gateway's requests that wait to be sent.
   private static let gapsToSayMax = 16
   /// Most ranges that wait for their own time; with more the whole device waits.
   private static let delayedMax = 256
+  /// Room that a frame of one fix never exceeds.
+  private static let earlyFrameBytesMin = 1_024
   /// Wait after a refusal that says "retry" and not when.
   private static let retryAfterMs: UInt32 = 1_000
 
@@ -98,12 +102,43 @@ package struct DeviceSession: Sendable {
   package mutating func flush() { gatheringSince = nil }
 
   /// A connection over TCP stands. All that is unacked may be sent again; the next frame begins with hello.
-  package mutating func connected(at now: Instant) {
+  /// - Parameter earlyDataTaken: what `earlyData` gave is under way on this connection; else it counts as not sent.
+  package mutating func connected(at now: Instant, earlyDataTaken: Bool = false) {
     datagrams = nil
+    let early = inFlight
     begin(at: now)
+    guard earlyDataTaken, !early.isEmpty else { return }
+    inFlight = early
+    owedSince = now
   }
 
-  /// The same with a DTLS session over UDP. There is no ping: a device may sleep for as long as it likes.
+  /// Appends frames of fixes, and of nothing else, that travel before the connection stands (0-RTT). Only where a ticket goes
+  /// along that the gateway gave to a session in this stream: it stands for the hello.
+  /// - Parameters:
+  ///   - bytesMax: of all frames together.
+  ///   - clockMs, monotonicMs, source: as for `nextFrame`.
+  package mutating func earlyData(
+    into out: inout [UInt8], at now: Instant, clockMs: Int64? = nil, monotonicMs: UInt64? = nil, bytesMax: Int,
+    from source: (ClosedRange<UInt64>, inout [Fix]) -> Void
+  ) {
+    guard fatal == nil else { return }
+    datagrams = nil
+    begin(at: now)
+    isConnected = false
+    defer { earlyRoom = nil }
+    let batch = UInt64(options.batchFixes.clamped(to: 1...Limits.fixesPerFrameMax))
+    while inFlight.count + batch <= Limits.earlyFixesMax, bytesMax - out.count >= DeviceSession.earlyFrameBytesMin,
+      let next = nextPlaces(at: now), now >= pausedUntil || next.lane == .panic
+    {
+      let start = out.count
+      earlyRoom = min(bytesMax - start - Limits.framePrefixBytesMax, Limits.frameBytesMax)
+      _ = appendBatch(next.places, next.lane, frameStart: start, into: &out, clockMs, monotonicMs, source)
+      Frame.close(from: start, in: &out)
+      framesSent += 1
+    }
+  }
+
+  /// The same with a DTLS session over UDP. Nothing keeps it alive: a device may sleep for as long as it likes.
   /// - Parameters:
   ///   - isResumed: the gateway has heard hello of this stream in this session, so another one is not needed.
   ///   - seed: of the jitter of retransmission.
@@ -166,6 +201,7 @@ package struct DeviceSession: Sendable {
     }
     for gap in gapsToSay { gap.append(into: &out) }
     gapsToSay.removeAll()
+    if next != nil || out.count > start, let number = datagrams?.ping(at: now) { Ping(id: number).append(into: &out) }
     if let next, next.lane == .backlog || options.lanes != .liveFirst { pacing.sent(at: now) }
     var sent: ClosedRange<UInt64>?
     if let next {
@@ -346,15 +382,17 @@ extension DeviceSession {
     precondition(scratch.count == Int(places.upperBound - places.lowerBound) + 1)
     for i in scratch.indices { scratch[i].sequence = firstSequence + UInt64(i) }
     appendScalars(lane, clockMs, monotonicMs, into: &out)
-    let bound = datagrams == nil ? Limits.frameBytesMax : Limits.datagramBytesMax
+    let bound = earlyRoom ?? (datagrams == nil ? Limits.frameBytesMax : Limits.datagramBytesMax)
+    // Hello has not told it yet.
+    let work = earlyRoom == nil ? [] : options.work?.encoded ?? []
     let most = min(bound, max(Int(welcome?.frameBytesMax ?? UInt32.max), 1_024))
     let start = out.count
     var count = scratch.count
     while true {
-      if count == 1 {
+      if count == 1, work.isEmpty {
         FixEncoder.row(scratch[0], from: [UInt8]().span, into: &out)
       } else {
-        FixEncoder.batch(scratch[0..<count], work: [], into: &out)
+        FixEncoder.batch(scratch[0..<count], work: work, into: &out)
       }
       let bytes = out.count - start
       let room = most - (start - frameStart)
@@ -374,7 +412,7 @@ extension DeviceSession {
   /// Over UDP, where a fix may travel alone, only what the gateway cannot know: `oldest_held` where its own mark does not
   /// reach so far, and the clock beside fixes that can be checked against it.
   private func appendScalars(_ lane: Lane, _ clockMs: Int64?, _ monotonicMs: UInt64?, into out: inout [UInt8]) {
-    var scalars = UplinkScalars(lane: lane == .live ? nil : lane, oldestHeld: log.oldestHeld)
+    var scalars = UplinkScalars(lane: lane == .live ? nil : lane, oldestHeld: earlyRoom == nil ? log.oldestHeld : nil)
     if datagrams != nil, let oldest = scalars.oldestHeld, oldest <= throughTold + 1 { scalars.oldestHeld = nil }
     if datagrams == nil || scratch.contains(where: { $0.present.contains(.monotonic) }) {
       scalars.sendTimeMs = clockMs
@@ -431,7 +469,10 @@ extension DeviceSession {
       take(settings)
       events.append(.settings(settings))
     }
-    if let pong = downlink.pong { events.append(.pong(pong)) }
+    if let pong = downlink.pong {
+      datagrams?.pong(pong, at: now)
+      events.append(.pong(pong))
+    }
     for request in downlink.requests { take(request: request) }
     if !inFlight.isEmpty, owedSince == nil { owedSince = now }
   }

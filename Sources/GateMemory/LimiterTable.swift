@@ -62,9 +62,25 @@ package final class LimiterTable: Sendable {
     return .granted
   }
 
+  /// Whether `charge` would be granted, without charging.
+  package func weigh(device: UInt32, tenant: UInt32, lane: Int, units: Int, at now: Instant) -> Decision {
+    var decision = weigh(settings.lanes[lane], devices, Int(device) * 3 + lane, units, now)
+    guard lane != LimiterTable.panicLane else { return decision }
+    if decision == .granted, let ceiling = settings.tenant { decision = weigh(ceiling, tenants, Int(tenant), units, now) }
+    if decision == .granted, let ceiling = settings.gateway { decision = weigh(ceiling, gateway, 0, units, now) }
+    return decision
+  }
+
   /// Gives back what duplicates were charged: a resend costs bytes, not fixes.
   package func refund(device: UInt32, lane: Int, units: Int) {
     refund(settings.lanes[lane], devices, Int(device) * 3 + lane, units)
+  }
+
+  private func weigh(_ limiter: GCRA, _ words: AtomicWords, _ index: Int, _ units: Int, _ now: Instant) -> Decision {
+    switch limiter.charge(words.load(index), units: UInt64(units), at: now) {
+    case .granted: .granted
+    case .limited(let retry): .limited(retryAfterNs: retry)
+    }
   }
 
   private func charge(_ limiter: GCRA, _ words: AtomicWords, _ index: Int, _ units: Int, _ now: Instant) -> Decision {

@@ -21,7 +21,7 @@ struct SimDevice {
   var owners: [Int] = []
   var toRecord: Int
   var link: Int?
-  /// Over UDP instead of links; set once a conversation has begun.
+  /// Over UDP, with `client` instead of a link.
   var usesDatagrams = false
   var client: SimClient?
   /// The conversation as written to flash, and whether the gateway has welcomed it.

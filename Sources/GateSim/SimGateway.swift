@@ -91,6 +91,10 @@ final class SimGateway {
     for refund in loop.core.refunds {
       limiters.refund(device: refund.device, lane: Int(refund.lane), units: refund.count)
     }
+    for charge in loop.core.charges {
+      _ = limiters.charge(
+        device: charge.device, tenant: charge.tenant, lane: Int(charge.lane), units: charge.count, at: now)
+    }
     loop.clearReplies()
     for port in ports { port.window = UInt32(loop.backlogWindow) }
     if committed { return true }

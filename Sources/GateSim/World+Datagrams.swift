@@ -160,6 +160,7 @@ extension World {
     }
     for message in messages where client.isConnected { receive(message, index) }
     if devices[index].session.welcome != nil { devices[index].isGreeted = true }
-    wakeDevice(index, at: now)
+    // More may come before it looks at what this has changed.
+    wakeDevice(index, at: now.advanced(byNs: upTo(100_000_000)))
   }
 }

@@ -144,7 +144,7 @@ extension World {
     if devices[index].session.log.ackedCount != before.ackedCount { noteAcks(index, before: before) }
     if let code = devices[index].session.fatal { checkFatal(code, of: index, revoked: revoked) }
     if !isQuiet, random.next() % 4 == 0 { devices[index].save() }
-    wakeDevice(index, at: now)
+    if !devices[index].usesDatagrams { wakeDevice(index, at: now) }
   }
 
   mutating func noteAcks(_ index: Int, before: UploadLog) {

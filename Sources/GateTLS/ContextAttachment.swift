@@ -9,16 +9,21 @@ import COpenSSL
   private(set) var ticketKeys: [[UInt8]] = []
   /// Server: the key of an identity.
   let findKey: ExternalKey.Lookup?
+  /// Server: whether a device's early data is taken; `nil` = never. The authorities judge the certificate it had shown.
+  let earlyDataGate: EarlyDataGate?
+  let authorities: ClientAuthorities?
   /// Device: the key it offers, and its identity where libssl can point to it.
   let ownKey: ExternalKey?
   let ownIdentity: UnsafePointer<UInt8>?
 
-  init(ticketKeys: [UInt8] = [], findKey: ExternalKey.Lookup? = nil, ownKey: ExternalKey? = nil) {
+  init(ticketKeys: [UInt8] = [], proof: ClientProof = ClientProof(), ownKey: ExternalKey? = nil) {
     let size = TLSServerContext.ticketKeyBytes
     for start in stride(from: 0, to: ticketKeys.count, by: size) {
       self.ticketKeys.append(Array(ticketKeys[start..<start + size]))
     }
-    self.findKey = findKey
+    findKey = proof.findKey
+    earlyDataGate = proof.earlyData
+    authorities = proof.authorities
     self.ownKey = ownKey
     if let identity = ownKey?.identity {
       let copy = UnsafeMutablePointer<UInt8>.allocate(capacity: identity.count)

@@ -52,15 +52,16 @@ package struct ExternalKey: Equatable, Sendable {
     }
   }
 
-  /// A session that stands for the key. The identity becomes its ticket's application data, which libssl carries on, sealed,
+  /// A session that stands for the key. The identity goes into its ticket's content, which libssl carries on, sealed,
   /// through every resumption: so a resumed session still knows whose it is.
   private static func session(_ ssl: OpaquePointer?, _ secret: [UInt8], identity: [UInt8]) -> OpaquePointer? {
     guard let ssl = unsafe ssl, let session = unsafe SSL_SESSION_new() else { return nil }
+    let content = TicketContent(identity: identity).encoded
     guard let cipher = unsafe SSL_CIPHER_find(ssl, [0x13, 0x01]),
       unsafe SSL_SESSION_set1_master_key(session, secret, secret.count) == 1,
       unsafe SSL_SESSION_set_cipher(session, cipher) == 1,
       unsafe SSL_SESSION_set_protocol_version(session, TLS1_3_VERSION) == 1,
-      unsafe identity.isEmpty || SSL_SESSION_set1_ticket_appdata(session, identity, identity.count) == 1
+      unsafe SSL_SESSION_set1_ticket_appdata(session, content, content.count) == 1
     else {
       unsafe SSL_SESSION_free(session)
       return nil
@@ -71,16 +72,10 @@ package struct ExternalKey: Equatable, Sendable {
 
 extension TLSEngine {
   /// Server: the identity of the external key by which this session, or the one that it resumes, was opened; `nil` if it was
-  /// opened otherwise. Only once established: then the peer has shown that it holds the key.
+  /// opened otherwise. Only once established, or while early data is taken: then the peer has shown that it holds the key.
   package var keyIdentity: [UInt8]? {
-    guard isEstablished else { return nil }
-    if case .own(let own) = layer { return own.keyIdentity }
-    guard let session = unsafe rawSession else { return nil }
-    var data: UnsafeMutableRawPointer? = nil
-    var count = 0
-    guard unsafe SSL_SESSION_get0_ticket_appdata(session, &data, &count) == 1, count > 0, let data = unsafe data else {
-      return nil
-    }
-    return unsafe Array(UnsafeRawBufferPointer(start: data, count: count))
+    if case .own(let own) = layer { return isEstablished ? own.keyIdentity : nil }
+    guard isEstablished || takesEarlyData, let identity = ticketContent?.identity, !identity.isEmpty else { return nil }
+    return identity
   }
 }

@@ -99,10 +99,11 @@ extension TLSEngine {
   /// Server: the device's certificate, if it has shown one. A resumed session brings it along in its ticket, so it is judged
   /// anew here each time: against the clock and against the authorities in force now.
   package func peerCertificate(_ authorities: ClientAuthorities) -> PeerCertificate? {
-    guard isEstablished else { return nil }
     if case .own(let own) = layer {
+      guard isEstablished else { return nil }
       return own.peerCertificate.flatMap { PeerCertificate.of(der: $0, vouchedForBy: authorities) }
     }
-    return unsafe rawPeerCertificate.flatMap { unsafe PeerCertificate($0, vouchedForBy: authorities) }
+    guard isEstablished || takesEarlyData, let raw = unsafe rawPeerCertificate else { return nil }
+    return unsafe PeerCertificate(raw, vouchedForBy: authorities)
   }
 }

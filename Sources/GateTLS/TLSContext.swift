@@ -23,10 +23,15 @@ package struct ClientProof: Sendable {
   package var authorities: ClientAuthorities?
   /// Finds external keys; `nil` = there are none.
   package var findKey: ExternalKey.Lookup?
+  /// Whose early data is taken; `nil` = nobody's.
+  package var earlyData: EarlyDataGate?
 
-  package init(authorities: ClientAuthorities? = nil, findKey: ExternalKey.Lookup? = nil) {
+  package init(
+    authorities: ClientAuthorities? = nil, findKey: ExternalKey.Lookup? = nil, earlyData: EarlyDataGate? = nil
+  ) {
     self.authorities = authorities
     self.findKey = findKey
+    self.earlyData = earlyData
   }
 }
 
@@ -42,8 +47,9 @@ package struct ClientProof: Sendable {
 
   let raw: OpaquePointer
   package let authorities: ClientAuthorities?
+  let takesEarlyData: Bool
 
-  /// TLS 1.3, with tickets that need no memory here: one per handshake, no 0-RTT yet. No renegotiation, no compression.
+  /// TLS 1.3, with tickets that need no memory here, given by `TLSEngine.issueTicket`. No renegotiation, no compression.
   /// - Parameters:
   ///   - allowTLS12: TLS 1.2 too, for old modems, with ECDHE and AEAD suites only.
   ///   - ownRecords: connections can be taken over from libssl (`TLSEngine.letGo`).
@@ -63,10 +69,11 @@ package struct ClientProof: Sendable {
       gate_SSL_OP_NO_RENEGOTIATION() | gate_SSL_OP_NO_COMPRESSION() | gate_SSL_OP_CIPHER_SERVER_PREFERENCE()
         | gate_SSL_OP_PRIORITIZE_CHACHA())
     unsafe SSL_CTX_set_timeout(raw, TLSServerContext.ticketLifetimeSeconds)
-    try unsafe ContextAttachment(ticketKeys: ticketKeys, findKey: proof.findKey).attach(to: raw)
+    try unsafe ContextAttachment(ticketKeys: ticketKeys, proof: proof).attach(to: raw)
     if proof.findKey != nil { unsafe ExternalKey.accept(in: raw) }
     if ownRecords { unsafe RecordTap.install(in: raw) }
-    var name = Array("fixgate".utf8)
+    // Changes with the content of tickets: one of another form leads to a full handshake.
+    var name = Array("fixgate/2".utf8)
     if let authorities = proof.authorities, !authorities.isEmpty {
       try unsafe TLSServerContext.askForCertificates(authorities, raw)
       // Tickets of a time with other authorities lead to a full handshake: 32 bytes at most.
@@ -74,7 +81,9 @@ package struct ClientProof: Sendable {
       for each in authorities.list { all += each.pem }
       name += Digest.sha256(all.span).prefix(16)
     }
-    let done = unsafe SSL_CTX_set_num_tickets(raw, 1) == 1 && SSL_CTX_set_max_early_data(raw, 0) == 1
+    takesEarlyData = proof.earlyData != nil
+    let done = unsafe SSL_CTX_set_num_tickets(raw, 0) == 1
+      && (takesEarlyData ? EarlyData.accept(in: raw) : SSL_CTX_set_max_early_data(raw, 0) == 1)
       && SSL_CTX_set_session_id_context(raw, name, UInt32(name.count)) == 1
     guard unsafe done && TicketKeys.use(in: raw) else { throw .library(code: ErrorQueue.drain()) }
     unsafe self.raw = context.take()

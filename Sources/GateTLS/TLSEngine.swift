@@ -6,6 +6,9 @@ package enum TLSProgress: Equatable, Sendable {
   case handshaking
   /// All input is consumed; the session is up. New plaintext, if any, lies in front of the new offset.
   case open
+  /// Server: the peer's early data is over. New plaintext up to the new offset came before its Finished, and what comes
+  /// from now on behind it. Call again with the input behind `consumed`, empty if that was all.
+  case earlyDataEnded(consumed: Int)
   /// No room is left for plaintext. Drain it and call again with the input behind `consumed`, empty if that was all.
   case plaintextFull(consumed: Int)
   /// The peer sent close_notify; input behind it was dropped. Writing is still possible until `close`.
@@ -41,9 +44,20 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
 
   var layer: ConnectionLayer
   private let clientName: [UInt8]
+  /// Client: the ticket that it resumes with, as it travels.
+  private let offeredTicket: [UInt8]
   private var failed = false
   private(set) var sentClose = false
-  private var established = false
+  private var phase: Phase
+
+  private enum Phase {
+    /// Server: the ClientHello has not come, or early data behind it may go on.
+    case early
+    case handshake
+    case established
+  }
+
+  private var established: Bool { phase == .established }
 
   /// The gateway's side. Nothing waits in the output until a ClientHello was received.
   /// - Throws: `.library`: refuse this connection.
@@ -52,14 +66,20 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
     unsafe SSL_set_accept_state(handle.ssl)
     layer = .libssl(handle)
     clientName = []
+    offeredTicket = []
+    phase = context.takesEarlyData ? .early : .handshake
   }
 
   /// The device's side. Its ClientHello waits in the output.
   /// - Parameters:
   ///   - serverName: DNS name or address literal that the server's certificate must bear.
   ///   - ticket: from `sessionTicket` of an earlier connection to the same name; one that is unusable is ignored.
+  ///   - earlyData: goes out behind the ClientHello if it is no more than `earlyDataBytesMax(of:to:)` of the ticket. Whether the
+  ///     server took it says `earlyData` once established; if not, it counts as not sent.
   /// - Throws: `.serverName`, `.library`.
-  package init(client context: TLSClientContext, serverName: String, ticket: [UInt8]? = nil) throws(TLSError) {
+  package init(
+    client context: TLSClientContext, serverName: String, ticket: [UInt8]? = nil, earlyData: [UInt8] = []
+  ) throws(TLSError) {
     let handle = try unsafe SSLHandle(context: context.raw)
     let ssl = unsafe handle.ssl
     guard let name = CertificateName(serverName) else { throw .serverName }
@@ -75,12 +95,27 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
     }
     guard set else { throw .library(code: ErrorQueue.drain()) }
     let clientName = Array(serverName.utf8)
-    if let ticket { unsafe TLSEngine.offer(ticket, for: clientName, to: ssl) }
+    var offeredTicket: [UInt8] = []
+    var earlyDataBytesMax = 0
+    if let ticket, let saved = OfferedSession(ticket, for: clientName) {
+      unsafe SSL_set_session(ssl, saved.raw)
+      offeredTicket = saved.ticket
+      earlyDataBytesMax = saved.earlyDataBytesMax
+    }
     ErrorQueue.clear()
-    let result = unsafe SSL_do_handshake(ssl)
-    guard unsafe SSL_get_error(ssl, result) == SSL_ERROR_WANT_READ else { throw .library(code: ErrorQueue.drain()) }
+    if earlyData.isEmpty || earlyData.count > earlyDataBytesMax {
+      let result = unsafe SSL_do_handshake(ssl)
+      guard unsafe SSL_get_error(ssl, result) == SSL_ERROR_WANT_READ else { throw .library(code: ErrorQueue.drain()) }
+    } else {
+      var written = 0
+      guard unsafe SSL_write_early_data(ssl, earlyData, earlyData.count, &written) == 1 else {
+        throw .library(code: ErrorQueue.drain())
+      }
+    }
     layer = .libssl(handle)
     self.clientName = clientName
+    self.offeredTicket = offeredTicket
+    phase = .handshake
   }
 
   /// Only while libssl is there.
@@ -88,7 +123,7 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
     guard case .libssl(let handle) = layer else { preconditionFailure("libssl was let go") }
     return handle
   }
-  private var ssl: OpaquePointer { unsafe handle.ssl }
+  var ssl: OpaquePointer { unsafe handle.ssl }
   private var cursor: UnsafeMutablePointer<Cursor> { unsafe handle.cursor }
   var isClient: Bool { !clientName.isEmpty }
   /// The session's and the certificate's lives are the connection's.
@@ -127,11 +162,12 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
     return try outcome.get()
   }
 
-  /// Encrypts `plaintext`; the records are appended to the output.
+  /// Encrypts `plaintext`; the records are appended to the output. A server may write as soon as it takes early data: who sent
+  /// that holds the ticket's key, but the ClientHello may be a replay until Finished has come (RFC 8446 section 8).
   /// - Throws: `.outputFull`: drain and write again. `.notOpen`. Anything else: the connection failed.
   package mutating func write(_ plaintext: Span<UInt8>) throws(TLSError) {
     if case .own(let own) = layer { return try own.stream.write(plaintext) }
-    guard established, !failed, !sentClose else { throw .notOpen }
+    guard established || takesEarlyData, !failed, !sentClose else { throw .notOpen }
     guard plaintext.count > 0 else { return }
     let waiting = unsafe cursor.pointee.output.waiting
     let records = (plaintext.count + 16_383) / 16_384
@@ -141,9 +177,11 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
     ErrorQueue.clear()
     var written = 0
     let result = unsafe plaintext.withUnsafeBufferPointer { bytes in
-      unsafe SSL_write_ex(ssl, bytes.baseAddress, bytes.count, &written)
+      unsafe established
+        ? SSL_write_ex(ssl, bytes.baseAddress, bytes.count, &written)
+        : SSL_write_early_data(ssl, bytes.baseAddress, bytes.count, &written)
     }
-    guard result == 1 else { throw fail(result: result) }
+    guard result == 1 else { throw fail() }
   }
 
   /// Puts close_notify into the output. Nothing can be written behind it; receiving goes on until the peer's.
@@ -217,6 +255,8 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
     if case .own(let own) = layer { return own.stream.isOpen }
     return established && !failed
   }
+  /// Server: early data has been accepted, and Finished has not come.
+  package var takesEarlyData: Bool { !established && !failed && !isClient && earlyData == .accepted }
   /// The handshake went by a ticket.
   package var isResumed: Bool {
     switch layer {
@@ -248,7 +288,9 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
       return nil
     }
     defer { unsafe SSL_SESSION_free(session) }
-    guard unsafe SSL_SESSION_is_resumable(session) == 1, unsafe SSL_SESSION_has_ticket(session) == 1 else { return nil }
+    guard unsafe SSL_SESSION_is_resumable(session) == 1, unsafe SSL_SESSION_has_ticket(session) == 1,
+      unsafe OfferedSession.ticket(of: session) != offeredTicket
+    else { return nil }
     let length = unsafe i2d_SSL_SESSION(session, nil)
     guard length > 0 else { return nil }
     let prefix = [UInt8(clientName.count & 0xFF), UInt8(clientName.count >> 8)] + clientName
@@ -266,13 +308,14 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
     into room: UnsafeMutableBufferPointer<UInt8>, at offset: inout Int
   ) -> Result<TLSProgress, TLSError> {
     ErrorQueue.clear()
-    if !established {
+    if phase == .early, let result = unsafe readEarlyData(into: room, at: &offset) { return result }
+    if phase == .handshake {
       let result = unsafe SSL_do_handshake(ssl)
       guard result == 1 else {
         if unsafe SSL_get_error(ssl, result) == SSL_ERROR_WANT_READ { return .success(.handshaking) }
-        return .failure(fail(result: result))
+        return .failure(fail())
       }
-      established = true
+      phase = .established
       unsafe cursor.pointee.handshakeBudget = .max
     }
     while true {
@@ -293,35 +336,42 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
       switch unsafe SSL_get_error(ssl, result) {
       case SSL_ERROR_WANT_READ: return .success(.open)
       case SSL_ERROR_ZERO_RETURN: return .success(.closed)
-      default: return .failure(fail(result: result))
+      default: return .failure(fail())
+      }
+    }
+  }
+
+  /// A server's first step (RFC 8446 section 4.2.10). Without early data it only takes the ClientHello.
+  /// - Returns: `nil` when the handshake goes on with the input that is left.
+  private mutating func readEarlyData(
+    into room: UnsafeMutableBufferPointer<UInt8>, at offset: inout Int
+  ) -> Result<TLSProgress, TLSError>? {
+    while true {
+      guard offset < room.count, let base = room.baseAddress else {
+        return .success(.plaintextFull(consumed: unsafe cursor.pointee.inputAt))
+      }
+      var count = 0
+      let result = unsafe SSL_read_early_data(ssl, base + offset, room.count - offset, &count)
+      switch result {
+      case SSL_READ_EARLY_DATA_SUCCESS: offset += count
+      case SSL_READ_EARLY_DATA_FINISH:
+        phase = .handshake
+        return takesEarlyData ? .success(.earlyDataEnded(consumed: unsafe cursor.pointee.inputAt)) : nil
+      default:
+        if unsafe SSL_get_error(ssl, result) == SSL_ERROR_WANT_READ { return .success(.handshaking) }
+        return .failure(fail())
       }
     }
   }
 
   /// Ends the connection for good and says why.
-  private mutating func fail(result: Int32) -> TLSError {
+  mutating func fail() -> TLSError {
     failed = true
     let verifyResult = unsafe SSL_get_verify_result(ssl)
     let code = ErrorQueue.drain()
     if unsafe cursor.pointee.outputOverflowed { return .outputOverflow }
     if unsafe cursor.pointee.budgetSpent { return .handshakeTooLarge }
     return ErrorQueue.connectionError(code, verifyResult: verifyResult)
-  }
-
-  /// Offers a saved session. One for another name or in a form that libssl cannot read is ignored: the handshake is a full
-  /// one.
-  private static func offer(_ ticket: [UInt8], for clientName: [UInt8], to ssl: OpaquePointer) {
-    guard ticket.count > 2 + clientName.count,
-      Int(ticket[0]) | Int(ticket[1]) << 8 == clientName.count,
-      ticket[2..<2 + clientName.count].elementsEqual(clientName)
-    else { return }
-    unsafe ticket.withUnsafeBufferPointer { bytes in
-      var start = unsafe bytes.baseAddress.map { unsafe $0 + 2 + clientName.count }
-      guard let session = unsafe d2i_SSL_SESSION(nil, &start, bytes.count - 2 - clientName.count) else { return }
-      unsafe SSL_set_session(ssl, session)
-      unsafe SSL_SESSION_free(session)
-    }
-    ErrorQueue.clear()
   }
 }
 

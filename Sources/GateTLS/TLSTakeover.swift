@@ -10,13 +10,18 @@ enum ConnectionLayer {
 final class OwnRecords {
   var stream: TLSRecordStream
   let isResumed: Bool
+  let earlyData: EarlyData
   let keyIdentity: [UInt8]?
   /// DER of the peer's certificate, `nil` if it has shown none.
   let peerCertificate: [UInt8]?
 
-  init(_ stream: consuming TLSRecordStream, isResumed: Bool, keyIdentity: [UInt8]?, peerCertificate: [UInt8]?) {
+  init(
+    _ stream: consuming TLSRecordStream, isResumed: Bool, earlyData: EarlyData, keyIdentity: [UInt8]?,
+    peerCertificate: [UInt8]?
+  ) {
     self.stream = stream
     self.isResumed = isResumed
+    self.earlyData = earlyData
     self.keyIdentity = keyIdentity
     self.peerCertificate = peerCertificate
   }
@@ -31,17 +36,20 @@ extension TLSEngine {
   /// Afterwards `receive` wants room for `TLSRecordLayer.innerBytesMax`, all calls must come on the thread of `cipher`, and a
   /// client learns of no more tickets: read `sessionTicket` before.
   /// - Returns: whether libssl is gone. Never with TLS 1.2, nor with a context that was made without `ownRecords`, nor once
-  ///   libssl has changed keys; not while it holds bytes of the peer or has still something to say.
+  ///   libssl has changed keys; not before Finished has come, so not while early data is taken; not while libssl holds bytes of
+  ///   the peer or has still something to say.
   /// - Throws: `.library`: nothing has changed.
   @discardableResult
   package mutating func letGo(to cipher: ThreadCipher) throws(TLSError) -> Bool {
     guard case .libssl(let handle) = layer else { return true }
-    guard isEstablished, !sentClose, unsafe handle.cursor.pointee.tap.hasSecrets, handle.isSilent, let records = try handle.recordLayer() else { return false }
+    guard isEstablished, !sentClose, unsafe handle.cursor.pointee.tap.hasSecrets, handle.isSilent,
+      let records = try handle.recordLayer()
+    else { return false }
     let certificate = unsafe rawPeerCertificate.flatMap { unsafe TLSEngine.der(of: $0) }
     layer = .own(
       OwnRecords(
         TLSRecordStream(records, isClient: isClient, output: handle.takeOutput(), with: cipher), isResumed: isResumed,
-        keyIdentity: keyIdentity, peerCertificate: certificate))
+        earlyData: earlyData, keyIdentity: keyIdentity, peerCertificate: certificate))
     return true
   }
 

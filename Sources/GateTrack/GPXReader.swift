@@ -11,7 +11,7 @@ package enum GPXReader {
   /// Longest text of an element that is read, in bytes.
   static let textBytesMax = 64
 
-  /// - Parameter next: puts bytes at the beginning of the buffer; returns how many, 0 at the end.
+  /// - Parameter next: puts bytes at the beginning of the buffer (64 KiB); returns how many, 0 at the end.
   package static func read(
     skipBad: Bool, next: @escaping (inout [UInt8]) throws(TrackError) -> Int
   ) throws(TrackError) -> Track {
@@ -125,16 +125,26 @@ private final class GPXPoints: NSObject, XMLParserDelegate {
   }
 }
 
-/// Hands bytes to the parser as they come, but no declaration of entities: nobody who records tracks declares any, and who
-/// does so wants them to grow.
+/// Hands bytes to the parser as they come, but not those on which it would end the process, as FoundationXML of Swift 6.3 does:
+/// what is no UTF-8, processing instructions, declarations of a document type. Recorded tracks have none of them; and without
+/// declarations there are no entities that grow.
 private final class ByteInput: InputStream {
   private let next: (inout [UInt8]) throws(TrackError) -> Int
   private var buffer = [UInt8](repeating: 0, count: 65_536)
   private var ready = 0..<0
   private(set) var failure: TrackError?
-  /// How much of `declaration` the last bytes have matched.
-  private var matched = 0
-  private static let declaration = Array("<!ENTITY".utf8)
+  private var text = UTF8Check()
+  /// The last bytes before the present one, the newest lowest.
+  private var before: UInt32 = 0
+  private var offset = 0
+  /// Where the name in the file's XML declaration begins, until it is read.
+  private var nameStart: Int?
+
+  private static let name = Array("xml".utf8)
+  /// `<!`
+  private static let declares: UInt32 = 0x3C21
+  /// A byte order mark and `<`.
+  private static let markedStart: UInt32 = 0xEFBB_BF3C
 
   init(_ next: @escaping (inout [UInt8]) throws(TrackError) -> Int) {
     self.next = next
@@ -149,7 +159,7 @@ private final class ByteInput: InputStream {
     if ready.isEmpty {
       do throws(TrackError) {
         ready = 0..<(try next(&buffer))
-        try refuseEntities()
+        try examine()
       } catch {
         // To the parser it is the end.
         failure = error
@@ -163,12 +173,55 @@ private final class ByteInput: InputStream {
     return count
   }
 
-  private func refuseEntities() throws(TrackError) {
+  private func examine() throws(TrackError) {
     for i in ready {
       let byte = buffer[i]
-      // Only its first byte is a `<`, so a match that fails can begin anew with nothing else.
-      matched = byte == ByteInput.declaration[matched] ? matched + 1 : byte == ByteInput.declaration[0] ? 1 : 0
-      if matched == ByteInput.declaration.count { throw .entities }
+      guard text.take(byte) else { throw .notUTF8 }
+      let isLetter = (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte | 0x20)
+      if before & 0xFFFF == ByteInput.declares, isLetter { throw .declarations }
+      // Only at the beginning, behind a byte order mark perhaps, is it `<?xml `, which the parser takes for itself.
+      if before & 0xFF == UInt32(UInt8(ascii: "<")), byte == UInt8(ascii: "?") {
+        guard offset == 1 || offset == 4 && before == ByteInput.markedStart else { throw .declarations }
+        nameStart = offset + 1
+      }
+      if let start = nameStart, offset >= start {
+        let place = offset - start
+        let isRight = place < ByteInput.name.count ? byte == ByteInput.name[place] : byte <= 0x20
+        guard isRight else { throw .declarations }
+        if place == ByteInput.name.count { nameStart = nil }
+      }
+      before = before << 8 | UInt32(byte)
+      offset += 1
     }
+  }
+}
+
+/// Tells text in UTF-8 (RFC 3629) from other bytes, one byte after the other. A character that is cut off by the end is the
+/// parser's matter: it hands on whole ones only.
+private struct UTF8Check {
+  private var left = 0
+  /// What the next byte of a character may be: overlong forms and surrogates show in its second byte.
+  private var allowed: ClosedRange<UInt8> = 0x80...0xBF
+
+  /// - Returns: false if the byte cannot stand here.
+  mutating func take(_ byte: UInt8) -> Bool {
+    if left > 0 {
+      guard allowed.contains(byte) else { return false }
+      left -= 1
+      allowed = 0x80...0xBF
+      return true
+    }
+    switch byte {
+    case 0x00...0x7F: return true
+    case 0xC2...0xDF: left = 1
+    case 0xE0: (left, allowed) = (2, 0xA0...0xBF)
+    case 0xED: (left, allowed) = (2, 0x80...0x9F)
+    case 0xE1...0xEF: left = 2
+    case 0xF0: (left, allowed) = (3, 0x90...0xBF)
+    case 0xF4: (left, allowed) = (3, 0x80...0x8F)
+    case 0xF1...0xF3: left = 3
+    default: return false
+    }
+    return true
   }
 }

@@ -47,8 +47,10 @@ package enum TrackError: Error, Equatable, Sendable {
   case badXML(line: Int)
   /// XML, but not GPX.
   case notGPX
-  /// GPX that declares entities, which may grow without bound.
-  case entities
+  /// GPX with declarations of a document type or with processing instructions.
+  case declarations
+  /// GPX in another encoding, or no text.
+  case notUTF8
   /// A GPX file is not selected from.
   case selectionOfGPX
 }
@@ -75,7 +77,9 @@ extension TrackError: CustomStringConvertible {
     case .nothingSelected: "no row has the selected value: check --select"
     case .badXML(let line): "line \(line): the XML is broken or cut off here: copy the file anew"
     case .notGPX: "XML, but not GPX: export the track as GPX or CSV"
-    case .entities: "it declares XML entities, which no recorded track does: export it anew"
+    case .declarations:
+      "it has a document type or processing instructions, which no recorded track needs: export it anew"
+    case .notUTF8: "it is not text in UTF-8: convert it, for instance with iconv -t utf-8"
     case .selectionOfGPX: "--select is for CSV: a GPX file is sent as a whole"
     }
   }

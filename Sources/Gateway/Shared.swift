@@ -63,6 +63,9 @@ package final class WorkerCounters: Sendable {
   package let sessions = Atomic<Int>(0)
   package let handshakes = Atomic<UInt64>(0)
   package let resumptions = Atomic<UInt64>(0)
+  /// Connections whose early data was taken, and whose was not.
+  package let earlyData = Atomic<UInt64>(0)
+  package let earlyDataRejected = Atomic<UInt64>(0)
   package let handshakesWaiting = Atomic<Int>(0)
   package let handshakesUnderWay = Atomic<Int>(0)
   package let bufferedBytes = Atomic<Int>(0)

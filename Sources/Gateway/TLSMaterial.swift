@@ -1,5 +1,6 @@
 import Foundation
 package import GateCore
+import GateNet
 package import GateTLS
 import Synchronization
 
@@ -76,9 +77,14 @@ package struct TLSMaterial: Sendable {
     let findKey = registryKey.map { key in
       { @Sendable (identity: [UInt8]) in KeyIdentity.secret(of: identity, in: registry.snapshot, under: key) }
     }
+    let earlyData: EarlyDataGate = { carried, peer in
+      TicketIdentity.isGood(carried, peer, registry: registry.snapshot, wallMs: SystemClock.wallMs())
+    }
     let context = try TLSServerContext(
       identity: identity, ticketKeys: keys, allowTLS12: configuration.tls.allowTLS12,
-      ownRecords: configuration.tls.ownRecords, proof: ClientProof(authorities: authorities, findKey: findKey))
+      ownRecords: configuration.tls.ownRecords,
+      proof: ClientProof(
+        authorities: authorities, findKey: findKey, earlyData: configuration.tls.earlyData ? earlyData : nil))
     return (context, keys)
   }
 

@@ -124,7 +124,7 @@ struct DemoCommand: ParsableCommand {
     let sleepNs: UInt64 = 700_000_000
     let bundle = try enrol("tracker-1", by: .psk, at: setup.configuration.listen.tls[0], setup)
     print(
-      "7. tracker-1, over DTLS with a pre-shared key: \(wakes) fixes, asleep in between, each from a new source port; "
+      "7. tracker-1, over DTLS with a pre-shared key: \(wakes) fixes, asleep in between, from ever new source ports; "
         + "at half of them: kill -9")
     var settings = try bundle.datagramSettings()
     settings.portLifeNs = sleepNs - 50_000_000

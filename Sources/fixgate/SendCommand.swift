@@ -29,7 +29,7 @@ struct SendCommand: ParsableCommand {
   @Option(help: "tls, or dtls over UDP, whose session lies beside the bundle too: the next run needs no handshake.")
   var transport = Transport.tls
 
-  @Flag(help: "With dtls: make a handshake though there is a session.")
+  @Flag(help: "Make a full handshake though the last run has left a session or a ticket.")
   var fresh = false
 
   @Option(help: "Only rows whose column has this value: uid=001.")
@@ -51,7 +51,6 @@ struct SendCommand: ParsableCommand {
   var track: String
 
   func run() throws {
-    guard transport == .dtls || !fresh else { throw Complaint("--fresh goes with --transport dtls") }
     guard (1...Limits.fixesPerFrameMax).contains(batch) else {
       throw Complaint("--batch must be from 1 to \(Limits.fixesPerFrameMax)")
     }
@@ -84,7 +83,11 @@ struct SendCommand: ParsableCommand {
       fixes: recorded.fixes, session: DeviceSession(log: log, token: bundle.token, options: options),
       patienceNs: UInt64(max(patience, 1)) * 1_000_000_000)
     switch transport {
-    case .tls: try send(upload, over: StreamLink(bundle.streamSettings(to: to)), at: pace, keeping: state)
+    case .tls:
+      var settings = try bundle.streamSettings(to: to)
+      settings.tickets = SavedTicketFile(beside: self.bundle, owner: bundle.text)
+      if fresh { try settings.tickets?.forget() }
+      try send(upload, over: StreamLink(settings), at: pace, keeping: state)
     case .dtls:
       var settings = try bundle.datagramSettings(to: to)
       settings.saved = try savedSession(of: bundle, settings.gateways)

@@ -11,27 +11,39 @@ struct StreamLink: Link {
     var authorityPEM: [UInt8]
     /// The external key by which the device proves itself, if not by its token.
     var key: ExternalKey?
+    /// Keeps tickets from one run to the next.
+    var tickets: SavedTicketFile?
     /// Or its certificate.
     var identity: TLSIdentity?
     /// Bytes that may wait to be sent: a live fix recorded now stands behind no more than these.
     var unsentBytesMax = 8_192
   }
 
+  /// What spares the next connection a round trip, and lets it begin with fixes.
+  struct Ticket: Equatable {
+    /// The stream of the session that it was given to.
+    var stream: UInt32
+    /// A secret.
+    var bytes: [UInt8]
+  }
+
   let settings: Settings
   private(set) var connections = 0
   private(set) var handshakesResumed = 0
   private let context: TLSClientContext
-  private var ticket: [UInt8]?
+  private var ticket: Ticket?
+  private var isIntroduced = false
   private var cipher = [UInt8](repeating: 0, count: 65_536)
   private var plain = [UInt8](repeating: 0, count: 65_536)
   private var frames: [UInt8] = []
 
   private static let connectNs: UInt64 = 10_000_000_000
 
-  init(_ settings: Settings) throws(TLSError) {
+  init(_ settings: Settings) throws {
     self.settings = settings
     context = try TLSClientContext(
       authorityPEM: settings.authorityPEM, identity: settings.identity, key: settings.key)
+    ticket = try settings.tickets?.read()
   }
 
   var summary: String { "\(connections) connections" }
@@ -40,18 +52,16 @@ struct StreamLink: Link {
     let stream = try connect()
     try stream.limitUnsent(to: Int32(settings.unsentBytesMax))
     connections += 1
-    var engine = try TLSEngine(client: context, serverName: settings.serverName, ticket: ticket)
+    _ = try turn(&upload.session, SystemClock.now())  // releases what early data may carry
+    var engine = try TLSEngine(
+      client: context, serverName: settings.serverName, ticket: ticket?.bytes, earlyData: earlyData(of: &upload))
     ticket = nil
-    var isIntroduced = false
+    isIntroduced = false
     while true {
       let now = SystemClock.now()
       let wake = try turn(&upload.session, now)
       if engine.isEstablished {
-        if !isIntroduced {
-          isIntroduced = true
-          if engine.isResumed { handshakesResumed += 1 }
-          upload.session.connected(at: now)
-        }
+        introduce(&upload.session, engine, at: now)
         try fill(&engine, from: &upload, at: now)
       }
       let isEmpty = try send(&engine, stream)
@@ -82,6 +92,20 @@ struct StreamLink: Link {
       }
     }
     throw last
+  }
+
+  /// Fixes that go out with the ClientHello.
+  private func earlyData(of upload: inout Upload) -> [UInt8] {
+    guard let ticket, ticket.stream == upload.session.log.stream else { return [] }
+    return upload.earlyData(bytesMax: TLSEngine.earlyDataBytesMax(of: ticket.bytes, to: settings.serverName))
+  }
+
+  /// The handshake is done: the session learns of its connection, once.
+  private mutating func introduce(_ session: inout DeviceSession, _ engine: borrowing TLSEngine, at now: Instant) {
+    guard !isIntroduced else { return }
+    isIntroduced = true
+    if engine.isResumed { handshakesResumed += 1 }
+    session.connected(at: now, earlyDataTaken: engine.earlyData == .accepted)
   }
 
   /// Encrypts frames while there are some and the socket keeps up.
@@ -127,12 +151,18 @@ struct StreamLink: Link {
       var end = 0
       let progress = try StreamLink.decrypt(&engine, cipher, rest, &plain, &end)
       let text = plain
+      // Acks of early data come with the handshake's end.
+      if engine.isEstablished { introduce(&upload.session, engine, at: SystemClock.now()) }
       try upload.hear { session, now, events throws(DeviceError) in
         try session.receive(text.span.extracting(..<end), at: now, into: &events)
       }
-      if let fresh = engine.sessionTicket { ticket = fresh }
+      if let fresh = engine.sessionTicket, fresh != ticket?.bytes {
+        let fresh = Ticket(stream: upload.session.log.stream, bytes: fresh)
+        ticket = fresh
+        try settings.tickets?.write(fresh)
+      }
       switch progress {
-      case .open, .handshaking: return false
+      case .open, .handshaking, .earlyDataEnded: return false
       case .closed: return true
       case .plaintextFull(let consumed): rest = rest.lowerBound + consumed..<rest.upperBound
       }

@@ -43,6 +43,17 @@ struct Upload {
       into: &frames, at: now, clockMs: SystemClock.wallMs(), monotonicMs: now.ns / 1_000_000, from: fixes)
   }
 
+  /// Frames that may go out before the connection stands.
+  mutating func earlyData(bytesMax: Int) -> [UInt8] {
+    var frames: [UInt8] = []
+    let now = SystemClock.now()
+    let fixes = fixes
+    session.earlyData(
+      into: &frames, at: now, clockMs: SystemClock.wallMs(), monotonicMs: now.ns / 1_000_000, bytesMax: bytesMax
+    ) { places, into in into.append(contentsOf: fixes[Int(places.lowerBound) - 1...Int(places.upperBound) - 1]) }
+    return frames
+  }
+
   /// Hands what has come to the session.
   mutating func hear(
     _ receive: (inout DeviceSession, Instant, inout [DeviceEvent]) throws(DeviceError) -> Void

@@ -47,17 +47,17 @@ func resumeMessage(_ session: SessionID, device: UInt32, stream: UInt32) -> [UIn
   return bytes
 }
 
-private func makeCore(_ devices: DeviceTable = DeviceTable()) -> SequencerCore {
+func makeCore(_ devices: DeviceTable = DeviceTable()) -> SequencerCore {
   SequencerCore(
     devices: devices, workers: 2, batchCapacity: 2 * Limits.messageBytesMax, random: SeededRandom(seed: 1))
 }
 
 extension SequencerCore {
-  fileprivate mutating func take(_ bytes: [UInt8], from worker: Int = 0) {
+  mutating func take(_ bytes: [UInt8], from worker: Int = 0) {
     take(bytes.span, from: worker, receiveTimeMs: 1)
   }
 
-  fileprivate mutating func drainReplies() -> [SequencerReply] {
+  mutating func drainReplies() -> [SequencerReply] {
     // A reply survives its encoding.
     let result = replies.map { entry in
       var bytes = [UInt8](repeating: 0, count: entry.reply.encodedBytes)
@@ -70,7 +70,7 @@ extension SequencerCore {
   }
 
   /// The sequences in the batch, in order.
-  fileprivate func batchRecordsList() -> [Record] {
+  func batchRecordsList() -> [Record] {
     var result: [Record] = []
     var at = 0
     while at < batchBytes {

@@ -95,9 +95,9 @@ extension Device {
   }
 
   /// Karn's rule: an answer to what was sent twice measures nothing; so the time-out stays doubled until a fresh datagram is
-  /// answered.
+  /// answered, or a ping.
   @Test func timeoutsFollowTheRoundTrip() throws {
-    var device = Device.overUDP(3, isResumed: true)
+    var device = Device.overUDP(5, isResumed: true)
     device.session.released = 1
     _ = try device.datagrams()
     #expect(device.session.deadline == device.now.advanced(byNs: 1_000_000_000))
@@ -114,7 +114,27 @@ extension Device {
     try device.hearAck(2)
     device.session.released = 3
     _ = try device.datagrams()
-    #expect(device.session.deadline == device.now.advanced(byNs: 240_000_000))
+    let waitMs = try #require(device.session.deadline).since(device.now) / 1_000_000
+    #expect(waitMs >= 480 && waitMs <= 720)
+    // A round trip that has grown is measured so, where a hasty time-out would never let it.
+    device.pass(ms: 400)
+    try device.hearAck(3)
+    device.session.released = 4
+    _ = try device.datagrams()
+    let grownMs = try #require(device.session.deadline).since(device.now) / 1_000_000
+    #expect(grownMs > 400 && grownMs < 800)
+
+    device.now = try #require(device.session.deadline)
+    let pinged = try #require(try device.datagrams().first?.ping)
+    device.pass(ms: 300)
+    try device.hear {
+      $0.ack = Ack(through: 4)
+      $0.pong = pinged.id
+    }
+    device.session.released = 5
+    #expect(try device.datagrams().first?.ping == nil)
+    let pingedMs = try #require(device.session.deadline).since(device.now) / 1_000_000
+    #expect(pingedMs > 300 && pingedMs < 2 * grownMs)
   }
 
   @Test func timeoutsDoubleWithJitterAndThenTheSessionIsSilent() throws {

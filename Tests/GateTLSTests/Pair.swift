@@ -28,7 +28,7 @@ enum Fixture {
 }
 
 extension TLSEngine {
-  /// Feeds all of `bytes`, draining plaintext whenever the room of `room` bytes is full.
+  /// Feeds all of `bytes`, draining plaintext whenever the room of `room` bytes is full. Early data is not told apart.
   mutating func feed(_ bytes: [UInt8], room: Int = 20_000, into plaintext: inout [UInt8]) throws(TLSError) -> TLSProgress {
     var rest = bytes
     var buffer = [UInt8](repeating: 0, count: room)
@@ -40,8 +40,10 @@ extension TLSEngine {
       do throws(TLSError) { progress = try receive(rest.span, plaintext: &span, at: &offset) } catch { failure = error }
       plaintext += buffer[..<offset]
       if let failure { throw failure }
-      guard case .plaintextFull(let consumed) = progress else { return progress }
-      rest.removeFirst(consumed)
+      switch progress {
+      case .plaintextFull(let consumed), .earlyDataEnded(let consumed): rest.removeFirst(consumed)
+      case .handshaking, .open, .closed: return progress
+      }
     }
   }
 
@@ -63,20 +65,30 @@ extension TLSEngine {
 struct Pair: ~Copyable {
   var server: TLSEngine
   var client: TLSEngine
+  /// What the ticket carries that the device gets once both are through, as from a gateway that has welcomed it.
+  var carried: [UInt8]? = []
 
   init(
-    server: TLSServerContext, client: TLSClientContext, name: String = "localhost", ticket: [UInt8]? = nil
+    server: TLSServerContext, client: TLSClientContext, name: String = "localhost", ticket: [UInt8]? = nil,
+    earlyData: [UInt8] = []
   ) throws(TLSError) {
     let gateway = try TLSEngine(server: server)
-    let device = try TLSEngine(client: client, serverName: name, ticket: ticket)
+    let device = try TLSEngine(client: client, serverName: name, ticket: ticket, earlyData: earlyData)
     self.server = gateway
     self.client = device
   }
 
   init() throws(TLSError) { try self.init(server: Fixture.server(), client: Fixture.client()) }
 
-  /// Hands bytes over until neither side has any.
+  /// Hands bytes over until neither side has any, then gives a ticket.
   mutating func settle() throws(TLSError) {
+    try exchange()
+    guard let carried, server.isEstablished else { return }
+    try server.issueTicket(carrying: carried)
+    try exchange()
+  }
+
+  mutating func exchange() throws(TLSError) {
     while client.outputCount > 0 || server.outputCount > 0 {
       if client.outputCount > 0 { _ = try server.feed(client.takeOutput()) }
       if server.outputCount > 0 { _ = try client.feed(server.takeOutput()) }

@@ -13,7 +13,6 @@ import Testing
     while !engine.isEstablished {
       #expect(try engine.letGo(to: cipher) == false)
       _ = try engine.feed(peer.takeOutput())
-      // Not before the tickets: they come to lie in the output.
       if engine.isEstablished { #expect(try engine.letGo(to: cipher)) }
       peer.receive(engine.takeOutput())
     }
@@ -92,7 +91,7 @@ import Testing
     peer.receive()
     _ = try engine.feed(peer.takeOutput())
     peer.receive(engine.takeOutput())
-    // Finished and data in one flight, answers in front of the tickets.
+    // Finished and data in one flight.
     for i in 0..<records { peer.write([UInt8(i)]) }
     var plaintext: [UInt8] = []
     #expect(try engine.feed(peer.takeOutput(), into: &plaintext) == .open)
@@ -122,7 +121,17 @@ import Testing
     let ticket = try pair.ticket()
     #expect(try pair.server.letGo(to: cipher) && pair.client.letGo(to: cipher))
     #expect(try pair.server.letGo(to: cipher))
-    for _ in 0..<5 {
+    try converse(&pair)
+    var again = try Pair(
+      server: Fixture.server(ownRecords: true), client: Fixture.client(ownRecords: true), ticket: ticket)
+    try again.settle()
+    #expect(try again.server.letGo(to: cipher) && again.client.letGo(to: cipher))
+    #expect(again.server.isResumed && again.client.isResumed)
+  }
+
+  /// Records both ways, and keys changed by either side.
+  private func converse(_ pair: inout Pair) throws {
+    for turn in 0..<6 {
       try pair.client.say(hello)
       var plaintext: [UInt8] = []
       #expect(try pair.server.feed(pair.client.takeOutput(), into: &plaintext) == .open)
@@ -130,13 +139,73 @@ import Testing
       var answer: [UInt8] = []
       #expect(try pair.client.feed(pair.server.takeOutput(), into: &answer) == .open)
       #expect(answer == hello)
-      try pair.client.updateKeys()
+      if turn % 2 == 0 { try pair.client.updateKeys() } else { try pair.server.updateKeys() }
     }
-    var again = try Pair(
-      server: Fixture.server(ownRecords: true), client: Fixture.client(ownRecords: true), ticket: ticket)
-    try again.settle()
-    #expect(try again.server.letGo(to: cipher) && again.client.letGo(to: cipher))
-    #expect(again.server.isResumed && again.client.isResumed)
+  }
+
+  // MARK: Behind early data
+
+  /// A device that was here before and comes again with `hello` as early data, which the gateway takes or skips.
+  private func resumed(taken: Bool) throws -> Pair {
+    let server = try TLSServerContext(
+      identity: Fixture.identity.get(), ticketKeys: Fixture.ticketKeys, ownRecords: true,
+      proof: ClientProof(earlyData: { carried, _ in carried == [7] && taken }))
+    let client = try Fixture.client(ownRecords: true)
+    var first = try Pair(server: server, client: client)
+    first.carried = [7]
+    try first.settle()
+    return try Pair(server: server, client: client, ticket: first.ticket(), earlyData: hello)
+  }
+
+  /// Three keys one after the other protect what a device sends, and the gateway answers under its last one before Finished.
+  @Test(arguments: [0, 1, 3], [true, false]) func earlyDataComesFirst(answers: Int, deviceLetsGo: Bool) throws {
+    var pair = try resumed(taken: true)
+    var early: [UInt8] = []
+    #expect(try pair.server.feed(pair.client.takeOutput(), into: &early) == .handshaking)
+    #expect(early == hello && pair.server.takesEarlyData)
+    #expect(try pair.server.letGo(to: cipher) == false)
+    for i in 0..<answers { try pair.server.say([UInt8(i)]) }
+    #expect(try pair.server.letGo(to: cipher) == false)
+    var answer: [UInt8] = []
+    #expect(try pair.client.feed(pair.server.takeOutput(), into: &answer) == .open)
+    #expect(answer.count == answers)
+    // EndOfEarlyData, Finished, data.
+    try pair.client.say(hello)
+    var plaintext: [UInt8] = []
+    for byte in pair.client.takeOutput() {
+      _ = try pair.server.feed([byte], into: &plaintext)
+      if !pair.server.isEstablished { #expect(try pair.server.letGo(to: cipher) == false) }
+    }
+    #expect(plaintext == hello && pair.server.carried == [7])
+    try pair.server.issueTicket(carrying: [8])
+    #expect(try pair.server.letGo(to: cipher))
+    #expect(pair.server.isResumed && pair.server.earlyData == .accepted && !pair.server.takesEarlyData)
+    // The ticket has gone along; there can be no other, and that is no error.
+    let waiting = pair.server.outputCount
+    #expect(waiting > 0)
+    try pair.server.issueTicket(carrying: [9])
+    #expect(pair.server.outputCount == waiting && pair.server.carried.isEmpty)
+    #expect(try pair.client.feed(pair.server.takeOutput()) == .open)
+    #expect(try TLSEngine.earlyDataBytesMax(of: pair.ticket(), to: "localhost") > 0)
+    if deviceLetsGo {
+      #expect(try pair.client.letGo(to: cipher))
+      #expect(pair.client.earlyData == .accepted)
+    }
+    try converse(&pair)
+  }
+
+  /// The gateway lets go between Finished and the data behind it.
+  @Test(arguments: [true, false]) func lettingGoRightBehindFinished(taken: Bool) throws {
+    var pair = try resumed(taken: taken)
+    var plaintext: [UInt8] = []
+    _ = try pair.server.feed(pair.client.takeOutput(), into: &plaintext)
+    #expect(plaintext == (taken ? hello : []))
+    _ = try pair.client.feed(pair.server.takeOutput())
+    let finished = pair.client.takeOutput()
+    #expect(try pair.server.feed(finished) == .open)
+    #expect(try pair.server.letGo(to: cipher))
+    #expect(pair.server.earlyData == (taken ? .accepted : .rejected))
+    try converse(&pair)
   }
 
   // MARK: When libssl stays

@@ -1,9 +1,15 @@
+import Foundation
 import GateCore
 import GateTrack
 import Testing
 
+private let long = ProcessInfo.processInfo.environment["FIXGATE_LONG"] == "1"
+
 private func read(_ text: String, skipBad: Bool = false, chunk: Int = .max) throws -> Track {
-  let bytes = Array(text.utf8)
+  try read(Array(text.utf8), skipBad: skipBad, chunk: chunk)
+}
+
+private func read(_ bytes: [UInt8], skipBad: Bool, chunk: Int) throws -> Track {
   var at = 0
   return try GPXReader.read(skipBad: skipBad) { (buffer: inout [UInt8]) throws(TrackError) in
     let count = min(chunk, buffer.count, bytes.count - at)
@@ -80,19 +86,60 @@ private func read(_ text: String, skipBad: Bool = false, chunk: Int = .max) thro
     #expect(throws: TrackError.badXML(line: 5)) { try read(Self.gpx(good).replacing("</trkpt>", with: "</trk>"), skipBad: true) }
   }
 
-  /// Neither a file of this machine nor a text that grows as it is read.
+  /// Neither a file of this machine, nor a text that grows as it is read, nor what ends the parser's process.
   @Test(arguments: [
     "<!DOCTYPE gpx [<!ENTITY a SYSTEM 'file:///etc/passwd'>]>",
+    "<!DOCTYPE gpx [<!NOTATION a PUBLIC 'b'>]>", "<!DOCTYPE gpx [<!ELEMENT a (b)>]>", "<?foo?>", "<?foo ?>", "<?xml-?>",
+    "<?xml version='1.0'?><?xml ?>", "   <?xml ?>", "<?xml version='1.0'?>\n<?xml-stylesheet href='x'?>",
     "<!DOCTYPE gpx [<!ENTITY a 'aaaaaaaaaa'><!ENTITY b '&a;&a;&a;&a;&a;&a;&a;&a;'>]>",
   ])
-  func entitiesAreRefused(declaration: String) {
+  func declarationsAreRefused(declaration: String) {
     let text = declaration + "\n" + Self.gpx("<trkpt lat='1' lon='2'><time>&a;</time></trkpt>")
-    for chunk in [Int.max, 1, 7] { #expect(throws: TrackError.entities) { try read(text, chunk: chunk) } }
+    for chunk in [Int.max, 1, 7] { #expect(throws: TrackError.declarations) { try read(text, chunk: chunk) } }
+  }
+
+  /// The system's parser would trap on some of these.
+  @Test(arguments: [
+    [0xff], [0x80], [0xc0, 0x80], [0xc3, 0x28], [0xe0, 0x9f, 0xbf], [0xed, 0xa0, 0x80], [0xf0, 0x8f, 0xbf, 0xbf], [0xf4, 0x90, 0x80, 0x80],
+    [0xf5], [0xe2, 0x82], [0xf0, 0x90],
+  ] as [[UInt8]])
+  func whatIsNoTextIsRefused(bytes: [UInt8]) {
+    for (before, behind) in [("<gpx><", "a/></gpx>"), ("<gpx a='", "'/>"), ("<gpx>", "</gpx>"), ("<", "gpx/>"), ("<gpx/>", "")] {
+      for chunk in [Int.max, 1] {
+        #expect(throws: TrackError.self) {
+          try read(Array(before.utf8) + bytes + Array(behind.utf8), skipBad: false, chunk: chunk)
+        }
+      }
+    }
   }
 
   @Test func deepNestingEnds() {
     let text = "<gpx>" + String(repeating: "<a>", count: 100_000)
     #expect(throws: TrackError.badXML(line: 1)) { try read(text) }
+  }
+
+  /// Whatever a few wrong bytes make of it, how the bytes come does not matter.
+  @Test(arguments: 0..<(long ? 20_000 : 100) as Range<UInt64>) func brokenFilesAreReadTheSameHoweverTheyCome(seed: UInt64) {
+    var random = SeededRandom(seed: seed)
+    var bytes = Array(Self.full.utf8)
+    for _ in 0..<Int.random(in: 1...4, using: &random) {
+      let at = Int.random(in: 0..<bytes.count, using: &random)
+      switch Int.random(in: 0..<4, using: &random) {
+      case 0: bytes[at] = UInt8.random(in: .min ... .max, using: &random)
+      case 1: bytes.removeSubrange(at..<min(at + Int.random(in: 1...40, using: &random), bytes.count))
+      case 2: bytes.insert(contentsOf: bytes[at..<min(at + 60, bytes.count)], at: Int.random(in: 0..<bytes.count, using: &random))
+      default: bytes.insert(Array("<>&;'\"/!".utf8).randomElement(using: &random)!, at: at)
+      }
+      if bytes.isEmpty { bytes = [0] }
+    }
+    func outcome(_ skipBad: Bool, _ chunk: Int) -> String {
+      guard let track = try? read(bytes, skipBad: skipBad, chunk: chunk) else { return "refused" }
+      return "\(track.fixes.map(\.fixTimeMs)) \(track.fixes.map(\.latitudeE7)) \(track.skippedCount)"
+    }
+    for skipBad in [false, true] {
+      let whole = outcome(skipBad, .max)
+      for chunk in [1, 97] { #expect(outcome(skipBad, chunk) == whole, "seed \(seed)") }
+    }
   }
 
   @Test func errorsOfTheSourceComeThrough() {

@@ -248,6 +248,17 @@ extension EndToEnd {
       #expect(try gateway.drained().fixes.stored == UInt64(bad.count))
     }
 
+    /// Each ping takes two bytes and each pong four: a message answers one.
+    @Test func aMessageFullOfPings() throws {
+      let gateway = try GatewayProcess()
+      try gateway.start()
+      let device = try Self.open(gateway.addDevice("tracker"), next: 1)
+      try device.send([UInt8]((0..<600).flatMap { _ in [0x2A, 0] as [UInt8] }))
+      #expect(try device.next()?.pong == 0)
+      try device.send(Self.message(1...1))
+      try device.ack(through: 1)
+    }
+
     /// Many datagrams in one turn get few answers, and every judgement is told.
     @Test func acksAreGathered() throws {
       let gateway = try GatewayProcess(["FIXGATE_WORKERS": "1"])

@@ -91,6 +91,30 @@ extension EndToEnd.HostileWorld {
     try gateway.quickStatus("refused") { $0.refusals["malformed", default: 0] + $0.refusals["needHello", default: 0] == 1 }
   }
 
+  /// A ticket as openssl keeps it, and fixes as early data with it.
+  @Test(.enabled(if: installed("openssl"))) func sClientResumesWithEarlyData() throws {
+    // It goes on reading until the gateway ends the silence.
+    let gateway = try Self.gateway(["FIXGATE_LIMITS_IDLE_TIMEOUT_S": "1"])
+    let enrolled = try gateway.enrol(1)[0]
+    func write(_ name: String, _ payload: [UInt8]) throws -> String {
+      let path = gateway.folder + "/" + name
+      try Data(Self.framed(payload)).write(to: URL(fileURLWithPath: path))
+      return path
+    }
+    let first = try write("first", Uplink.hello(enrolled.token, stream: 3, next: 11) + Uplink.batch(first: 1, count: 10))
+    let early = try write("early", Uplink.batch(first: 11, count: 20))
+    let second = try write("second", Uplink.hello(enrolled.token, stream: 3, next: 36) + Uplink.batch(first: 31, count: 5))
+    let session = gateway.folder + "/session"
+    let connect = "openssl s_client -quiet -connect 127.0.0.1:$1 -CAfile $2 -verify_return_error"
+    let opened = try shell(gateway, "\(connect) -sess_out \(session) < \(first)")
+    #expect(opened.status == 0, "\(opened.errors)")
+    let resumed = try shell(gateway, "\(connect) -sess_in \(session) -early_data \(early) < \(second)")
+    #expect(resumed.status == 0, "\(resumed.errors)")
+    let status = try gateway.drained()
+    #expect(status.network.early_data == 1 && status.network.resumptions == 1)
+    #expect(status.fixes.stored == 35 && status.fixes.duplicate == 0)
+  }
+
   /// TLS 1.2 is refused unless it is allowed; where it is, renegotiation is refused and the gateway goes on.
   @Test(.enabled(if: installed("openssl"))) func sClientMayNotRenegotiate() throws {
     let strict = try Self.gateway()

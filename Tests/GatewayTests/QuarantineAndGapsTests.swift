@@ -91,6 +91,45 @@ extension EndToEnd {
       #expect(try gateway.count("SELECT count(*) FROM quarantine") == 0)
     }
 
+    /// What a real limiter refuses is missing, and the ledger says since when and why.
+    @Test func whatTheLimiterRefusesIsInTheLedger() throws {
+      let gateway = try GatewayProcess(["FIXGATE_LIMITS_LIVE_PER_SECOND": "1", "FIXGATE_LIMITS_LIVE_BURST": "1024"])
+      let bundle = try gateway.addDevice("van-1")
+      try gateway.start()
+      let line = try DeviceClient(bundle: bundle)
+      func anHourAgo(_ sequences: ClosedRange<UInt64>) -> [Fix] {
+        Self.fixes(sequences) { $0.fixTimeMs -= 3_600_000 }
+      }
+      let beganMs = SystemClock.wallMs()
+      try line.frame { out in
+        Self.hello(line, next: 1_101, to: &out)
+        Self.append(anHourAgo(1...1_000), to: &out)
+      }
+      _ = try line.until { $0.ack?.through == 1_000 }
+      try line.frame { out in Self.append(anHourAgo(1_001...1_090), to: &out) }
+      let refusal = try #require(try line.until { !$0.refusals.isEmpty }.refusals.first)
+      #expect(refusal.code == .rateLimited && refusal.retry && !refusal.closing)
+      #expect(refusal.ranges == [SequenceRange(first: 1_001, count: 90)])
+      try gateway.drained()
+      let text = try gateway.run(["gaps", "--tenant", "demo", "--device", "van-1", "--format", "json"]).output
+      let ledger = try JSONDecoder().decode(GapLedger.self, from: Data(text.utf8))
+      #expect(
+        ledger.gaps.map { "\($0.first)+\($0.count) \($0.state) \($0.reason)" } == [
+          "1001+90 missing limited", "1091+10 missing not_sent",
+        ])
+      let sinceMs = try #require(ledger.gaps.first?.since_ms)
+      #expect((beganMs...SystemClock.wallMs()).contains(sinceMs))
+      // Sent again once it is allowed, it is missing no more.
+      try line.frame { out in
+        Self.append(anHourAgo(1_001...1_020), to: &out)
+        UplinkScalars(lane: .panic).append(into: &out)
+      }
+      _ = try line.until { $0.ack?.through == 1_020 }
+      try gateway.drained()
+      #expect(
+        try gateway.run(["gaps", "--tenant", "demo", "--device", "van-1"]).output.contains("1021\t70\tmissing\tlimited"))
+    }
+
     /// Holes, a range given up, and what was recorded and not sent; then the gateway asks, and the device answers.
     @Test func gapsHaveReasonsAndCanBeAskedFor() throws {
       let gateway = try GatewayProcess()

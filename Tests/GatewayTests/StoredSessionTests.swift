@@ -7,6 +7,7 @@ import GateStore
 import GateTLS
 import GateTrack
 import Gateway
+import PowerCutDisk
 import Testing
 
 extension EndToEnd {
@@ -56,6 +57,31 @@ extension EndToEnd {
         #expect(status.datagrams.handshakes == 0 && status.datagrams.sessions == 6 && status.datagrams.devices == 6)
       }
       for i in 0..<6 { #expect(try gateway.rows(of: "tracker-\(i)").map(\.sequence) == [1, 2, 3, 4, 5]) }
+    }
+
+    /// The power goes again and again, and the disk keeps what was synced, or that and some of the rest. The session goes on
+    /// each time, and its device finds no record number used twice: it would drop the ack.
+    @Test(arguments: [nil, 1, 2] as [UInt64?]) func powerCuts(leaks: UInt64?) throws {
+      let gateway = try GatewayProcess()
+      try gateway.start()
+      let device = try DatagramDevice(bundle: gateway.addDevice("tracker", psk: true))
+      try greet(device)
+      _ = try gateway.terminate()
+      let disk = PowerCutDisk(root: gateway.data)
+      for round in 0..<4 as Range<UInt64> {
+        try gateway.start(disk.environment(library: PowerCutDisk.builtLibrary))
+        for sequence in 2 + round * 3..<5 + round * 3 {
+          try send(device, sequence)
+          try device.ack(through: sequence)
+        }
+        gateway.kill9()
+        try disk.cut(seed: leaks.map { $0 &* 100 &+ round })
+      }
+      try gateway.start()
+      try send(device, 14)
+      try device.ack(through: 14)
+      #expect(try gateway.drained().datagrams.handshakes == 0)
+      #expect(try gateway.rows(of: "tracker").map(\.sequence) == Array(1...14))
     }
 
     /// A device that has shaken hands but said no hello, by its key alone; and one whose hello brought work, which has no room.

@@ -9,7 +9,7 @@ package final class GatewayProcess {
   package let authorityPEM: [UInt8]
   package let tokens: [[UInt8]]
   private var child: Process
-  private var environment: [String: String]
+  private let environment: [String: String]
   private let folder: String
   private let countersFile: String
 

@@ -30,12 +30,11 @@ struct ClockRepair: Sendable {
     toleranceMs = Int64(rules.clockToleranceS) * 1_000
   }
 
-  /// - Parameter fix: has a time.
-  func examine(_ fix: Fix, at wallMs: Int64, clock: DeviceClock) -> Finding {
-    let fixTimeMs = fix.fixTimeMs
+  /// - Parameters: `fixTimeMs` and `monotonicMs` of one fix.
+  func examine(_ fixTimeMs: Int64, monotonicMs: UInt64?, at wallMs: Int64, clock: DeviceClock) -> Finding {
     let rolled = rollover(fixTimeMs, at: wallMs, clock: clock)
     if case .move = rolled { return rolled }
-    if repairs, fix.present.contains(.monotonic), let errorMs = errorOfFix(fix, at: wallMs, clock: clock) {
+    if repairs, let monotonicMs, let errorMs = errorOfFix(fixTimeMs, monotonicMs, at: wallMs, clock: clock) {
       return .move(to: fixTimeMs &+ errorMs, .clockRepaired)
     }
     return rolled
@@ -84,12 +83,14 @@ struct ClockRepair: Sendable {
   /// by the same, no restart and no setting of the clock lies between them, and the fix's time is that clock's and not
   /// GNSS's. A clock that is ahead is then proven by the frame's arrival alone. One that is behind might be a frame that took
   /// long, so the session's hello must tell the same error.
-  private func errorOfFix(_ fix: Fix, at wallMs: Int64, clock: DeviceClock) -> Int64? {
+  private func errorOfFix(
+    _ fixTimeMs: Int64, _ monotonicMs: UInt64, at wallMs: Int64, clock: DeviceClock
+  ) -> Int64? {
     guard let sendTimeMs = clock.sendTimeMs, let sendMonotonicMs = clock.sendMonotonicMs,
-      let recordedMs = Int64(exactly: fix.monotonicMs), recordedMs <= sendMonotonicMs
+      let recordedMs = Int64(exactly: monotonicMs), recordedMs <= sendMonotonicMs
     else { return nil }
     let ageMs = sendMonotonicMs - recordedMs
-    let (clockAgeMs, overflow) = sendTimeMs.subtractingReportingOverflow(fix.fixTimeMs)
+    let (clockAgeMs, overflow) = sendTimeMs.subtractingReportingOverflow(fixTimeMs)
     guard !overflow, clockAgeMs >= -ClockRepair.sameClockMs,
       (clockAgeMs - ageMs).magnitude <= ClockRepair.sameClockMs.magnitude
     else { return nil }

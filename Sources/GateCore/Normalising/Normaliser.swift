@@ -28,15 +28,12 @@ package struct Normaliser: Sendable {
   /// - Parameter clock: what the frame says about the device's clock.
   package func normalise(_ record: inout Record, at wallMs: Int64, clock: DeviceClock = DeviceClock()) {
     var verdict = Verdict.accepted
-    func found(_ finding: Verdict, _ verdict: inout Verdict) {
-      if finding.rawValue > verdict.rawValue { verdict = finding }
-    }
-
     let present = record.fix.present
     if !present.contains(.time) {
       found(.noTime, &verdict)
     } else {
-      switch clockRepair.examine(record.fix, at: wallMs, clock: clock) {
+      let monotonicMs = present.contains(.monotonic) ? record.fix.monotonicMs : nil
+      switch clockRepair.examine(record.fix.fixTimeMs, monotonicMs: monotonicMs, at: wallMs, clock: clock) {
       case .keep: break
       case .suspect(let finding): found(finding, &verdict)
       case .move(let fixTimeMs, let finding):
@@ -61,25 +58,19 @@ package struct Normaliser: Sendable {
         found(.longitudeWrapped, &verdict)
       }
       if latitude == 0, longitude == 0, let nullIsland { found(nullIsland, &verdict) }
-      if let receiverInvalid, Normaliser.hasNoFix(record.fix) { found(receiverInvalid, &verdict) }
-      if let approximate, Normaliser.isApproximate(record.fix) { found(approximate, &verdict) }
     } else if !Normaliser.mayLackPosition(record.fix) {
       found(.noPosition, &verdict)
     }
-    if let simulated, record.fix[.source] == 8 || record.fix.flag(2) == true { found(simulated, &verdict) }
-
-    if let course = record.fix[.courseCdeg], course < 0 || course >= 36_000 {
-      record.keepOriginal(field: UInt32(Column.courseCdeg.rawValue), value: Int64(course))
-      let rest = course % 36_000
-      record.fix[.courseCdeg] = rest < 0 ? rest + 36_000 : rest
-      found(.courseWrapped, &verdict)
-    }
-    for i in Normaliser.ranges.indices {
-      let rule = Normaliser.ranges[i]
-      guard let value = record.fix[rule.column], value < rule.lowest || value > rule.highest else { continue }
-      record.keepOriginal(field: UInt32(rule.column.rawValue), value: Int64(value))
-      record.fix[rule.column] = nil
-      found(.valueDropped, &verdict)
+    // Most fixes say nothing of what this looks at.
+    if !present.isDisjoint(with: Normaliser.receiverFields) { examineReceiver(record.fix, &verdict) }
+    var columns = present.intersection(.columns).rawValue
+    while columns != 0 {
+      let index = columns.trailingZeroBitCount
+      columns &= columns &- 1
+      let value = record.fix.values[index]
+      if value < Normaliser.bounds.lowest[index] || value > Normaliser.bounds.highest[index] {
+        correct(&record, index, value, &verdict)
+      }
     }
 
     record.code = verdict.rawValue
@@ -87,6 +78,37 @@ package struct Normaliser: Sendable {
     case .stored: record.kind = .fix
     case .held: record.kind = .held
     case .refused: record.kind = .refused
+    }
+  }
+
+  private func found(_ finding: Verdict, _ verdict: inout Verdict) {
+    if finding.rawValue > verdict.rawValue { verdict = finding }
+  }
+
+  private static let receiverFields: FixFields = [
+    FixFields(.flagsKnown), FixFields(.fixMode), FixFields(.satellitesUsed), FixFields(.source),
+  ]
+
+  private func examineReceiver(_ fix: Fix, _ verdict: inout Verdict) {
+    if fix.present.contains(.position) {
+      if let receiverInvalid, Normaliser.hasNoFix(fix) { found(receiverInvalid, &verdict) }
+      if let approximate, Normaliser.isApproximate(fix) { found(approximate, &verdict) }
+    }
+    if let simulated, fix[.source] == 8 || fix.flag(2) == true { found(simulated, &verdict) }
+  }
+
+  /// A value out of its range: a course is wrapped, any other counts as unknown.
+  @inline(never)
+  private func correct(_ record: inout Record, _ index: Int, _ value: Int32, _ verdict: inout Verdict) {
+    record.keepOriginal(field: UInt32(Column.first + index), value: Int64(value))
+    if index == Column.courseCdeg.index {
+      let rest = value % 36_000
+      record.fix.values[index] = rest < 0 ? rest + 36_000 : rest
+      found(.courseWrapped, &verdict)
+    } else {
+      record.fix.values[index] = 0
+      record.fix.present.remove(FixFields(rawValue: 1 &<< UInt32(index)))
+      found(.valueDropped, &verdict)
     }
   }
 
@@ -115,10 +137,26 @@ package struct Normaliser: Sendable {
     let highest: Int32
   }
 
-  /// Ranges outside which an optional value is taken as unknown. Phones say -1 for unknown, which as an unsigned value has
-  /// its top bit set and so reads as negative here; an accuracy of exactly 0 means unknown too, and no receiver has an HDOP
-  /// of 0.
-  private static let ranges: InlineArray<11, Rule> = [
+  /// Both ends of each column's range, by `Column.index`; a column without a rule has the widest.
+  private struct Bounds {
+    var lowest = InlineArray<24, Int32>(repeating: .min)
+    var highest = InlineArray<24, Int32>(repeating: .max)
+  }
+
+  private static let bounds: Bounds = {
+    var bounds = Bounds()
+    for i in ranges.indices {
+      bounds.lowest[ranges[i].column.index] = ranges[i].lowest
+      bounds.highest[ranges[i].column.index] = ranges[i].highest
+    }
+    return bounds
+  }()
+
+  /// Ranges outside which an optional value is taken as unknown, but for the course. Phones say -1 for unknown, which as an
+  /// unsigned value has its top bit set and so reads as negative here; an accuracy of exactly 0 means unknown too, and no
+  /// receiver has an HDOP of 0.
+  private static let ranges: InlineArray<12, Rule> = [
+    Rule(column: .courseCdeg, lowest: 0, highest: 35_999),
     Rule(column: .horizontalAccuracyDm, lowest: 1, highest: .max),
     Rule(column: .speedCmPerS, lowest: 0, highest: 150_000),  // 1,500 m/s
     Rule(column: .batteryPercent, lowest: 0, highest: 100),

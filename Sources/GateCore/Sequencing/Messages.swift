@@ -31,6 +31,8 @@ package struct WorkerMessage: Equatable, Sendable, BitwiseCopyable {
     case limited = 3
     /// The session goes on in a stream that an earlier run has opened: no hello came in this one. No answer.
     case resume = 4
+    /// A connection was resumed by a ticket of `stream`: early data follows, hello is still to come. Answered in silence.
+    case early = 5
   }
 
   package static let headerBytes = 40

@@ -31,6 +31,8 @@ package struct SequencerCore: ~Copyable {
 
   /// Duplicates that were charged to a lane as if they were new; to be given back, then `clearReplies`.
   package private(set) var refunds: [(device: UInt32, lane: UInt8, count: Int)] = []
+  /// New fixes of early data, which no worker has charged; to be charged, then `clearReplies`.
+  package private(set) var charges: [(device: UInt32, tenant: UInt32, lane: UInt8, count: Int)] = []
 
   /// The records to commit next: `batchBytes` bytes of `batch`.
   package private(set) var batch: [UInt8]
@@ -104,6 +106,7 @@ package struct SequencerCore: ~Copyable {
   package mutating func clearReplies() {
     replies.removeAll(keepingCapacity: true)
     refunds.removeAll(keepingCapacity: true)
+    charges.removeAll(keepingCapacity: true)
   }
 
   /// What is known of a device's sequences, stream by stream, in the order in which they were first used.
@@ -126,6 +129,7 @@ package struct SequencerCore: ~Copyable {
     switch message.kind {
     case .hello: hello(message, from: worker, receiveTimeMs: receiveTimeMs)
     case .resume: resume(message, from: worker)
+    case .early: early(message, from: worker)
     case .records: records(message, bytes, from: worker, receiveTimeMs: receiveTimeMs)
     case .limited:
       counts.taken += UInt64(message.count)
@@ -148,7 +152,9 @@ package struct SequencerCore: ~Copyable {
     // By index: a reply is 700 bytes, and a copy of it for every message is what a sequencer spends its time on.
     for i in waiters.indices {
       let worker = waiters[i].worker
-      sessions[worker].forgetWaiter(of: waiters[i].reply.session)
+      let session = waiters[i].reply.session
+      if !sessions[worker][session].hears(of: waiters[i].stream) { waiters[i].reply.kind = .silent }
+      sessions[worker].forgetWaiter(of: session)
       waiters[i].reply.describe(devices[waiters[i].device, waiters[i].stream].durable)
       replies.append((worker, waiters[i].reply))
     }
@@ -198,7 +204,7 @@ extension SequencerCore {
       refuseSession(message, .tooManyStreams, from: worker, stream: 0)
       return
     }
-    open(message.session, of: worker, stream: UInt32(stream))
+    open(message.session, of: worker, stream: UInt16(stream))
     news[UInt64(message.device) << 32 | UInt64(message.stream), default: News(next: 0)].next = message.next
     close(below: message.low, device: device, stream: stream, receiveTimeMs: receiveTimeMs)
     var reply = SequencerReply(kind: .welcome, session: message.session, answers: 1)
@@ -219,7 +225,7 @@ extension SequencerCore {
   /// Whether this hello belongs to a session that is open in that stream already. Over UDP a hello may arrive behind fixes
   /// that were recorded after it; then its `next` proves no reset.
   private func isRepeated(_ message: WorkerMessage, from worker: Int, stream: Int) -> Bool {
-    message.session.transport == .datagram && sessions[worker][message.session].stream == UInt32(stream)
+    message.session.transport == .datagram && sessions[worker][message.session].stream == UInt16(stream)
   }
 
   /// A session from an earlier run, whose hello was answered then.
@@ -228,12 +234,22 @@ extension SequencerCore {
       refuseSession(message, .tooManyStreams, from: worker, stream: 0, answers: 0)
       return
     }
-    open(message.session, of: worker, stream: UInt32(stream))
+    open(message.session, of: worker, stream: UInt16(stream))
   }
 
-  private mutating func open(_ session: SessionID, of worker: Int, stream: UInt32) {
+  /// Early data is to come. Nothing is said, closed or noted before hello, which may still refuse the stream.
+  private mutating func early(_ message: WorkerMessage, from worker: Int) {
+    let stream = devices.open(message.stream, of: Int(message.device)).map { UInt16($0) }
+    open(message.session, of: worker, stream: stream ?? SequencerSessions.Entry.refused, by: .ticket)
+    replies.append((worker, SequencerReply(kind: .silent, session: message.session, answers: 1)))
+  }
+
+  private mutating func open(
+    _ session: SessionID, of worker: Int, stream: UInt16, by introduction: SequencerSessions.Introduction = .hello
+  ) {
     let waiter = sessions[worker][session].waiter
-    sessions[worker][session] = SequencerSessions.Entry(generation: session.generation, stream: stream, waiter: waiter)
+    sessions[worker][session] = SequencerSessions.Entry(
+      generation: session.generation, stream: stream, introduction: introduction, waiter: waiter)
   }
 
   private mutating func freshStream(for device: Int) -> UInt32 {
@@ -275,6 +291,8 @@ extension SequencerCore {
     close(below: message.low, device: device, stream: stream, receiveTimeMs: receiveTimeMs)
 
     var change = Touched(device: device, stream: stream, latest: nil, travel: devices[travelOf: device])
+    let highest = devices[device, stream].received.highest
+    var fresh = 0
     var duplicates = 0
     var lane: UInt8 = 0
     var refusal = SequencerReply(kind: .refusal, session: message.session, answers: 0)
@@ -296,6 +314,8 @@ extension SequencerCore {
         batchRecords += 1
         if !isGap {
           batchFixes += 1
+          fresh += 1
+          lane = min(bytes[at + 68], 2)
           judgeRecord(at: copy, device: device)
           tell(at: copy, sequence: sequence, waiter: waiter)
           note(at: copy, in: &change)
@@ -313,7 +333,14 @@ extension SequencerCore {
       at += length
     }
     touched.append(change)
-    if duplicates > 0 { refunds.append((message.device, lane, duplicates)) }
+    if session.introduction == .hello {
+      if duplicates > 0 { refunds.append((message.device, lane, duplicates)) }
+    } else {
+      if fresh > 0 { charges.append((message.device, bytes.load32(at: WorkerMessage.headerBytes + 8), lane, fresh)) }
+      if devices[device, stream].received.highest > highest {
+        sessions[worker][message.session].introduction = .ticketWithNews
+      }
+    }
     if refusal.rangeCount > 0 { replies.append((worker, refusal)) }
   }
 

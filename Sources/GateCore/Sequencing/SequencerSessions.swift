@@ -1,19 +1,32 @@
 /// Where the sessions of one worker stand with the sequencer, by slot. 12 bytes a session: over UDP there may be a million.
 struct SequencerSessions {
+  /// What the session's word for its stream is.
+  enum Introduction: UInt8, BitwiseCopyable {
+    case hello
+    /// A ticket, hello still to come. What was sent may be a replay, or of a counter that was reset.
+    case ticket
+    /// A ticket, and fixes above all that the stream had: no replay, and as good as a hello whose `next_sequence` is.
+    case ticketWithNews
+  }
+
   struct Entry: BitwiseCopyable {
     var generation: UInt32
     /// Position among the device's streams, or one of the two below.
-    var stream: UInt32
+    var stream: UInt16
+    var introduction = Introduction.hello
     /// Position among those that wait for the commit in hand; -1 = it does not.
     var waiter: Int32
 
     /// Has said no hello in this run.
-    static let unknown = UInt32.max
+    static let unknown = UInt16.max
     /// Told why with its hello; takes nothing until the next one.
-    static let refused = UInt32.max - 1
+    static let refused = UInt16.max - 1
     static let none = Entry(generation: 0, stream: unknown, waiter: -1)
 
     var isOpen: Bool { stream < Entry.refused }
+
+    /// Whether acks of the stream are for it: an ack of another one would be read as if it were of this.
+    func hears(of other: Int) -> Bool { Int(stream) == other && introduction != .ticket }
   }
 
   private var streams: [Entry] = []

@@ -23,6 +23,8 @@ package enum Transport: UInt8, Sendable, BitwiseCopyable {
 package struct Session: Sendable {
   package enum State: Equatable, Sendable {
     case awaitingHello
+    /// Early data: fixes and nothing else, of whom a ticket names. Hello comes when the handshake is done.
+    case early(DeviceIdentity, stream: UInt32)
     case open(DeviceIdentity, stream: UInt32)
     /// Nothing more is taken; the connection closes when what waits is sent.
     case closing
@@ -77,6 +79,11 @@ package struct Session: Sendable {
   /// Gateway's clock less the device's when hello came; `nil` where the device did not say its time.
   package var clockErrorMs: Int64?
 
+  /// Fixes that came as early data.
+  private var earlyFixes = 0
+  /// Whose they were; nobody else may say hello behind them.
+  private var earlyDevice: UInt32?
+
   package init(id: SessionID, transport: Transport = .stream) {
     self.id = id
     self.transport = transport
@@ -112,9 +119,10 @@ package struct Session: Sendable {
     case .expired: throw .expired
     }
     switch state {
-    case .closing: throw .malformed
+    case .closing, .early: throw .malformed
     case .open(let before, _) where before.device != identity.device: throw .malformed
     case .open(_, let stream) where transport == .datagram && stream != greeting.stream: throw .malformed
+    case .awaitingHello where earlyDevice ?? identity.device != identity.device: throw .malformed
     case .open, .awaitingHello: break
     }
     state = .open(identity, stream: greeting.stream)
@@ -124,10 +132,50 @@ package struct Session: Sendable {
     return identity
   }
 
+  /// Early data begins: the ticket is a device's whose credential is still good.
+  package mutating func takeEarlyData(
+    of identity: DeviceIdentity, stream: UInt32, by reference: CredentialReference, untilMs: Int64, policyVersion: UInt32
+  ) {
+    precondition(state == .awaitingHello)
+    state = .early(identity, stream: stream)
+    earlyDevice = identity.device
+    credential = reference
+    validUntilMs = untilMs
+    self.policyVersion = policyVersion
+  }
+
+  /// - Returns: false above `Limits.earlyFixesMax`.
+  package mutating func countEarly(_ fixes: Int) -> Bool {
+    earlyFixes += fixes
+    return earlyFixes <= Limits.earlyFixesMax
+  }
+
+  /// The handshake is done: hello comes next.
+  package mutating func endEarlyData() {
+    guard isEarly else { return }
+    state = .awaitingHello
+    credential = nil
+    validUntilMs = .max
+    policyVersion = 0
+  }
+
   /// The credential is still good, but its end may have moved.
   package mutating func extend(untilMs: Int64) { validUntilMs = untilMs }
 
   package mutating func close() { state = .closing }
+
+  package var isEarly: Bool {
+    if case .early = state { return true }
+    return false
+  }
+
+  /// Whose fixes are taken now, and in which stream.
+  package var speaker: (identity: DeviceIdentity, stream: UInt32)? {
+    switch state {
+    case .early(let identity, let stream), .open(let identity, let stream): (identity, stream)
+    case .awaitingHello, .closing: nil
+    }
+  }
 
   package var isOpen: Bool {
     if case .open = state { return true }

@@ -15,6 +15,14 @@ package enum UplinkPart: Equatable, Sendable {
   /// The last one counts.
   case sendMonotonicMs(UInt64)
   case enrol(Range<Int>)
+
+  /// Fixes, and what is said about them: all that early data may hold.
+  package var isAboutFixes: Bool {
+    switch self {
+    case .fix, .batch, .lane, .sendTimeMs, .sendMonotonicMs: true
+    case .hello, .enrol, .gap, .ping, .applied, .oldestHeld: false
+    }
+  }
 }
 
 /// Walks the top level of one `Uplink`, in one pass and without looking into its messages. Repeated occurrences of

@@ -88,6 +88,9 @@ package struct Status: Codable, Equatable, Sendable {
     package var sessions: Int = 0
     package var handshakes: UInt64 = 0
     package var resumptions: UInt64 = 0
+    /// Connections whose early data was taken, replays included, and whose was not.
+    package var early_data: UInt64 = 0
+    package var early_data_rejected: UInt64 = 0
     package var handshakes_waiting: Int = 0
     package var handshakes_under_way: Int = 0
     /// ClientHellos, frames cut off and answers not read.
@@ -154,6 +157,8 @@ package struct Status: Codable, Equatable, Sendable {
       network.sessions += counters.sessions.load(ordering: .relaxed)
       network.handshakes += counters.handshakes.load(ordering: .relaxed)
       network.resumptions += counters.resumptions.load(ordering: .relaxed)
+      network.early_data += counters.earlyData.load(ordering: .relaxed)
+      network.early_data_rejected += counters.earlyDataRejected.load(ordering: .relaxed)
       network.handshakes_waiting += counters.handshakesWaiting.load(ordering: .relaxed)
       network.handshakes_under_way += counters.handshakesUnderWay.load(ordering: .relaxed)
       network.buffered_bytes += counters.bufferedBytes.load(ordering: .relaxed)

@@ -120,6 +120,10 @@ package final class Sequencer {
     for refund in loop.core.refunds {
       limiters.refund(device: refund.device, lane: Int(refund.lane), units: refund.count)
     }
+    for charge in loop.core.charges {
+      _ = limiters.charge(
+        device: charge.device, tenant: charge.tenant, lane: Int(charge.lane), units: charge.count, at: SystemClock.now())
+    }
     loop.clearReplies()
     for worker in workers { worker.sleeper.wake() }
   }

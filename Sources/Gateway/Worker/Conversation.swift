@@ -1,6 +1,6 @@
 import GateCore
 
-/// What a worker keeps of the device behind one session over UDP: 80 bytes, since there may be a million of them. What few of
+/// What a worker keeps of the device behind one session over UDP: 72 bytes, since there may be a million of them. What few of
 /// them have lies beside the table, in `ConversationExtra`.
 struct Conversation {
   enum State: UInt8 {

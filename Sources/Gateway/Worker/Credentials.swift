@@ -63,6 +63,8 @@ package enum Credentials {
       guard let entered = registry.lookup(selector: reference.selector), entered.kind == .certificate else {
         return .good(untilMs: validUntilMs)
       }
+      // Entered for another device since: it proves that one now.
+      guard entered.device == device else { return .unknown }
       let standing = registry.standing(of: entered, wallMs: wallMs)
       return standing == .good(untilMs: entered.expiresMs) ? .good(untilMs: min(entered.expiresMs, validUntilMs)) : standing
     }
@@ -92,6 +94,17 @@ package enum Credentials {
     if registry.isRevoked(device: device) { return .revoked }
     guard wallMs < claim.validUntilMs else { return .expired }
     return .device(registry.identity(ofDevice: device), by: reference, untilMs: claim.validUntilMs)
+  }
+
+  /// What a credential is worth now that was proven before, when the ticket that names it was given.
+  package static func prove(
+    _ reference: CredentialReference, channel: ChannelProof, registry: RegistrySnapshot, wallMs: Int64
+  ) -> Session.Proof {
+    if reference.kind == .certificate { return prove(token: [], channel: channel, registry: registry, wallMs: wallMs) }
+    guard let candidate = registry.lookup(selector: reference.selector), candidate.kind == reference.kind else {
+      return .unknown
+    }
+    return proof(registry, reference, candidate, wallMs: wallMs)
   }
 
   /// What a handshake has shown, judged by the authorities in force.
@@ -174,7 +187,7 @@ extension RegistrySnapshot {
 }
 
 extension CertificateClaim {
-  fileprivate init(_ peer: PeerCertificate) {
+  init(_ peer: PeerCertificate) {
     self.init(
       fingerprint: SecretHash(peer.fingerprint.span), validUntilMs: peer.validUntilS.multipliedOrMax(by: 1_000),
       tenant: peer.tenant, device: peer.device, tenants: peer.tenants, anyTenant: peer.anyTenant)

@@ -30,8 +30,8 @@ package struct Intake: ~Copyable {
   }
 
   private let settings: Settings
-  private let ring: ByteRing
-  private let limiters: LimiterTable
+  let ring: ByteRing
+  let limiters: LimiterTable
   private var fixes = [Fix](repeating: Fix(), count: Limits.fixesPerFrameMax)
   private var record = Record()
   package private(set) var unknownFields: UInt64 = 0
@@ -102,10 +102,13 @@ package struct Intake: ~Copyable {
     var low: UInt64 = 0
     var hello: Range<Int>?
     var enrol: Range<Int>?
+    var pong: UInt32?
     var sendTimeMs: Int64?
     var sendMonotonicMs: UInt64?
+    let isEarly = session.isEarly
     var scanner = UplinkScanner(frame)
     while let part = try scanner.next(in: bytes) {
+      if isEarly, !part.isAboutFixes { return close(.malformed, &session, into: &out) }
       switch part {
       case .fix(let range):
         guard count < Limits.fixesPerFrameMax else { throw .tooManyFixes(offset: range.lowerBound) }
@@ -123,9 +126,8 @@ package struct Intake: ~Copyable {
       case .oldestHeld(let sequence): low = sequence
       case .ping(let range):
         guard let ping = try? Ping.decode(bytes, range) else { return close(.malformed, &session, into: &out) }
-        var pong = Downlink()
-        pong.pong = ping.id
-        append(pong, session, to: &out)
+        // One message holds one pong: over UDP it is the last, however many pings are crammed into a datagram.
+        if session.transport == .datagram { pong = ping.id } else { answer(ping.id, session, to: &out) }
       case .sendTimeMs(let time): sendTimeMs = time
       case .sendMonotonicMs(let time): sendMonotonicMs = time
       case .applied: break
@@ -135,6 +137,7 @@ package struct Intake: ~Copyable {
       }
     }
     unknownFields &+= UInt64(scanner.unknownFields)
+    if let pong { answer(pong, session, to: &out) }
 
     if let enrol {
       guard session.transport == .stream, case .awaitingHello = session.state, hello == nil, count == 0, gaps == 0,
@@ -153,6 +156,7 @@ package struct Intake: ~Copyable {
       }
       regionBytes += Int(fixes[i].attributes.length) + Int(fixes[i].work.length)
     }
+    if isEarly, !session.countEarly(count) { return close(.tooLarge, &session, into: &out) }
     // From here on the sequencer owes answers: nothing below may close.
     if let hello {
       if let code = greet(bytes, hello, &session, registry: registry, wallMs: wallMs) {
@@ -161,7 +165,7 @@ package struct Intake: ~Copyable {
       unanswered += 1
     }
     guard count > 0 || gaps > 0 || low > 0 else { return .taken(unanswered: unanswered) }
-    guard case .open(let identity, let stream) = session.state else {
+    guard let (identity, stream) = session.speaker else {
       // Datagrams overtake each other, and a gateway may have lost what it knew: the device says hello and goes on.
       guard session.transport == .datagram, session.state == .awaitingHello else {
         return close(.needHello, &session, into: &out)
@@ -171,8 +175,10 @@ package struct Intake: ~Copyable {
     }
     regionBytes += count * session.work.count
     if count > 0,
-      case .limited(let retryAfterNs) = limiters.charge(
-        device: identity.device, tenant: identity.tenant, lane: lane, units: count, at: now)
+      case .limited(let retryAfterNs) = isEarly
+        // A replay must not use up the device's allowance: the sequencer charges what is new.
+        ? limiters.weigh(device: identity.device, tenant: identity.tenant, lane: lane, units: count, at: now)
+        : limiters.charge(device: identity.device, tenant: identity.tenant, lane: lane, units: count, at: now)
     {
       let retryAfterMs = milliseconds(retryAfterNs)
       limited(count, session.id, identity, stream: stream)
@@ -348,6 +354,12 @@ package struct Intake: ~Copyable {
     if goesOn { return .refused(code) }
     session.close()
     return .close(code)
+  }
+
+  private func answer(_ ping: UInt32, _ session: borrowing Session, to out: inout [UInt8]) {
+    var downlink = Downlink()
+    downlink.pong = ping
+    append(downlink, session, to: &out)
   }
 
   private func append(_ answer: Downlink, _ session: borrowing Session, to out: inout [UInt8]) {

@@ -2,7 +2,8 @@ package import GateCore
 package import GateProto
 
 /// What the sequencer decided, for the device: frames over TCP, messages over UDP. Messages that are appended to each other are
-/// one message still; only of acks the last one holds.
+/// one message still, but for acks: the ranges of two would be read as those of one, and name sequences that nobody has stored.
+/// So a datagram holds one ack at most, and a welcome over UDP has none of its own.
 package enum ReplyFrames {
   /// Appends the frame for one reply; nothing for a silent one.
   ///
@@ -29,7 +30,7 @@ package enum ReplyFrames {
       downlink.encode(into: &out)
     case .welcome:
       // The ack beside it spares a device that comes back from sending again what is durable already.
-      var downlink = Downlink(ack: reply)
+      var downlink = transport == .stream ? Downlink(ack: reply) : Downlink()
       downlink.welcome = Welcome(
         through: reply.through, backlogWindow: window, frameBytesMax: UInt32(transport == .stream ? Limits.frameBytesMax : Limits.datagramBytesMax))
       told = window

@@ -265,7 +265,7 @@ final class Worker {
       if let tls = connection.tls, case .certificate = connection.session.channel {
         connection.session.channel = Credentials.channel(tls.engine, authorities)
       }
-      guard case .open = connection.session.state,
+      guard connection.session.speaker != nil,
         let code = Credentials.dismissal(of: &connection.session, registry: registry, wallMs: wallMs)
       else { continue }
       dismiss(connection, code)

@@ -192,7 +192,9 @@ extension Worker {
       link.counters.refuse(UInt16(reply.refusal.rawValue))
       // Another stream wants another session: what is under way in this one must not be taken for the new stream's.
       if reply.refusal == .streamReused { datagrams.conversations[index].close() }
-    case .welcome: welcome(index, datagrams)
+    case .welcome:
+      welcome(index, datagrams)
+      merge(reply.asAck, index, datagrams)
     }
     append(reply, index, datagrams)
     say(index, datagrams)
@@ -440,5 +442,14 @@ extension Worker {
       asked += runs.count
     }
     return asked
+  }
+}
+
+extension SequencerReply {
+  /// What a welcome says of sequences.
+  fileprivate var asAck: SequencerReply {
+    var ack = self
+    ack.kind = .ack
+    return ack
   }
 }

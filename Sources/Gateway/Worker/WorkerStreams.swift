@@ -69,7 +69,13 @@ extension Worker {
         markDirty(connection)  // an alert may wait
         return
       }
-      if !connection.isEstablished, tls.engine.isEstablished { established(connection, tls) }
+      if !connection.isEstablished {
+        if tls.engine.isEstablished {
+          established(connection, tls)
+        } else if end > start, !takesEarlyData(connection, tls) {
+          return
+        }
+      }
       let first = start
       guard takeFrames(connection, from: &start, to: end) else { return }
       guard isFruitful(connection, tls, bytes: rest.count, plaintext: end > before, frames: start > first) else {
@@ -78,7 +84,16 @@ extension Worker {
       }
       if tls.engine.outputCount > 0 { markDirty(connection) }
       switch progress {
-      case .handshaking: return
+      case .handshaking:
+        if start < end { connection.stash = Array(plain[start..<end]) }
+        account(connection)
+        return
+      case .earlyDataEnded(let consumed):
+        guard start == end else {
+          refuseEarlyData(connection, .malformed)
+          return
+        }
+        rest = rest.lowerBound + consumed..<rest.upperBound
       case .open:
         if start < end { connection.stash = Array(plain[start..<end]) }
         awaitsRest(connection, tls)
@@ -117,6 +132,8 @@ extension Worker {
 
   private func established(_ connection: Connection, _ tls: TLSSession) {
     connection.isEstablished = true
+    connection.session.endEarlyData()
+    if tls.engine.earlyData == .rejected { link.counters.earlyDataRejected.wrappingAdd(1, ordering: .relaxed) }
     leaveQueue(connection)
     connection.session.channel = Credentials.channel(tls.engine, context.tls.current.authorities)
     link.counters.handshakes.wrappingAdd(1, ordering: .relaxed)
@@ -179,6 +196,7 @@ extension Worker {
       !connection.isClosing
     else { return }
     if reply.kind == .refusal { link.counters.refuse(UInt16(reply.refusal.rawValue)) }
+    if reply.kind == .welcome { giveTicket(connection) }
     if reply.kind == .welcome, !connection.isWelcome {
       connection.isWelcome = true
       connection.deadline = now.advanced(byNs: idleNs)

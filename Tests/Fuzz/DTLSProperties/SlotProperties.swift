@@ -10,7 +10,7 @@ package enum SlotProperties {
   package static func check(_ input: [UInt8]) {
     let bench = DTLSWorkbench.shared
     var slots = bench.slots
-    var repaired: Set<Int> = []
+    var isRepaired = [Bool](repeating: false, count: slots.count)
     var at = 0
     while input.count - at >= 4 {
       let place = (Int(input[at]) << 8 | Int(input[at + 1])) % (slots.count * SessionSlot.bytes)
@@ -20,9 +20,11 @@ package enum SlotProperties {
       slots[number][place % SessionSlot.bytes] ^= value
       if what & 1 == 1 {
         repair(&slots[number])
-        repaired.insert(number)
+        isRepaired[number] = true
       }
-      if what >> 1 > 0 { slots.swapAt(number, Int(what >> 1) % slots.count) }
+      guard what >> 1 > 0 else { continue }
+      slots.swapAt(number, Int(what >> 1) % slots.count)
+      isRepaired.swapAt(number, Int(what >> 1) % slots.count)
     }
     guard let cipher = try? RecordCipher(), var endpoint = try? DTLSWorkbench.endpoint(bench.context) else {
       preconditionFailure("no endpoint")
@@ -36,14 +38,14 @@ package enum SlotProperties {
       precondition(session == DTLSWorkbench.id(number))
       let keys = SessionSlot.changingBytes..<SessionSlot.sealedAt + 28 + DTLSWorkbench.suite(number).keyBlockBytes
       precondition(bytes[keys] == bench.slots[number][keys])
-      if !repaired.contains(number) {
+      if !isRepaired[number] {
         precondition(bytes[..<SessionSlot.changingBytes] == bench.slots[number][..<SessionSlot.changingBytes])
         answers(number, &endpoint, cipher)
       }
     }
     precondition(endpoint.sessionCount <= slots.count)
-    let header = slots[0]
-    if case .valid(let header) = SessionFileHeader.read(header.span) { precondition(header.base < 1 << 62) }
+    let first = slots[0]
+    if case .valid(let header) = SessionFileHeader.read(first.span) { precondition(header.base < 1 << 62) }
   }
 
   private static func repair(_ slot: inout [UInt8]) {

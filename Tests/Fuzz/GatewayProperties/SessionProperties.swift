@@ -4,7 +4,7 @@ import GateProto
 import GateTLS
 import Gateway
 
-/// What must hold whatever a device sends behind TLS: the worker's path from bytes to the sequencer's ring. Traps where it does
+/// What must hold whatever a device sends behind TLS or DTLS: the worker's path from bytes to the sequencer's ring. Traps where it does
 /// not: for the fuzzer, and for the replay of what it found.
 package enum SessionProperties {
   /// The token of the one device there is; the fuzzer finds it in the corpus.
@@ -20,13 +20,15 @@ package enum SessionProperties {
     return RegistrySnapshot(builder, generation: 1)
   }()
 
-  /// - Parameter bytes: the first says whether the session is open already; then the stream of frames.
+  /// - Parameter bytes: the first says whether the session is open already (bit 0) and over UDP (bit 1); then the stream of
+  ///   frames, whose payloads stand for messages over UDP.
   package static func check(_ bytes: [UInt8]) {
     let configuration = Configuration()
     let ring = ByteRing(capacity: 1 << 22)
     let limiters = LimiterTable(settings: configuration.limits.table, devices: 4, tenants: 4)
     var intake = Intake(settings: Intake.Settings(configuration), ring: ring, limiters: limiters)
-    var session = Session(id: SessionID(slot: 1, generation: 1))
+    let transport: Transport = (bytes.first ?? 0) & 2 == 0 ? .stream : .datagram
+    var session = Session(id: SessionID(slot: 1, generation: 1), transport: transport)
     var word: UInt64 = 0
     let now = Instant(ns: 1_000_000_000)
     var stream = bytes.dropFirst()
@@ -46,13 +48,16 @@ package enum SessionProperties {
       do throws(FrameError) {
         guard let frame = try FrameScanner.next(in: buffer.span, from: start, to: buffer.count) else { break }
         start = frame.upperBound
-        outcome = intake.take(
-          buffer.span, frame: frame, session: &session, word: &word, registry: registry, at: now, wallMs: nowMs, out: &out)
+        outcome =
+          transport == .datagram && frame.count > Limits.datagramBytesMax
+          ? intake.refuse(tooLarge: &session, out: &out)
+          : intake.take(
+            buffer.span, frame: frame, session: &session, word: &word, registry: registry, at: now, wallMs: nowMs, out: &out)
       } catch {
         outcome = intake.refuse(error, session: &session, out: &out)
       }
       let answerable = drain(ring)
-      let refusals = refusals(in: out)
+      let refusals = refusals(in: out, over: transport)
       out = []
       switch outcome {
       case .taken(let unanswered): precondition(answerable == unanswered)
@@ -95,8 +100,14 @@ package enum SessionProperties {
     precondition(fix.sequence >= 1 && fix.sequence <= Limits.sequenceMax)
   }
 
-  /// What the device is told must be frames that it can read.
-  private static func refusals(in out: [UInt8]) -> [RefusalCode] {
+  /// What the device is told must be frames that it can read; over UDP one message, and not too long.
+  private static func refusals(in out: [UInt8], over transport: Transport) -> [RefusalCode] {
+    if transport == .datagram {
+      guard out.count <= Limits.datagramBytesMax, let downlink = try? Downlink.decode(out.span, 0..<out.count) else {
+        preconditionFailure("an answer that is no message")
+      }
+      return downlink.refusals.map(\.code)
+    }
     var codes: [RefusalCode] = []
     var at = 0
     while at < out.count {

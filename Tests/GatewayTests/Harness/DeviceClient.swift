@@ -23,23 +23,30 @@ final class DeviceClient {
 
   var isResumed: Bool { engine.isResumed }
   var ticket: [UInt8]? { engine.sessionTicket }
+  var earlyData: EarlyData { engine.earlyData }
 
   /// Connects and shakes hands.
-  /// - Parameter flight: plaintext that travels with the client's Finished.
-  init(bundle path: String, ticket: [UInt8]? = nil, flight: (_ token: [UInt8]) -> [UInt8] = { _ in [] }) throws {
+  /// - Parameters:
+  ///   - port: the gateway's, unless there is something in between.
+  ///   - earlyData: plaintext that travels with the ClientHello. Then Finished goes with the first `send`.
+  ///   - flight: plaintext that travels with the client's Finished.
+  init(
+    bundle path: String, port: UInt16? = nil, ticket: [UInt8]? = nil, earlyData: [UInt8] = [],
+    flight: (_ token: [UInt8]) -> [UInt8] = { _ in [] }
+  ) throws {
     let bundle = try GateDevice.Bundle(parsing: String(contentsOfFile: path, encoding: .utf8))
     token = bundle.token
     let context = try TLSClientContext(authorityPEM: Array(bundle.certificates.utf8))
     let deadline = SystemClock.now().advanced(byNs: 10_000_000_000)
-    stream = try TCPStream.connect(to: HostPort(host: "127.0.0.1", port: bundle.gateways[0].port), until: deadline)
-    engine = try TLSEngine(client: context, serverName: bundle.serverName, ticket: ticket)
+    stream = try TCPStream.connect(to: HostPort(host: "127.0.0.1", port: port ?? bundle.gateways[0].port), until: deadline)
+    engine = try TLSEngine(client: context, serverName: bundle.serverName, ticket: ticket, earlyData: earlyData)
     try flush()
     while !engine.isEstablished {
       guard !isClosed else { throw Failure(description: "closed during the handshake") }
       try pump(until: deadline)
       if !engine.isEstablished { try flush() }
     }
-    try send(flight(token))
+    if earlyData.isEmpty { try send(flight(token)) }
   }
 
   func send(_ bytes: [UInt8]) throws {
