@@ -39,7 +39,8 @@ struct FreshCredential {
 extension SecretHash {
   /// The fingerprint of the first certificate.
   init(certificatePEM: [UInt8]) throws(TLSError) {
-    self.init(try PeerCertificate.leaf(of: certificatePEM).fingerprint.span)
+    let fingerprint = try PeerCertificate.leaf(of: certificatePEM).fingerprint
+    self.init(fingerprint.span)
   }
 }
 

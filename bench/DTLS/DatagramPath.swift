@@ -1,9 +1,9 @@
 import BenchHarness
 import CAllocations
-import GateCore
+package import GateCore
 import GateMemory
 import GateProto
-import GateTLS
+package import GateTLS
 import Gateway
 
 /// The way of a datagram within this process, on one thread and without I/O: open, decode, limit, ring, dedupe. Each of many
@@ -24,9 +24,8 @@ package struct DatagramPath: ~Copyable {
 
   private static let batch = 64
   private static let wallMs: Int64 = 1_893_456_000_000
-  private let fleet: StoredFleet
   private var endpoint: DTLSEndpoint
-  private var devices: [Sender] = []
+  private var devices: [Sender]
   private var intake: Intake
   private var core: SequencerCore
   private let ring = ByteRing(capacity: 1 << 22)
@@ -45,9 +44,11 @@ package struct DatagramPath: ~Copyable {
 
   package init(sessions count: Int, _ suite: DTLSSuite, in folder: String) throws {
     let fleet = try StoredFleet(count, suite, in: folder)
-    endpoint = try fleet.start(BenchContext.server())
+    let endpoint = try fleet.start(BenchContext.server())
+    var devices: [Sender] = []
     for i in 0..<count { devices.append(Sender(try fleet.session(i, .client))) }
-    self.fleet = fleet
+    self.devices = devices
+    self.endpoint = endpoint
     var configuration = Configuration()
     configuration.limits.frames.perSecond = 1_000_000_000
     configuration.limits.frames.burst = 1_000_000_000
@@ -116,12 +117,18 @@ package struct DatagramPath: ~Copyable {
     var datagrams: [[UInt8]] = []
     for device in order {
       var datagram = [UInt8](repeating: 0, count: devices[device].session.recordBytes(plaintextBytes: message.count))
-      var at = 0
-      var room = datagram.mutableSpan
-      try devices[device].session.seal(.applicationData, message.span, into: &room, at: &at, with: cipher)
+      try DatagramPath.seal(message, &devices[device].session, into: &datagram, cipher)
       datagrams.append(datagram)
     }
     return datagrams
+  }
+
+  private static func seal(
+    _ message: [UInt8], _ session: inout DTLSSession, into datagram: inout [UInt8], _ cipher: borrowing RecordCipher
+  ) throws(DTLSError) {
+    var at = 0
+    var room = datagram.mutableSpan
+    try session.seal(.applicationData, message.span, into: &room, at: &at, with: cipher)
   }
 
   /// - Returns: ns of endpoint, intake and sequencer.
@@ -137,10 +144,7 @@ package struct DatagramPath: ~Copyable {
         let begun = clock.now
         let (slot, range) = DatagramPath.open(datagrams[i], from: address, at: now, &endpoint, &plain)
         let between = clock.now
-        let outcome = intake.take(
-          plain.span, frame: range, session: &sessions[slot], word: &words[slot], registry: registry, at: now,
-          wallMs: DatagramPath.wallMs, out: &out)
-        precondition(outcome == .taken(unanswered: 1))
+        DatagramPath.take(plain, range, &sessions[slot], &words[slot], &intake, registry, at: now, &out)
         let done = clock.now
         costs[0] += (between - begun).ns
         costs[1] += (done - between).ns
@@ -152,6 +156,15 @@ package struct DatagramPath: ~Copyable {
       costs[2] += (clock.now - begun).ns
     }
     return costs
+  }
+
+  private static func take(
+    _ plain: [UInt8], _ range: Range<Int>, _ session: inout Session, _ word: inout UInt64, _ intake: inout Intake,
+    _ registry: RegistrySnapshot, at now: Instant, _ out: inout [UInt8]
+  ) {
+    let outcome = intake.take(
+      plain.span, frame: range, session: &session, word: &word, registry: registry, at: now, wallMs: wallMs, out: &out)
+    precondition(outcome == .taken(unanswered: 1))
   }
 
   private static func open(

@@ -24,8 +24,6 @@ package enum Restart {
     var endpoint = try fleet.start(BenchContext.server())
     result.sessionsS = (clock.now - start).ns / 1e9
     result.sessions = endpoint.sessionCount
-    // The buffer that slots were read through is given back.
-    malloc_trim(0)
     result.sessionBytes = Double(residentBytes() - before) / Double(count)
     result.served = try serve(fleet, &endpoint)
     try fleet.makeRegistry()
@@ -62,8 +60,10 @@ package enum Restart {
     var space = plain.mutableSpan
     endpoint.receive(datagram.span, from: address, at: Instant(ns: 1 << 50), plaintext: &space)
     guard case .data(let session, _, _, _)? = endpoint.events.first else { return false }
+    var answer = [UInt8](repeating: 0, count: 200)
+    var answerRoom = answer.mutableSpan
     at = 0
-    return try endpoint.seal(message.span, for: session, into: &room, at: &at) != nil
+    return try endpoint.seal(message.span, for: session, into: &answerRoom, at: &at) != nil
   }
 
   /// Resident memory of this process, without files.

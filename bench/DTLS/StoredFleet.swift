@@ -1,6 +1,6 @@
 import Foundation
-package import GateCore
-package import GateStore
+import GateCore
+import GateStore
 package import GateTLS
 import Gateway
 
