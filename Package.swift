@@ -198,8 +198,8 @@ if withBench {
     .executableTarget(
       name: "fixgate-bench",
       dependencies: [
-        "GateCore", "GateTLS", "CFixProto", "BenchDTLS", "BenchHarness", "BenchLoad", "BenchPath", "BenchPeers",
-        "BenchProto", "BenchReport",
+        "GateCore", "GateNet", "GateTLS", "COpenSSL", "CFixProto", "BenchDTLS", "BenchHarness", "BenchLoad", "BenchPath",
+        "BenchPeers", "BenchProto", "BenchReport",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),
       ],
@@ -247,7 +247,7 @@ if withFuzz {
   for (folder, properties) in [
     ("Wire", "WireVectors"), ("Journal", "JournalProperties"), ("Session", "GatewayProperties"),
     ("Track", "GatewayProperties"), ("Configuration", "GatewayProperties"), ("Datagrams", "DTLSProperties"),
-    ("Slots", "DTLSProperties"),
+    ("Slots", "DTLSProperties"), ("Records", "GatewayProperties"),
   ] {
     package.targets.append(
       .executableTarget(

@@ -4,9 +4,8 @@ import Glibc
 /// Where libssl reads and writes while a call of `TLSEngine` runs: straight from the caller's ciphertext, and into a
 /// buffer of ours. One allocation per connection; libssl's BIO holds a pointer to it.
 ///
-/// `input` is the caller's memory and is set only while `receive` runs. `output[outputStart..<outputEnd]` waits to be
-/// sent; `output` is from malloc.
-@safe struct Cursor {
+/// `input` is the caller's memory and is set only while `receive` runs.
+@safe struct Cursor: ~Copyable {
   var input: UnsafePointer<UInt8>? = nil
   var inputCount = 0
   var inputAt = 0
@@ -14,57 +13,9 @@ import Glibc
   var handshakeBudget = TLSEngine.handshakeBytesMax
   var budgetSpent = false
 
-  var output: UnsafeMutablePointer<UInt8>? = nil
-  var outputCapacity = 0
-  var outputStart = 0
-  var outputEnd = 0
+  var output = OutputBuffer()
   var outputOverflowed = false
-
-  var waiting: Int { outputEnd - outputStart }
-
-  /// Appends to the output.
-  /// - Returns: false above `TLSEngine.outputBytesHardMax` or without memory.
-  mutating func append(_ bytes: UnsafeRawPointer, count: Int) -> Bool {
-    guard count <= TLSEngine.outputBytesHardMax - waiting else { return false }
-    if count > outputCapacity - outputEnd {
-      let needed = waiting + count
-      if needed <= outputCapacity, let output = unsafe output {
-        unsafe memmove(output, output + outputStart, waiting)
-      } else {
-        var capacity = max(outputCapacity, TLSEngine.outputBytesKept)
-        while capacity < needed { capacity *= 2 }
-        guard let grown = unsafe malloc(capacity) else { return false }
-        let bytes = unsafe grown.assumingMemoryBound(to: UInt8.self)
-        if let output = unsafe output {
-          unsafe memcpy(bytes, output + outputStart, waiting)
-          unsafe free(output)
-        }
-        unsafe output = bytes
-        outputCapacity = capacity
-      }
-      outputEnd = waiting
-      outputStart = 0
-    }
-    unsafe memcpy(output! + outputEnd, bytes, count)
-    outputEnd += count
-    return true
-  }
-
-  /// Takes `count` bytes off the front. An empty output keeps `TLSEngine.outputBytesKept` at most.
-  mutating func consume(_ count: Int) {
-    precondition(count >= 0 && count <= waiting)
-    outputStart += count
-    guard outputStart == outputEnd else { return }
-    outputStart = 0
-    outputEnd = 0
-    if outputCapacity > TLSEngine.outputBytesKept { release() }
-  }
-
-  mutating func release() {
-    unsafe free(output)
-    unsafe output = nil
-    outputCapacity = 0
-  }
+  var tap = RecordTap()
 }
 
 /// The BIO method over `Cursor`. A memory BIO would copy every byte once more.
@@ -99,7 +50,7 @@ enum CursorBIO {
         let cursor = unsafe BIO_get_data(bio)?.assumingMemoryBound(to: Cursor.self)
       else { return 0 }
       unsafe gate_BIO_clear_retry_flags(bio)
-      guard unsafe cursor.pointee.append(from, count: count) else {
+      guard unsafe cursor.pointee.output.append(from, count: count) else {
         unsafe cursor.pointee.outputOverflowed = true
         return 0
       }
@@ -109,6 +60,13 @@ enum CursorBIO {
     unsafe BIO_meth_set_ctrl(method) { _, command, _, _ in command == BIO_CTRL_FLUSH ? 1 : 0 }
     return unsafe method
   }()
+
+  /// The cursor of a connection, while one of its callbacks runs. libssl may stand a buffer of its own before the BIO that is
+  /// written, never before the one that is read.
+  static func cursor(of ssl: OpaquePointer?) -> UnsafeMutablePointer<Cursor>? {
+    guard let ssl = unsafe ssl, let bio = unsafe SSL_get_rbio(ssl) else { return nil }
+    return unsafe BIO_get_data(bio)?.assumingMemoryBound(to: Cursor.self)
+  }
 
   /// A BIO that reads and writes `cursor`, which must outlive it. The caller owns the BIO.
   static func make(over cursor: UnsafeMutablePointer<Cursor>) -> OpaquePointer? {

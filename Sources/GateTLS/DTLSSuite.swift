@@ -71,18 +71,9 @@ package enum DTLSSuite: UInt16, CaseIterable, Sendable {
   }
 }
 
-/// The ciphers of the record layer.
-enum AEAD {
-  case aes128GCM
-  case aes128CCM8
-  case chaCha20Poly1305
-
-  static let nonceBytes = 12
-  static let keyBytesMax = 32
-
-  var keyBytes: Int { self == .chaCha20Poly1305 ? 32 : 16 }
+/// What TLS 1.2 does with a nonce: a part of it is agreed, the rest travels in the record.
+extension AEAD {
   /// RFC 5288 section 3, RFC 6655 section 3: 4 bytes of salt. RFC 7905 section 2: the whole nonce.
   var fixedIVBytes: Int { self == .chaCha20Poly1305 ? 12 : 4 }
   var explicitNonceBytes: Int { self == .chaCha20Poly1305 ? 0 : 8 }
-  var tagBytes: Int { self == .aes128CCM8 ? 8 : 16 }
 }

@@ -19,7 +19,8 @@ extension TLSEngine {
   package static let earlyDataBytesMax: UInt32 = 16_384
 
   package var earlyData: EarlyData {
-    switch unsafe SSL_get_early_data_status(ssl) {
+    if case .own(let own) = layer { return own.earlyData }
+    return switch unsafe SSL_get_early_data_status(ssl) {
     case SSL_EARLY_DATA_ACCEPTED: .accepted
     case SSL_EARLY_DATA_REJECTED: .rejected
     default: .none
@@ -33,11 +34,11 @@ extension TLSEngine {
   }
 
   /// Server: puts a ticket into the output that carries `bytes`, sealed. The peer brings them back when it resumes.
-  /// Nothing in TLS 1.2, whose tickets are part of the handshake.
+  /// Nothing in TLS 1.2, whose tickets are part of the handshake, nor once libssl is let go.
   /// - Throws: `.notOpen`; anything else: the connection failed.
   package mutating func issueTicket(carrying bytes: [UInt8]) throws(TLSError) {
     guard isEstablished else { throw .notOpen }
-    guard version == .tls13, let session = unsafe rawSession else { return }
+    guard case .libssl = layer, version == .tls13, let session = unsafe rawSession else { return }
     let data = TicketContent(identity: ticketContent?.identity ?? [], carried: bytes).encoded
     ErrorQueue.clear()
     guard unsafe SSL_SESSION_set1_ticket_appdata(session, data, data.count) == 1 && SSL_new_session_ticket(ssl) == 1
@@ -46,10 +47,14 @@ extension TLSEngine {
   }
 
   /// Server: what the ticket carries by which the session was resumed, or that was issued last; empty if there is none. Only
-  /// once established, or while early data is taken.
+  /// once established, or while early data is taken, and until libssl is let go.
   package var carried: [UInt8] { isEstablished || takesEarlyData ? ticketContent?.carried ?? [] : [] }
 
-  var ticketContent: TicketContent? { unsafe TicketContent(of: rawSession) }
+  /// `nil` once libssl is let go.
+  var ticketContent: TicketContent? {
+    guard case .libssl = layer else { return nil }
+    return unsafe TicketContent(of: rawSession)
+  }
 }
 
 /// The application data of a ticket, which libssl keeps inside the sealed session. Layout: u8 length of the external key's

@@ -53,6 +53,16 @@ package struct PeerCertificate: Equatable, Sendable {
     }
   }
 
+  /// - Returns: `nil` if libcrypto cannot read it.
+  static func of(der: [UInt8], vouchedForBy authorities: ClientAuthorities) -> PeerCertificate? {
+    unsafe der.withUnsafeBufferPointer { bytes in
+      var start = bytes.baseAddress
+      guard let raw = unsafe d2i_X509(nil, &start, bytes.count) else { return nil }
+      defer { unsafe X509_free(raw) }
+      return unsafe PeerCertificate(raw, vouchedForBy: authorities)
+    }
+  }
+
   private static func uris(of raw: OpaquePointer) -> [String] {
     guard let found = unsafe X509_get_ext_d2i(raw, NID_subject_alt_name, nil, nil) else { return [] }
     let names = OpaquePointer(found)
@@ -89,6 +99,10 @@ extension TLSEngine {
   /// Server: the device's certificate, if it has shown one. A resumed session brings it along in its ticket, so it is judged
   /// anew here each time: against the clock and against the authorities in force now.
   package func peerCertificate(_ authorities: ClientAuthorities) -> PeerCertificate? {
+    if case .own(let own) = layer {
+      guard isEstablished else { return nil }
+      return own.peerCertificate.flatMap { PeerCertificate.of(der: $0, vouchedForBy: authorities) }
+    }
     guard isEstablished || takesEarlyData, let raw = unsafe rawPeerCertificate else { return nil }
     return unsafe PeerCertificate(raw, vouchedForBy: authorities)
   }

@@ -8,16 +8,19 @@ import COpenSSL
 ///
 /// Sendable: there is one owner, which may hand it to another thread.
 @safe package struct RecordCipher: ~Copyable, @unchecked Sendable {
-  private let gcm: CipherPair
+  private let gcm128: CipherPair
+  private let gcm256: CipherPair
   private let ccm8: CipherPair
   private let chaCha: CipherPair
 
   /// - Throws: `.library`: this libcrypto lacks a cipher; stop.
   package init() throws(DTLSError) {
-    let gcm = try CipherPair(.aes128GCM)
+    let gcm128 = try CipherPair(.aes128GCM)
+    let gcm256 = try CipherPair(.aes256GCM)
     let ccm8 = try CipherPair(.aes128CCM8)
     let chaCha = try CipherPair(.chaCha20Poly1305)
-    self.gcm = gcm
+    self.gcm128 = gcm128
+    self.gcm256 = gcm256
     self.ccm8 = ccm8
     self.chaCha = chaCha
   }
@@ -75,7 +78,8 @@ import COpenSSL
 
   private func pair(_ aead: AEAD, sealing: Bool) -> OpaquePointer {
     switch aead {
-    case .aes128GCM: unsafe sealing ? gcm.sealing.raw : gcm.opening.raw
+    case .aes128GCM: unsafe sealing ? gcm128.sealing.raw : gcm128.opening.raw
+    case .aes256GCM: unsafe sealing ? gcm256.sealing.raw : gcm256.opening.raw
     case .aes128CCM8: unsafe sealing ? ccm8.sealing.raw : ccm8.opening.raw
     case .chaCha20Poly1305: unsafe sealing ? chaCha.sealing.raw : chaCha.opening.raw
     }
@@ -88,14 +92,8 @@ import COpenSSL
   let opening: CipherContext
 
   init(_ aead: AEAD) throws(DTLSError) {
-    let name =
-      switch aead {
-      case .aes128GCM: "AES-128-GCM"
-      case .aes128CCM8: "AES-128-CCM"
-      case .chaCha20Poly1305: "ChaCha20-Poly1305"
-      }
     ErrorQueue.clear()
-    guard let cipher = unsafe EVP_CIPHER_fetch(nil, name, nil) else { throw .library(code: ErrorQueue.drain()) }
+    guard let cipher = unsafe EVP_CIPHER_fetch(nil, aead.name, nil) else { throw .library(code: ErrorQueue.drain()) }
     defer { unsafe EVP_CIPHER_free(cipher) }
     let context = try unsafe CipherContext(cipher, sealing: true)
     let other = try unsafe CipherContext(cipher, sealing: false)

@@ -52,10 +52,14 @@ package struct ClientProof: Sendable {
   /// TLS 1.3, with tickets that need no memory here, given by `TLSEngine.issueTicket`. No renegotiation, no compression.
   /// - Parameters:
   ///   - allowTLS12: TLS 1.2 too, for old modems, with ECDHE and AEAD suites only.
+  ///   - ownRecords: connections can be taken over from libssl (`TLSEngine.letGo`).
   ///   - ticketKeys: one or more keys of `ticketKeyBytes` random bytes, kept secret: the first seals new tickets, all open old
   ///     ones. The same ones after a restart keep old tickets good.
   /// - Throws: `.malformed`, `.keyEncrypted`, `.keyMismatch`, `.library`: do not start, or keep the old context.
-  package init(identity: TLSIdentity, ticketKeys: [UInt8], allowTLS12: Bool = false, proof: ClientProof = ClientProof()) throws(TLSError) {
+  package init(
+    identity: TLSIdentity, ticketKeys: [UInt8], allowTLS12: Bool = false, ownRecords: Bool = false,
+    proof: ClientProof = ClientProof()
+  ) throws(TLSError) {
     precondition(!ticketKeys.isEmpty && ticketKeys.count % TLSServerContext.ticketKeyBytes == 0)
     let context = try ContextHandle.make(server: true, versions: (allowTLS12 ? .tls12 : .tls13)...(.tls13))
     try context.use(identity)
@@ -67,6 +71,7 @@ package struct ClientProof: Sendable {
     unsafe SSL_CTX_set_timeout(raw, TLSServerContext.ticketLifetimeSeconds)
     try unsafe ContextAttachment(ticketKeys: ticketKeys, proof: proof).attach(to: raw)
     if proof.findKey != nil { unsafe ExternalKey.accept(in: raw) }
+    if ownRecords { unsafe RecordTap.install(in: raw) }
     // Changes with the content of tickets: one of another form leads to a full handshake.
     var name = Array("fixgate/2".utf8)
     if let authorities = proof.authorities, !authorities.isEmpty {
@@ -115,9 +120,11 @@ package struct ClientProof: Sendable {
   ///   - identity: the device's own certificate and key, where it proves itself by them.
   ///   - key: the external key that it shares with the gateway. Where the gateway does not know it, the handshake goes on
   ///     by certificate.
+  ///   - ownRecords: connections can be taken over from libssl (`TLSEngine.letGo`).
   /// - Throws: `.malformed`, `.keyEncrypted`, `.keyMismatch`, `.library`.
   package init(
-    authorityPEM: [UInt8], version: TLSVersion = .tls13, identity: TLSIdentity? = nil, key: ExternalKey? = nil
+    authorityPEM: [UInt8], version: TLSVersion = .tls13, identity: TLSIdentity? = nil, key: ExternalKey? = nil,
+    ownRecords: Bool = false
   ) throws(TLSError) {
     let context = try ContextHandle.make(server: false, versions: version...version)
     let raw = unsafe context.raw
@@ -128,6 +135,7 @@ package struct ClientProof: Sendable {
       try unsafe ContextAttachment(ownKey: key).attach(to: raw)
       unsafe ExternalKey.offer(in: raw)
     }
+    if ownRecords { unsafe RecordTap.install(in: raw) }
     unsafe self.raw = context.take()
   }
 

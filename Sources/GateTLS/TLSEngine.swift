@@ -24,12 +24,12 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
   var number: Int32 { self == .tls12 ? TLS1_2_VERSION : TLS1_3_VERSION }
 }
 
-/// One TLS connection, either role: bytes in, bytes out, no descriptor, no clock. Owns its libssl object; used from one
-/// thread at a time. Nothing outside knows libssl, so that the record layer can be taken over behind these calls.
+/// One TLS connection, either role: bytes in, bytes out, no descriptor, no clock. Owns its libssl object, until that is let go
+/// (`letGo`); used from one thread at a time. Nothing outside knows libssl.
 ///
 /// Sendable: there is one owner, which may hand it to another thread; libssl keeps nothing of a connection per thread.
 ///
-/// A server makes one only when `ClientHelloGate` has seen a whole ClientHello: an idle one costs about 14 KB.
+/// A server makes one only when `ClientHelloGate` has seen a whole ClientHello: an idle one costs about 14 KB until libssl is let go.
 @safe package struct TLSEngine: ~Copyable, @unchecked Sendable {
   /// Bytes that a peer may send before its handshake is done: ClientHello twice, certificate chain, room to spare.
   package static let handshakeBytesMax = 32_768
@@ -42,12 +42,12 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
   /// Most bytes that one record adds to its plaintext: 5 header, 1 type, 16 tag, or 8 nonce and 16 tag in TLS 1.2.
   package static let recordOverheadBytes = 32
 
-  private let handle: SSLHandle
+  var layer: ConnectionLayer
   private let clientName: [UInt8]
   /// Client: the ticket that it resumes with, as it travels.
   private let offeredTicket: [UInt8]
   private var failed = false
-  private var sentClose = false
+  private(set) var sentClose = false
   private var phase: Phase
 
   private enum Phase {
@@ -62,8 +62,9 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
   /// The gateway's side. Nothing waits in the output until a ClientHello was received.
   /// - Throws: `.library`: refuse this connection.
   package init(server context: TLSServerContext) throws(TLSError) {
-    handle = try unsafe SSLHandle(context: context.raw)
+    let handle = try unsafe SSLHandle(context: context.raw)
     unsafe SSL_set_accept_state(handle.ssl)
+    layer = .libssl(handle)
     clientName = []
     offeredTicket = []
     phase = context.takesEarlyData ? .early : .handshake
@@ -111,17 +112,23 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
         throw .library(code: ErrorQueue.drain())
       }
     }
-    self.handle = handle
+    layer = .libssl(handle)
     self.clientName = clientName
     self.offeredTicket = offeredTicket
     phase = .handshake
   }
 
+  /// Only while libssl is there.
+  private var handle: SSLHandle {
+    guard case .libssl(let handle) = layer else { preconditionFailure("libssl was let go") }
+    return handle
+  }
   var ssl: OpaquePointer { unsafe handle.ssl }
+  private var cursor: UnsafeMutablePointer<Cursor> { unsafe handle.cursor }
+  var isClient: Bool { !clientName.isEmpty }
   /// The session's and the certificate's lives are the connection's.
   var rawSession: OpaquePointer? { unsafe SSL_get_session(ssl) }
   var rawPeerCertificate: OpaquePointer? { unsafe SSL_get0_peer_certificate(ssl) }
-  private var cursor: UnsafeMutablePointer<Cursor> { unsafe handle.cursor }
 
   // MARK: Bytes
 
@@ -134,6 +141,7 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
   package mutating func receive(
     _ ciphertext: Span<UInt8>, plaintext: inout MutableSpan<UInt8>, at offset: inout Int
   ) throws(TLSError) -> TLSProgress {
+    if case .own(let own) = layer { return try own.stream.receive(ciphertext, plaintext: &plaintext, at: &offset) }
     guard !failed else { throw .notOpen }
     precondition(offset >= 0 && offset <= plaintext.count)
     let cursor = unsafe cursor
@@ -158,9 +166,10 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
   /// that holds the ticket's key, but the ClientHello may be a replay until Finished has come (RFC 8446 section 8).
   /// - Throws: `.outputFull`: drain and write again. `.notOpen`. Anything else: the connection failed.
   package mutating func write(_ plaintext: Span<UInt8>) throws(TLSError) {
+    if case .own(let own) = layer { return try own.stream.write(plaintext) }
     guard established || takesEarlyData, !failed, !sentClose else { throw .notOpen }
     guard plaintext.count > 0 else { return }
-    let waiting = unsafe cursor.pointee.waiting
+    let waiting = unsafe cursor.pointee.output.waiting
     let records = (plaintext.count + 16_383) / 16_384
     guard plaintext.count <= TLSEngine.outputBytesMax - waiting - records * TLSEngine.recordOverheadBytes else {
       throw .outputFull(waitingBytes: waiting)
@@ -177,6 +186,7 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
 
   /// Puts close_notify into the output. Nothing can be written behind it; receiving goes on until the peer's.
   package mutating func close() {
+    if case .own(let own) = layer { return own.stream.close() }
     guard established, !failed, !sentClose else { return }
     sentClose = true
     ErrorQueue.clear()
@@ -188,6 +198,7 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
   /// good for 2^24.5 full records (section 5.5). Nothing in TLS 1.2.
   /// - Throws: `.notOpen`, `.library`.
   package mutating func updateKeys() throws(TLSError) {
+    if case .own(let own) = layer { return try own.stream.updateKeys() }
     guard established, !failed, !sentClose else { throw .notOpen }
     guard version == .tls13 else { return }
     ErrorQueue.clear()
@@ -197,18 +208,21 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
   }
 
   /// Ciphertext bytes that wait to be sent.
-  package var outputCount: Int { unsafe cursor.pointee.waiting }
+  package var outputCount: Int {
+    switch layer {
+    case .libssl(let handle): unsafe handle.cursor.pointee.output.waiting
+    case .own(let own): own.stream.outputCount
+    }
+  }
 
   /// Hands the waiting ciphertext to `send`, which says how many bytes it took; these leave the output. Spell a throwing
   /// closure `{ output throws(NetError) in ... }`, since Swift infers `any Error` otherwise.
   /// - Returns: true when nothing waits any more.
   package mutating func drain<E: Error>(_ send: (Span<UInt8>) throws(E) -> Int) throws(E) -> Bool {
-    let waiting = unsafe cursor.pointee.waiting
-    guard waiting > 0, let output = unsafe cursor.pointee.output else { return true }
-    let bytes = unsafe UnsafeBufferPointer(start: output + cursor.pointee.outputStart, count: waiting)
-    let taken = try send(unsafe bytes.span)
-    unsafe cursor.pointee.consume(taken)
-    return taken == waiting
+    if case .own(let own) = layer { return try own.stream.drain(send) }
+    let done = try unsafe cursor.pointee.output.drain(send)
+    unsafe cursor.pointee.output.shrink()
+    return done
   }
 
   /// Appends all waiting ciphertext to `bytes`.
@@ -220,24 +234,45 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
     }
   }
 
-  /// A record whose rest has not come lies in libssl.
-  package var hasPartialRecord: Bool { unsafe established && SSL_has_pending(ssl) == 1 }
+  /// Bytes that it holds: ciphertext that waits to be sent, and with our own records the one whose rest has not come.
+  package var bufferedBytes: Int {
+    if case .own(let own) = layer { return own.stream.outputCount + own.stream.tailBytes }
+    return outputCount
+  }
+
+  /// A record whose rest has not come lies here.
+  package var hasPartialRecord: Bool {
+    switch layer {
+    case .libssl(let handle): unsafe established && SSL_has_pending(handle.ssl) == 1
+    case .own(let own): own.stream.hasPartialRecord
+    }
+  }
 
   // MARK: What was agreed
 
   /// The handshake is done and nothing has failed since.
-  package var isEstablished: Bool { established && !failed }
+  package var isEstablished: Bool {
+    if case .own(let own) = layer { return own.stream.isOpen }
+    return established && !failed
+  }
   /// Server: early data has been accepted, and Finished has not come.
-  package var takesEarlyData: Bool { !established && !failed && clientName.isEmpty && earlyData == .accepted }
+  package var takesEarlyData: Bool { !established && !failed && !isClient && earlyData == .accepted }
   /// The handshake went by a ticket.
-  package var isResumed: Bool { unsafe SSL_session_reused(ssl) == 1 }
+  package var isResumed: Bool {
+    switch layer {
+    case .libssl(let handle): unsafe SSL_session_reused(handle.ssl) == 1
+    case .own(let own): own.isResumed
+    }
+  }
   /// `nil` until the handshake is done.
   package var version: TLSVersion? {
+    if case .own = layer { return .tls13 }
     guard established else { return nil }
     return unsafe SSL_version(ssl) == TLS1_3_VERSION ? .tls13 : .tls12
   }
   /// As registered with IANA, such as `TLS_AES_128_GCM_SHA256`; `nil` until it is agreed.
   package var cipherName: String? {
+    if case .own(let own) = layer { return own.stream.suite.name }
     guard let cipher = unsafe SSL_get_current_cipher(ssl), let name = unsafe SSL_CIPHER_standard_name(cipher) else {
       return nil
     }
@@ -249,7 +284,9 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
   ///
   /// Layout: length of the server name (u16, little endian), the name, libssl's DER of the session.
   package var sessionTicket: [UInt8]? {
-    guard established, !clientName.isEmpty, let session = unsafe SSL_get1_session(ssl) else { return nil }
+    guard case .libssl(let handle) = layer, established, isClient, let session = unsafe SSL_get1_session(handle.ssl) else {
+      return nil
+    }
     defer { unsafe SSL_SESSION_free(session) }
     guard unsafe SSL_SESSION_is_resumable(session) == 1, unsafe SSL_SESSION_has_ticket(session) == 1,
       unsafe OfferedSession.ticket(of: session) != offeredTicket
@@ -339,7 +376,7 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
 }
 
 /// Owns one `SSL` and the cursor that its BIO points to.
-@safe struct SSLHandle: ~Copyable {
+@safe final class SSLHandle {
   let ssl: OpaquePointer
   let cursor: UnsafeMutablePointer<Cursor>
 
@@ -361,7 +398,6 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
 
   deinit {
     unsafe SSL_free(ssl)
-    unsafe cursor.pointee.release()
     unsafe cursor.deinitialize(count: 1)
     unsafe cursor.deallocate()
   }

@@ -11,6 +11,8 @@ package enum TLSError: Error, Equatable, Sendable {
 
   /// The peer broke TLS, or garbage or a forged record came in; `code` is libssl's.
   case protocolViolation(code: UInt)
+  /// The peer broke TLS in the records behind the handshake.
+  case record(TLSRecordFault)
   /// Peer and we share no TLS version.
   case noSharedVersion(code: UInt)
   /// Peer and we share no cipher suite, group or signature algorithm.

@@ -6,6 +6,7 @@ extension TLSError: CustomStringConvertible {
   package var description: String {
     switch self {
     case .protocolViolation(let code): "the peer broke TLS\(TLSError.library(code))"
+    case .record(let fault): "the peer broke TLS: \(TLSError.text(fault))"
     case .noSharedVersion:
       "no TLS version in common; to serve old modems allow TLS 1.2 in the configuration"
     case .noSharedAlgorithm(let code):
@@ -39,6 +40,18 @@ extension TLSError: CustomStringConvertible {
     guard code != 0 else { return "" }
     guard let reason = unsafe ERR_reason_error_string(code) else { return ": code \(code)" }
     return unsafe ": " + String(cString: reason)
+  }
+
+  private static func text(_ fault: TLSRecordFault) -> String {
+    switch fault {
+    case .forged: "a record was damaged, forged or repeated on the way"
+    case .oversize(let bytes): "a record of \(bytes) bytes is longer than agreed"
+    case .unexpected(let type): "a record of type \(type) may not come here"
+    case .unexpectedMessage(let type): "a message of type \(type) may not come here"
+    case .malformed: "an alert or message does not have its form"
+    case .barren: "\(TLSRecordStream.barrenRecordsMax) records in a row brought no data"
+    case .keyWornOut: "it does not change its key though it was asked to"
+    }
   }
 
   private static func verification(_ result: Int) -> String {

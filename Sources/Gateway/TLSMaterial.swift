@@ -82,6 +82,7 @@ package struct TLSMaterial: Sendable {
     }
     let context = try TLSServerContext(
       identity: identity, ticketKeys: keys, allowTLS12: configuration.tls.allowTLS12,
+      ownRecords: configuration.tls.ownRecords,
       proof: ClientProof(
         authorities: authorities, findKey: findKey, earlyData: configuration.tls.earlyData ? earlyData : nil))
     return (context, keys)

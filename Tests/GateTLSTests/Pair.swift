@@ -15,12 +15,15 @@ enum Fixture {
   }
   static let ticketKeys = [UInt8](0..<80)
 
-  static func server(allowTLS12: Bool = false, ticketKeys: [UInt8] = ticketKeys) throws(TLSError) -> TLSServerContext {
-    try TLSServerContext(identity: identity.get(), ticketKeys: ticketKeys, allowTLS12: allowTLS12)
+  static func server(
+    allowTLS12: Bool = false, ticketKeys: [UInt8] = ticketKeys, ownRecords: Bool = false
+  ) throws(TLSError) -> TLSServerContext {
+    try TLSServerContext(
+      identity: identity.get(), ticketKeys: ticketKeys, allowTLS12: allowTLS12, ownRecords: ownRecords)
   }
 
-  static func client(version: TLSVersion = .tls13) throws(TLSError) -> TLSClientContext {
-    try TLSClientContext(authorityPEM: authority.get().certificatePEM, version: version)
+  static func client(version: TLSVersion = .tls13, ownRecords: Bool = false) throws(TLSError) -> TLSClientContext {
+    try TLSClientContext(authorityPEM: authority.get().certificatePEM, version: version, ownRecords: ownRecords)
   }
 }
 

@@ -9,10 +9,10 @@ struct FuzzRegressionTests {
   private static let surfaces: [(name: String, check: @Sendable ([UInt8]) -> Void)] = [
     ("session", SessionProperties.check), ("track", TrackProperties.check),
     ("configuration", ConfigurationProperties.check), ("datagrams", DatagramProperties.check),
-    ("slots", SlotProperties.check),
+    ("slots", SlotProperties.check), ("records", RecordProperties.check),
   ]
 
-  @Test(arguments: ["session", "track", "configuration", "datagrams", "slots"], ["corpus", "regressions"])
+  @Test(arguments: ["session", "track", "configuration", "datagrams", "slots", "records"], ["corpus", "regressions"])
   func filesHoldTheProperties(surface: String, folder: String) throws {
     let check = try #require(Self.surfaces.first { $0.name == surface }).check
     let path = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()

@@ -79,11 +79,11 @@ package final class GatewayProcess {
       environment["FIXGATE_LIMITS_" + limit] = "1000000"
     }
     environment["FIXGATE_LIMITS_LIVE_BURST"] = "10000000"
+    environment.merge(settings) { $1 }
     if counting {
       environment["LD_PRELOAD"] = try GatewayProcess.beside("libpathhook.so")
       environment["FIXGATE_PATH_COUNTERS"] = countersFile
     }
-    environment.merge(settings) { $1 }
     self.environment = environment
     (child, address) = try GatewayProcess.serve(folder, environment, transport)
   }

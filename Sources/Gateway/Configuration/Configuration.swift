@@ -40,6 +40,8 @@ package struct Configuration: Equatable, Sendable {
     /// 32 random bytes that encrypt the external keys in the registry.
     package var registryKey = "registry.key"
     package var allowTLS12 = false
+    /// Carry on with our own record layer behind libssl's handshake.
+    package var ownRecords = true
     /// 0-RTT: a device that comes back may send fixes before the handshake is done.
     package var earlyData = true
   }

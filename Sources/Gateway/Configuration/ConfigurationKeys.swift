@@ -128,6 +128,10 @@ extension ConfigurationKey {
       \.tls.registryKey),
     flag("tls.allow_tls12", "Accept TLS 1.2 from old modems.", \.tls.allowTLS12),
     flag(
+      "tls.own_records",
+      "Once a device is welcomed, free libssl's 14 KB of it and go on with fixgate's own TLS 1.3 records. false: libssl's.",
+      \.tls.ownRecords),
+    flag(
       "tls.early_data", "A device that comes back may send fixes with its first bytes (0-RTT).", \.tls.earlyData),
     number(
       "dtls.sessions_max", "Sessions over UDP; one more device is not let in.", \.dtls.sessionsMax, 1...10_000_000),

@@ -62,6 +62,7 @@ final class Worker {
   var now: Instant
   private(set) var wallMs: Int64
 
+  let recordCipher: ThreadCipher
   /// Ciphertext as it comes from a socket.
   var cipher = [UInt8](repeating: 0, count: Worker.cipherBytes)
   /// Plaintext: first room for the session's default work, then the frame cut off by the last read, then what is decrypted.
@@ -93,6 +94,7 @@ final class Worker {
     nextSweep = now.advanced(byNs: Worker.sweepNs)
     admission = Admission(
       context.configuration.limits, workers: context.peers.count, seed: UInt64.random(in: .min ... .max))
+    recordCipher = try ThreadCipher()
     answer.reserveCapacity(4_096)
     datagrams = try context.dtls.map { dtls in
       try Datagrams(

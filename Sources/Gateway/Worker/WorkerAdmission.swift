@@ -158,7 +158,7 @@ extension Worker {
   /// Brings the worker's count of buffered bytes up to date with this connection. Who would break the bound is closed.
   /// - Returns: false if it was closed.
   @discardableResult func account(_ connection: Connection) -> Bool {
-    let bytes = connection.stash.count + (connection.tls?.engine.outputCount ?? 0)
+    let bytes = connection.stash.count + (connection.tls?.engine.bufferedBytes ?? 0)
     admission.bufferedBytes += bytes - connection.bufferedBytes
     connection.bufferedBytes = bytes
     if admission.bufferedBytes > admission.bufferedBytesMax {

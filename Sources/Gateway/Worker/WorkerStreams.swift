@@ -63,7 +63,7 @@ extension Worker {
       do throws(TLSError) {
         progress = try Worker.decrypt(cipher, rest, with: tls, into: &plain, at: &end)
       } catch {
-        link.counters.close(connection.isEstablished ? "tls_broken" : "handshake_failed")
+        link.counters.close(Worker.reason(for: error, isEstablished: connection.isEstablished))
         if !connection.isEstablished { admission.failed(connection.source, at: now) }
         connection.isClosing = true
         markDirty(connection)  // an alert may wait
@@ -97,6 +97,7 @@ extension Worker {
       case .open:
         if start < end { connection.stash = Array(plain[start..<end]) }
         awaitsRest(connection, tls)
+        letGo(connection, tls)
         account(connection)
         if connection.isWelcome { connection.deadline = now.advanced(byNs: idleNs) }
         return
@@ -112,6 +113,11 @@ extension Worker {
         return
       }
     }
+  }
+
+  private static func reason(for error: TLSError, isEstablished: Bool) -> String {
+    guard isEstablished else { return "handshake_failed" }
+    return error == .record(.barren) ? "barren" : "tls_broken"
   }
 
   private static func decrypt(
@@ -200,6 +206,14 @@ extension Worker {
     ReplyFrames.append(
       reply, window: backlogWindow, told: &connection.toldWindow, wallMs: wallMs, over: .stream, to: &answer)
     sendAnswer(connection)
+    if reply.kind == .welcome, let tls = connection.tls { letGo(connection, tls) }
+  }
+
+  /// A welcomed connection needs libssl no more, once that has said all it has to say.
+  private func letGo(_ connection: Connection, _ tls: TLSSession) {
+    guard connection.isWelcome, !connection.isClosing else { return }
+    // If it cannot be done, libssl goes on.
+    _ = try? tls.engine.letGo(to: recordCipher)
   }
 
   func refuse(_ code: RefusalCode, retryAfterMs: UInt32?, closing: Bool, _ connection: Connection) {

@@ -1,0 +1,34 @@
+import COpenSSL
+import Glibc
+
+/// Owns up to 255 bytes that are nobody else's business, and wipes them. 9 bytes, and what it owns.
+@safe struct SecretBytes: ~Copyable, @unchecked Sendable {
+  let start: UnsafeMutablePointer<UInt8>
+  private let length: UInt8
+  var count: Int { Int(length) }
+
+  /// `count` zeros.
+  /// - Parameter count: 1 to 255.
+  /// - Returns: `nil` without memory.
+  init?(count: Int) {
+    precondition(1...255 ~= count)
+    guard let memory = unsafe calloc(1, count) else { return nil }
+    unsafe start = memory.assumingMemoryBound(to: UInt8.self)
+    length = UInt8(count)
+  }
+
+  deinit {
+    unsafe OPENSSL_cleanse(start, count)
+    unsafe free(start)
+  }
+
+  func fill(from offset: Int, with bytes: Span<UInt8>) {
+    precondition(offset >= 0 && bytes.count <= count - offset)
+    for i in bytes.indices { unsafe start[offset + i] = bytes[i] }
+  }
+
+  func withSpan<R: ~Copyable, E: Error>(_ body: (Span<UInt8>) throws(E) -> R) throws(E) -> R {
+    let bytes = unsafe UnsafeBufferPointer(start: start, count: count)
+    return try body(unsafe bytes.span)
+  }
+}
