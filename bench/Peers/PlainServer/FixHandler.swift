@@ -49,7 +49,7 @@ final class FixHandler: ChannelInboundHandler {
       device = frame.getInteger(at: frame.readerIndex)
       return FixHandler.answer(0, context.channel)
     }
-    guard let uplink = try? Fixgate_V1_Uplink(serializedBytes: frame.readableBytesView) else {
+    guard let uplink = try? Fixgate_V1_Uplink(serializedBytes: Array(buffer: frame)) else {
       return context.close(promise: nil)
     }
     writer.add(Job(device: device, rows: uplink.fix.map(Row.init) + uplink.batch.flatMap(Row.all), channel: context.channel))
