@@ -101,6 +101,7 @@ struct EchoServer: ~Copyable {
       connection.line += plaintext[..<offset]
       if connection.line.last == 10 {
         let line = connection.line
+        try connection.engine!.issueTicket(carrying: [])
         try connection.engine!.write(line.span)
         connection.engine!.close()
       }

@@ -64,6 +64,7 @@ extension EndToEnd {
         try forgetWhatWasAcked(bundle)
         #expect(try send(gateway, track, bundle).output.contains("(500 in this run, 1 handshake"))
       }
+      try gateway.drained()
       #expect(try gateway.rows(of: "tracker").count == 500)
     }
 
