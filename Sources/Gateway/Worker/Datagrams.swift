@@ -1,6 +1,7 @@
 import GateCore
 import GateNet
 import GateTLS
+import Synchronization
 
 package enum ReceiveBuffer {
   /// - Parameter granted: `UDPSocket.receiveBufferBytes`, of which half is the system's own.
@@ -53,6 +54,7 @@ final class Datagrams {
   /// Datagrams that no socket would take: handshakes' mostly, which are sent again.
   var unsent = 0
   var nextForgetting = Instant(ns: 0)
+  private var told = Status.Datagrams()
 
   static let plainStart = Limits.workBytesMax
   /// Batches of one socket in one turn of the loop.
@@ -82,8 +84,15 @@ final class Datagrams {
     while conversations.count <= index { conversations.append(.vacant) }
   }
 
-  /// For status.
-  var counts: Status.Datagrams {
+  /// For status. A turn without datagrams takes no lock.
+  func tell(_ counters: WorkerCounters) {
+    let counts = counts
+    guard counts != told else { return }
+    told = counts
+    counters.datagrams.withLock { $0 = counts }
+  }
+
+  private var counts: Status.Datagrams {
     let counters = endpoint.counters
     var counts = Status.Datagrams()
     counts.sessions = endpoint.sessionCount

@@ -31,8 +31,8 @@ package enum ReplyFrames {
     case .welcome:
       // The ack beside it spares a device that comes back from sending again what is durable already.
       var downlink = transport == .stream ? Downlink(ack: reply) : Downlink()
-      downlink.welcome = Welcome(
-        through: reply.through, backlogWindow: window, frameBytesMax: UInt32(transport == .stream ? Limits.frameBytesMax : Limits.datagramBytesMax))
+      let bytesMax = transport == .stream ? Limits.frameBytesMax : Limits.datagramBytesMax
+      downlink.welcome = Welcome(through: reply.through, backlogWindow: window, frameBytesMax: UInt32(bytesMax))
       told = window
       downlink.serverTimeMs = wallMs
       downlink.encode(into: &out)

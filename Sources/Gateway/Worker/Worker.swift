@@ -129,7 +129,7 @@ final class Worker {
       if let datagrams {
         advance(datagrams)
         try flush(datagrams)
-        link.counters.datagrams.withLock { $0 = datagrams.counts }
+        datagrams.tell(link.counters)
       }
       tell()
     }
