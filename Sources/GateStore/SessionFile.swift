@@ -1,4 +1,4 @@
-import GateCore
+package import GateCore
 import Glibc
 import Synchronization
 
@@ -53,9 +53,13 @@ package final class SessionFile: Sendable {
 
   /// Opens or creates the file, and begins a run: on return the counters and all that the file holds are durable.
   /// - Parameter nowS: seconds since 1970-01-01 UTC.
-  package static func open(in directory: borrowing Directory, nowS: UInt64) throws(SessionFileError) -> SessionFile {
+  package static func open(
+    in directory: borrowing Directory, nowS: UInt64, reservation: WriteReservation = .standard
+  ) throws(SessionFileError) -> SessionFile {
     let found = try find(in: directory)
-    do throws(JournalError) { return try begin(found, in: directory, nowS: nowS) } catch { throw .disk(error) }
+    do throws(JournalError) {
+      return try begin(found, in: directory, reservation.base(after: found.header?.base ?? 0, nowS: nowS))
+    } catch { throw .disk(error) }
   }
 
   /// Whether `open` would take what is there. Changes nothing.
@@ -90,11 +94,11 @@ package final class SessionFile: Sendable {
     }
   }
 
-  private static func begin(_ found: Found, in directory: borrowing Directory, nowS: UInt64) throws(JournalError) -> SessionFile {
+  private static func begin(_ found: Found, in directory: borrowing Directory, _ base: UInt64) throws(JournalError) -> SessionFile {
     let header = found.header ?? SessionFileHeader(start: found.last, base: 0)
     if found.header == nil { try DurableFile.replace(name, in: directory, with: bytes(of: header).span) }
     if header.start > found.last { try writeStarts(header.start, in: directory) }
-    let next = SessionFileHeader(start: header.start + 1, base: WriteReservation.base(after: header.base, nowS: nowS))
+    let next = SessionFileHeader(start: header.start + 1, base: base)
     let file = try SessionFile(in: directory, next)
     try writeStarts(next.start, in: directory)
     return file

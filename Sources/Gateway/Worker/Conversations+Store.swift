@@ -64,6 +64,9 @@ extension Conversations {
     if failed == 0, endpoint.counters.slotsFailed > 0 { effects.append(.notKept) }
   }
 
+  /// Whether the session has a slot in the file.
+  package func isKept(_ session: UInt64) -> Bool { endpoint.isKept(session) }
+
   /// Before a clean stop: all that was read is noted, so that nothing can be replayed to the next run.
   package func storeAll(_ turn: Turn) {
     endpoint.storeAll()
