@@ -61,4 +61,6 @@ package enum Limits {
   /// A file of the audit log is closed at this length; so many closed ones are kept, about four million entries.
   package static let auditFileBytesMax = 16 << 20
   package static let auditFilesMax = 64
+  /// Read tokens that a tenant may ever have.
+  package static let readTokensPerTenantMax = 10_000
 }

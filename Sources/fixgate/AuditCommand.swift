@@ -45,7 +45,7 @@ struct AuditCommand: ParsableCommand {
       if let known {
         let parts = known.split(separator: ":")
         guard parts.count == 2, let number = UInt64(parts[0]), number > 0,
-          let hash = AuditChain.hash(Array(parts[1].utf8).span)
+          let hash = Hex.bytes(Array(parts[1].utf8).span), hash.count == AuditChain.hashBytes
         else { throw Complaint("--known must be NUMBER:HASH as 'audit verify' prints it, not '\(known)'") }
         chain = AuditChain(number: number, hash: hash)
       }

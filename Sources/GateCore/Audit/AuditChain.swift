@@ -27,7 +27,7 @@ package struct AuditChain: Equatable, Sendable {
     self.hash = hash
   }
 
-  package var hashText: String { AuditChain.hex(hash) }
+  package var hashText: String { Hex.text(hash) }
 
   /// Adds an entry.
   /// - Returns: its line, line end included.
@@ -62,7 +62,7 @@ package struct AuditChain: Equatable, Sendable {
   /// - Throws: `Fault`; after `.unreadable` the chain stays.
   package mutating func check(_ line: Span<UInt8>, digest: Digest) throws(Fault) {
     guard let parts = AuditChain.parts(line) else { throw .unreadable }
-    let body = Array(line.extracting(first: parts.bodyCount))
+    let body = line.extracting(first: parts.bodyCount).copied
     let expected = number + 1
     let isRight = digest((hash + body).span) == parts.hash
     number = parts.number
@@ -76,8 +76,8 @@ package struct AuditChain: Equatable, Sendable {
     let mark = Array(",\"previous\":\"".utf8)
     guard let parts = parts(first), parts.number > 0 else { return nil }
     let at = parts.bodyCount - 1 - 2 * hashBytes
-    guard at >= mark.count, Array(first.extracting(at - mark.count..<at)) == mark,
-      let previous = hash(first.extracting(at..<at + 2 * hashBytes))
+    guard at >= mark.count, first.extracting(at - mark.count..<at).copied == mark,
+      let previous = Hex.bytes(first.extracting(at..<at + 2 * hashBytes))
     else { return nil }
     return AuditChain(number: parts.number - 1, hash: previous)
   }
@@ -87,9 +87,9 @@ package struct AuditChain: Equatable, Sendable {
     guard line.count <= lineBytesMax, line.count > start.count + tail else { return nil }
     let bodyCount = line.count - tail
     let hashAt = bodyCount + seam.count
-    guard Array(line.extracting(first: start.count)) == start,
-      Array(line.extracting(bodyCount..<hashAt)) == seam, Array(line.extracting(last: end.count)) == end,
-      let hash = hash(line.extracting(hashAt..<hashAt + 2 * hashBytes))
+    guard line.extracting(first: start.count).copied == start,
+      line.extracting(bodyCount..<hashAt).copied == seam, line.extracting(last: end.count).copied == end,
+      let hash = Hex.bytes(line.extracting(hashAt..<hashAt + 2 * hashBytes))
     else { return nil }
     var number: UInt64 = 0
     var at = start.count
@@ -99,37 +99,6 @@ package struct AuditChain: Equatable, Sendable {
     }
     guard at > start.count, at < bodyCount, line[at] == UInt8(ascii: ",") else { return nil }
     return (number, bodyCount, hash)
-  }
-
-  // MARK: Hexadecimal
-
-  package static func hex(_ bytes: [UInt8]) -> String {
-    let digits = Array("0123456789abcdef".unicodeScalars)
-    var text = ""
-    for byte in bytes {
-      text.unicodeScalars.append(digits[Int(byte >> 4)])
-      text.unicodeScalars.append(digits[Int(byte & 15)])
-    }
-    return text
-  }
-
-  /// - Returns: `nil` for what is not 64 digits.
-  package static func hash(_ text: Span<UInt8>) -> [UInt8]? {
-    guard text.count == 2 * hashBytes else { return nil }
-    var bytes: [UInt8] = []
-    for at in stride(from: 0, to: text.count, by: 2) {
-      guard let high = digit(text[at]), let low = digit(text[at + 1]) else { return nil }
-      bytes.append(high << 4 | low)
-    }
-    return bytes
-  }
-
-  private static func digit(_ byte: UInt8) -> UInt8? {
-    switch byte {
-    case UInt8(ascii: "0")...UInt8(ascii: "9"): byte - UInt8(ascii: "0")
-    case UInt8(ascii: "a")...UInt8(ascii: "f"): byte - UInt8(ascii: "a") + 10
-    default: nil
-    }
   }
 }
 
@@ -167,19 +136,11 @@ package struct AuditHead: Equatable, Sendable {
     guard lines.count == 6, lines.allSatisfy({ $0.count == 2 }), lines[0] == ["fixgate-audit", "1"],
       lines.dropFirst().map({ $0[0] }) == ["first", "file", "bytes", "last", "hash"], let first = UInt64(lines[1][1]),
       let file = UInt64(lines[2][1]), let bytes = Int(lines[3][1]), let last = UInt64(lines[4][1]), first <= file,
-      bytes >= 0, let hash = AuditChain.hash(Array(lines[5][1].utf8).span)
+      bytes >= 0, let hash = Hex.bytes(Array(lines[5][1].utf8).span), hash.count == AuditChain.hashBytes
     else { return nil }
     self.first = first
     self.file = file
     self.bytes = bytes
     chain = AuditChain(number: last, hash: hash)
-  }
-}
-
-extension Array where Element == UInt8 {
-  fileprivate init(_ span: Span<UInt8>) {
-    self = []
-    reserveCapacity(span.count)
-    for i in span.indices { append(span[i]) }
   }
 }
