@@ -38,9 +38,14 @@ struct DatagramFaults {
   var reservation: WriteReservation?
   /// Hellos bring default work, which no slot holds: after a restart sessions go on with another hello.
   var hasWork = false
-  /// More clones, which speak another transport than their originals so that neither displaces the other, and more kills: a
-  /// session that is open hears that its stream is another's, with acks still under way.
+  /// More clones, which speak another transport than their originals so that neither displaces the other, and more kills, with
+  /// quick starts and slow devices: a session that is open hears that its stream is another's, with acks still under way.
   var twinsAndKills = 0
+  /// Crashes while slots wait for their sync, when it matters what was done too early.
+  var crashesUnsynced: UInt64 = 0
+  /// The machine has no clock of its own: after each power cut it is the same day again, so that only what is in the file
+  /// moves record numbers on.
+  var clockIsLost = false
 
   init(seed: UInt64) {
     isOn = [1, 7].contains(seed % 8)
@@ -52,6 +57,8 @@ struct DatagramFaults {
     restored = FaultPlan.rate(&random, 300)
     hasWork = Bool.random(using: &random)
     if hasWork, Bool.random(using: &random) { twinsAndKills = Int.random(in: 1...4, using: &random) }
+    crashesUnsynced = FaultPlan.rate(&random, 200)
+    clockIsLost = Bool.random(using: &random)
     reservation = [4, 8, 64, 1 << 16].randomElement(using: &random).map(WriteReservation.init)
   }
 }

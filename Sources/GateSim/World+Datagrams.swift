@@ -52,6 +52,9 @@ extension World {
       let at = now.advanced(byNs: upTo(1_000_000_000))
       keeperWake = at
       push(.keeper(run: life), at: at)
+      if chance(plan.datagrams.crashesUnsynced) {
+        push(.fault(random.next() % 2 == 0 ? .kill : .powerCut), after: upTo(at.since(now)))
+      }
     }
     if !worker.toSequencer.isEmpty { wakeSequencer(at: now.advanced(byNs: upTo(300_000))) }
     if worker.hasWork {
@@ -176,6 +179,6 @@ extension World {
     for message in messages where client.isConnected { receive(message, index) }
     if devices[index].session.welcome != nil { devices[index].isGreeted = true }
     // More may come before it looks at what this has changed.
-    wakeDevice(index, at: now.advanced(byNs: upTo(100_000_000)))
+    wakeDevice(index, at: now.advanced(byNs: upTo(plan.datagrams.twinsAndKills > 0 ? 1_000_000_000 : 100_000_000)))
   }
 }

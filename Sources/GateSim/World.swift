@@ -382,9 +382,10 @@ package struct World: ~Copyable {
     disk.stop()
     self.gateway = nil
     powerWasCut = powerCut
+    if powerCut, plan.datagrams.clockIsLost { wallOffsetMs = -Int64(now.ns / 1_000_000) }
     for index in links.indices where links[index].run == life && !links[index].isBroken { cut(index) }
     life += 1
-    push(.boot, after: 10_000_000 + upTo(3_000_000_000))
+    push(.boot, after: 10_000_000 + upTo(plan.datagrams.twinsAndKills > 0 ? 100_000_000 : 3_000_000_000))
   }
 
   mutating func workerStep(_ index: Int) {

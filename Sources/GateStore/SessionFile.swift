@@ -104,10 +104,17 @@ package final class SessionFile: Sendable {
     return file
   }
 
-  /// Makes the header durable, and with it every slot as it will be read: after kill -9 some were only in the page cache.
+  /// Makes the header durable, and with it every slot as it will be read. Each is written once more: after kill -9 some may be
+  /// in the page cache only, and if a sync failed before that, the cache calls them clean.
   private init(in directory: borrowing Directory, _ header: SessionFileHeader) throws(JournalError) {
     base = header.base
     let file = try DiskFile(SessionFile.name, in: directory, flags: O_RDWR)
+    var slots = [UInt8](repeating: 0, count: min(try file.size(), SessionFile.chunkSlots * SessionSlot.bytes))
+    var at = 0
+    while case let count = try file.read(into: &slots, 0..<slots.count, at: at), count > 0 {
+      try file.write(slots.span.extracting(first: count), Span(), padding: 0, at: at)
+      at += count
+    }
     try file.write(SessionFile.bytes(of: header).span, Span(), padding: 0, at: 0)
     try file.sync()
     self.file = file
@@ -189,10 +196,11 @@ package final class SessionFile: Sendable {
 
   /// Slots behind the file's end are zeros.
   private func read(_ slots: Range<Int>, _ body: (Span<UInt8>) -> Void) throws(SessionFileError) {
-    var buffer = [UInt8](repeating: 0, count: SessionFile.chunkSlots * SessionSlot.bytes)
+    let chunk = min(SessionFile.chunkSlots, slots.count)
+    var buffer = [UInt8](repeating: 0, count: chunk * SessionSlot.bytes)
     var first = slots.lowerBound
     while first < slots.upperBound {
-      let count = min(SessionFile.chunkSlots, slots.upperBound - first)
+      let count = min(chunk, slots.upperBound - first)
       let bytes = count * SessionSlot.bytes
       let got: Int
       do throws(JournalError) {
