@@ -67,11 +67,13 @@ package struct UnixListener: ~Copyable, Sendable {
     }
     let descriptor = try FileDescriptor.socket(family: AF_UNIX)
     // Linux gives the file the socket's mode, so that it never lies open to others, not even before a chmod.
-    guard fchmod(descriptor.raw, isShared ? 0o660 : 0o600) == 0 else { throw .system(.mode, errno: errno) }
+    guard fchmod(descriptor.raw, 0o600) == 0 else { throw .system(.mode, errno: errno) }
     let code = try unsafe address.withSockaddr { pointer, length in
       unsafe Glibc.bind(descriptor.raw, pointer, length) == 0 ? 0 : errno
     }
     guard code == 0 else { throw code == EADDRINUSE ? .addressInUse : .system(.bind, errno: code) }
+    // Now, since bind leaves out what the umask says.
+    if isShared { guard unsafe chmod(path, 0o660) == 0 else { throw .system(.mode, errno: errno) } }
     guard Glibc.listen(descriptor.raw, backlog) == 0 else { throw .system(.listen, errno: errno) }
     self.descriptor = descriptor
     self.address = address
