@@ -10,7 +10,7 @@ import Glibc
   /// Datagrams in one batch.
   package static let batchMax = 32
   /// Longest datagram that is taken. Longer ones are dropped and counted in `truncated`.
-  package static let datagramBytesMax = 2_048
+  package static let datagramBytesMax = Limits.receivedDatagramBytesMax
 
   package let descriptor: FileDescriptor
   /// With the real port where 0 was asked for.

@@ -32,7 +32,7 @@ package struct StoredFleet: ~Copyable {
       facts.credential = CredentialReference(kind: .token, selector: StoredFleet.selector(i))
       let slot = SessionSlot(
         connectionID: StoredFleet.id(i), facts: facts, writeBase: file.base,
-        writeReserved: WriteReservation.ahead(of: 0), readNext: 0, heardS: nowS, address: nil)
+        writeReserved: WriteReservation.standard.ahead(of: 0), readNext: 0, heardS: nowS, address: nil)
       let session = try self.session(i, .server)
       try StoredFleet.write(slot, session, seal, number: UInt32(i), into: &bytes)
       _ = try file.write(bytes.span, slot: UInt32(i))
