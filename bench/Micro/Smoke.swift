@@ -4,6 +4,8 @@ import BenchFleet
 import BenchHarness
 import BenchLoad
 import BenchPath
+import BenchStarts
+import GateTLS
 
 /// `smoke`: everything, tiny. Fails on what does not depend on the machine's speed.
 struct Smoke: ParsableCommand {
