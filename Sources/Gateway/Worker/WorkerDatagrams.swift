@@ -14,18 +14,20 @@ extension Worker {
     let socket = datagrams.sockets[local]
     let handshakes = datagrams.endpoint.counters.handshakesStarted
     for _ in 0..<Datagrams.batchesPerTurn where hasRoom && datagrams.blocked == nil {
-      let count = try socket.udp.receive { bytes, sender in take(bytes, from: sender, at: UInt8(local), datagrams) }
+      let count = try socket.udp.receive { bytes, sender, own in
+        take(bytes, from: sender, at: UInt8(local), own, datagrams)
+      }
       try sendHandshakes(datagrams)
       // Each costs as much as a thousand fixes: the others of this worker are served before the next batch of them.
       if count < UDPSocket.batchMax || datagrams.endpoint.counters.handshakesStarted > handshakes { return }
     }
   }
 
-  private func take(_ bytes: Span<UInt8>, from sender: SocketAddress, at local: UInt8, _ datagrams: Datagrams) {
+  private func take(_ bytes: Span<UInt8>, from sender: SocketAddress, at local: UInt8, _ own: UInt8, _ datagrams: Datagrams) {
     datagrams.received += 1
     link.counters.bytesIn.wrappingAdd(UInt64(bytes.count), ordering: .relaxed)
     let failed = datagrams.endpoint.counters.handshakesFailed
-    Worker.open(bytes, from: sender.peer(at: local), at: now, &datagrams.endpoint, &datagrams.plain) {
+    Worker.open(bytes, from: sender.peer(at: local, own: own), at: now, &datagrams.endpoint, &datagrams.plain) {
       mayBegin(from: sender)
     }
     if datagrams.endpoint.counters.handshakesFailed != failed { admission.failed(admission.source(of: sender), at: now) }
@@ -353,9 +355,9 @@ extension Worker {
   private func queue(_ bytes: Span<UInt8>, to address: PeerAddress, _ datagrams: Datagrams) throws(NetError) {
     let local = Int(address.local)
     link.counters.bytesOut.wrappingAdd(UInt64(bytes.count), ordering: .relaxed)
-    if datagrams.sockets[local].udp.queue(bytes, to: SocketAddress(address)) { return }
+    if datagrams.sockets[local].udp.queue(bytes, to: SocketAddress(address), from: address.own) { return }
     try send(local, datagrams)
-    if !datagrams.sockets[local].udp.queue(bytes, to: SocketAddress(address)) { datagrams.unsent += 1 }
+    if !datagrams.sockets[local].udp.queue(bytes, to: SocketAddress(address), from: address.own) { datagrams.unsent += 1 }
   }
 
   /// Sends a socket's batch, and watches for room if it was not all taken.
