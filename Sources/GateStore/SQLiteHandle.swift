@@ -87,6 +87,13 @@ import Glibc
     guard code == SQLITE_OK else { throw StoreError(code: code) }
   }
 
+  /// Moves all of the write-ahead log into the database file, and empties it.
+  /// - Throws: `.locked` while a reader needs the old pages.
+  package borrowing func truncateLog() throws(StoreError) {
+    let code = unsafe sqlite3_wal_checkpoint_v2(raw, nil, SQLITE_CHECKPOINT_TRUNCATE, nil, nil)
+    guard code == SQLITE_OK else { throw StoreError(code: code) }
+  }
+
   /// Whether an error is about the values of one row, so that the others may go on.
   static func concernsOneRow(_ code: Int32) -> Bool {
     let primary = code & 0xff

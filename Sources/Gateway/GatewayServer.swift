@@ -68,6 +68,11 @@ package final class GatewayServer {
     let snapshot = try store.loadSnapshot()
     snapshot.warn(devicesMax: configuration.data.devicesMax, log)
     registry = RegistryHolder(snapshot)
+    let keys = try SubjectKeys.open(directory: directory, keyPath: path(configuration.tls.registryKey, in: folder))
+    if keys == nil {
+      log(.warning, "positions lie readable in the journal: there is no \(configuration.tls.registryKey); see tls.registry_key")
+    }
+    func cipher() throws -> RingCipher? { try keys.map { try RingCipher($0.holder) } }
     let (context, ticketKeys) = try material.makeContext(configuration, registry: registry)
     let tls = TLSHolder(context)
 
@@ -79,7 +84,7 @@ package final class GatewayServer {
     try Directory.make(journalPath)
     var recovery = try Recovery.run(
       directory: directory, journalPath: journalPath, segmentBytes: configuration.journal.segmentBytes,
-      sinkCursor: sink.cursor, log: log)
+      sinkCursor: sink.cursor, cipher: try cipher(), log: log)
     let reader = try JournalReader.open(directory: journalPath, from: max(sink.cursor, recovery.journalFirstLSN))
 
     let workers = configuration.workers > 0 ? configuration.workers : min(CPUs.available, GatewayServer.workersMax)
@@ -121,16 +126,16 @@ package final class GatewayServer {
     let sequencer = Sequencer(
       settings: Sequencer.Settings(configuration), link: sequencerLink, workers: links, limiters: limiters,
       journal: recovery.takeJournal(), devices: recovery.devices, recovered: recovery.recovered,
-      checkpointLSN: recovery.checkpointLSN, log: log)
+      checkpointLSN: recovery.checkpointLSN, cipher: try cipher(), log: log)
     let feeder = SinkFeeder(
       settings: SinkFeeder.Settings(
         batchRows: configuration.sqlite.batchRows, intervalNs: UInt64(configuration.sqlite.intervalMs) * 1_000_000),
-      link: sequencerLink, registry: registry, sink: sink, reader: reader, log: log)
+      link: sequencerLink, registry: registry, sink: sink, reader: reader, cipher: try cipher(), log: log)
     let checkpointer = Checkpointer(link: sequencerLink, directory: directory, log: log)
 
     let reloader = Reloader(
       configuration: configuration, folder: folder, directory: directory, tls: tls, dtls: dtls, material: material,
-      ticketKeys: ticketKeys, registry: registry, links: links, log: log)
+      ticketKeys: ticketKeys, registry: registry, keys: keys, links: links, log: log)
     self.reloader = reloader
     let enroller = try Enroller(
       configuration: configuration, folder: folder, directory: directory, reloader: reloader, log: log)
