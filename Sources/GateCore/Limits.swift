@@ -63,4 +63,6 @@ package enum Limits {
   package static let auditFilesMax = 64
   /// Read tokens that a tenant may ever have.
   package static let readTokensPerTenantMax = 10_000
+  /// Longest reason of a legal hold in bytes.
+  package static let holdReasonBytesMax = 256
 }

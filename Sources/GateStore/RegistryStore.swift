@@ -272,27 +272,6 @@ package struct RegistryStore: ~Copyable {
     return RegistrySnapshot(builder, generation: try generation())
   }
 
-  /// Everybody who has records of his own: subjects, and devices for when nobody carries them.
-  package func owners() throws(StoreError) -> [(tenant: UInt32, owner: KeyOwner)] {
-    var owners: [(tenant: UInt32, owner: KeyOwner)] = []
-    for (table, owner) in [("subject", KeyOwner.subject), ("device", KeyOwner.device)] {
-      let statement = try SQLiteStatement(connection, "SELECT tenant, idx FROM \(table)")
-      while try statement.step() {
-        owners.append((UInt32(clamping: statement.int64(0)), owner(UInt32(clamping: statement.int64(1)))))
-      }
-    }
-    return owners
-  }
-
-  /// Devices that a subject has ever carried.
-  package func devices(ofSubject subject: UInt32) throws(StoreError) -> [UInt32] {
-    let statement = try SQLiteStatement(connection, "SELECT DISTINCT device FROM assignment WHERE subject = ?1")
-    statement.bind(Int64(subject), at: 1)
-    var devices: [UInt32] = []
-    while try statement.step() { devices.append(UInt32(clamping: statement.int64(0))) }
-    return devices
-  }
-
   // MARK: Steps of a change
 
   /// Runs several changes as one: all or none of them, and no other writer in between.
@@ -375,7 +354,7 @@ package struct RegistryStore: ~Copyable {
     }
   }
 
-  private func names(_ sql: String, _ number: Int64? = nil) throws(RegistryError) -> [String] {
+  func names(_ sql: String, _ number: Int64? = nil) throws(RegistryError) -> [String] {
     do throws(StoreError) {
       let statement = try SQLiteStatement(connection, sql)
       if let number { statement.bind(number, at: 1) }

@@ -124,3 +124,12 @@ extension SubjectRange {
     return isWhole || (record.fix.present.contains(.time) && times.contains(record.fix.fixTimeMs))
   }
 }
+
+extension SubjectCounts {
+  package static func += (a: inout SubjectCounts, b: SubjectCounts) {
+    a.fixes += b.fixes
+    a.latest += b.latest
+    a.held += b.held
+    a.set_aside += b.set_aside
+  }
+}

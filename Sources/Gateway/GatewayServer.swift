@@ -31,6 +31,8 @@ package final class GatewayServer {
   private var checkpointThread: ThreadHandle?
   private var keeperThread: ThreadHandle?
   private let keeperStop: EventFD
+  private var subjectThread: ThreadHandle?
+  private let subjects: SubjectKeeper?
   private var controlThread: ThreadHandle?
   private var enrolThread: ThreadHandle?
   private let lock: DirectoryLock
@@ -141,6 +143,13 @@ package final class GatewayServer {
       configuration: configuration, folder: folder, directory: directory, reloader: reloader, log: log)
     self.enroller = enroller
 
+    let storePath = path(configuration.sqlite.file, in: directory)
+    let data = directory
+    let subjects = try keys.map {
+      try SubjectKeeper($0, directory: data, stores: [storePath], link: sequencerLink, log: log)
+    }
+    self.subjects = subjects
+
     sinkThread = try ThreadHandle("fixgate-sink", failed: failed, log: log) { try feeder.run() }
     checkpointThread = try ThreadHandle("fixgate-marks", failed: failed, log: log) { try checkpointer.run() }
     if let file = stored?.first?.file {
@@ -161,8 +170,11 @@ package final class GatewayServer {
         try ThreadHandle("fixgate-worker\(index)", failed: failed, log: log) { try Worker(context).run() })
     }
     enrolThread = try ThreadHandle("fixgate-enrol", failed: failed, log: log) { try enroller.run() }
+    if let subjects {
+      subjectThread = try ThreadHandle("fixgate-subjects", failed: failed, log: log) { try subjects.run() }
+    }
     let answer = GatewayServer.answering(
-      reloader: reloader, registry: registry, links: links, sequencer: sequencerLink, started: started)
+      reloader: reloader, registry: registry, links: links, sequencer: sequencerLink, subjects: subjects, started: started)
     let control = try ControlServer(directory: directory, stop: controlStop, answer: answer)
     let box = ControlBox(control)
     controlThread = try ThreadHandle("fixgate-control", failed: failed, log: log) { try box.run() }
@@ -172,6 +184,8 @@ package final class GatewayServer {
   package func stop() {
     controlStop.signal()
     controlThread?.join()
+    subjects?.stop()
+    subjectThread?.join()
     enroller.stop()
     enrolThread?.join()
     for link in links { link.send(.drain) }
@@ -197,7 +211,8 @@ package final class GatewayServer {
   // MARK: - Parts
 
   private static func answering(
-    reloader: Reloader, registry: RegistryHolder, links: [WorkerLink], sequencer: SequencerLink, started: Instant
+    reloader: Reloader, registry: RegistryHolder, links: [WorkerLink], sequencer: SequencerLink,
+    subjects: SubjectKeeper?, started: Instant
   ) -> @Sendable (ControlRequest) -> ControlAnswer {
     { request in
       switch request {
@@ -214,6 +229,7 @@ package final class GatewayServer {
           return answer
         } ?? ControlAnswer(problem: "the gateway did not answer in time; it may wait for its disk")
       case .ask(let device): ask(device, sequencer: sequencer, links: links)
+      case .subjects, .rotateKeys: subjects?.answer(request) ?? ControlAnswer(problem: SubjectKeeper.noKeys)
       }
     }
   }
@@ -260,7 +276,7 @@ package final class GatewayServer {
 }
 
 /// Waits for the sequencer's answer.
-private final class AnswerBox<Answer: Sendable>: Sendable {
+final class AnswerBox<Answer: Sendable>: Sendable {
   private let content = Mutex<Answer?>(nil)
   private let ready = DispatchSemaphore(value: 0)
 

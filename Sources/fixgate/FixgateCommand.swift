@@ -12,7 +12,7 @@ struct FixgateCommand: ParsableCommand {
     subcommands: [
       InitCommand.self, ServeCommand.self, ConfigCommand.self, TenantCommand.self, DeviceCommand.self, EnrolCommand.self,
       RegistryCommand.self, SendCommand.self, HistoryCommand.self, StatusCommand.self, QuarantineCommand.self,
-      GapsCommand.self, AuditCommand.self, DemoCommand.self,
+      GapsCommand.self, SubjectCommand.self, HoldCommand.self, RetentionCommand.self, AuditCommand.self, DemoCommand.self,
     ])
 }
 

@@ -30,8 +30,8 @@ struct HistoryCommand: ParsableCommand {
       throw Complaint(
         "there is no format '\(format)'; choose one of " + TrackFormat.allCases.map(\.rawValue).joined(separator: ", "))
     }
-    let first = try from.map { try HistoryCommand.milliseconds($0) } ?? .min
-    let last = try to.map { try HistoryCommand.milliseconds($0) } ?? .max
+    let first = try from.map { try MomentText.milliseconds($0) } ?? .min
+    let last = try to.map { try MomentText.milliseconds($0) } ?? .max
     guard first <= last else { throw Complaint("--from lies behind --to") }
     let reader = try HistoryReader(path: setup.storePath)
     // Nothing is printed before it is known that the device exists; then fixes stream through.
@@ -53,13 +53,5 @@ struct HistoryCommand: ParsableCommand {
     }
     if writer == nil { writer = make() }
     if let writer = writer.take() { writer.end() }
-  }
-
-  private static func milliseconds(_ text: String) throws -> Int64 {
-    let plain = Date.ISO8601FormatStyle()
-    guard let date = (try? plain.parse(text)) ?? (try? plain.time(includingFractionalSeconds: true).parse(text)) else {
-      throw Complaint("'\(text)' is no time like 2026-11-21T04:00:00Z")
-    }
-    return Int64((date.timeIntervalSince1970 * 1_000).rounded())
   }
 }
