@@ -87,9 +87,16 @@ import Glibc
     guard code == SQLITE_OK else { throw StoreError(code: code) }
   }
 
-  /// Moves all of the write-ahead log into the database file, and empties it.
-  /// - Throws: `.locked` while a reader needs the old pages.
-  package borrowing func truncateLog() throws(StoreError) {
+  /// Leaves nothing in the files of what was deleted: the database is written anew, since with `secure_delete` alone copies of
+  /// rows that have moved to another page would stay in the old one; then the write-ahead log is moved into it and emptied.
+  /// Writers wait for as long as this takes.
+  /// - Throws: `.locked` while a reader needs the old pages; `.full` without room for a second copy. Try again.
+  package borrowing func overwriteDeleted() throws(StoreError) {
+    try execute("VACUUM")
+    try truncateLog()
+  }
+
+  private borrowing func truncateLog() throws(StoreError) {
     let code = unsafe sqlite3_wal_checkpoint_v2(raw, nil, SQLITE_CHECKPOINT_TRUNCATE, nil, nil)
     guard code == SQLITE_OK else { throw StoreError(code: code) }
   }

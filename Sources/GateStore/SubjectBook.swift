@@ -85,9 +85,9 @@ package struct SubjectBook: ~Copyable {
     """
   ]
 
-  /// Overwrites what the write-ahead log still has of deleted rows.
+  /// Makes sure that nothing of what was deleted is left in the file and its log.
   /// - Throws: `.locked` while another process reads; try again.
-  package func truncateLog() throws(StoreError) { try connection.truncateLog() }
+  package func overwriteDeleted() throws(StoreError) { try connection.overwriteDeleted() }
 
   func run(_ sql: String, _ numbers: Int64?...) throws(StoreError) {
     let statement = try SQLiteStatement(connection, sql)

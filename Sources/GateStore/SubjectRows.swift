@@ -23,13 +23,11 @@ package protocol SubjectRows: ~Copyable {
   /// - Returns: whether there may be more.
   mutating func erase(_ target: SubjectRange) throws(StoreError) -> Bool
   /// Makes sure that nothing of what was deleted is left in the store's files, free pages and logs included.
+  /// It may take as long as writing the store anew.
   mutating func overwriteDeleted() throws(StoreError)
 }
 
 /// As above, of the default sink's file.
-///
-/// Deleted cells are overwritten (`secure_delete`). The rows' pages are filled in ascending order only, so no copies of a row
-/// lie in pages that it has moved from.
 package struct SQLiteSubjectRows: ~Copyable, SubjectRows {
   let connection: SQLiteConnection
   /// The owner whose rows are being deleted, and the row to go on from.
@@ -115,7 +113,7 @@ package struct SQLiteSubjectRows: ~Copyable, SubjectRows {
     return ids
   }
 
-  package mutating func overwriteDeleted() throws(StoreError) { try connection.truncateLog() }
+  package mutating func overwriteDeleted() throws(StoreError) { try connection.overwriteDeleted() }
 }
 
 extension SubjectRange {

@@ -62,10 +62,9 @@ final class SubjectKeeper: Sendable {
     var nextRound = SystemClock.now()
     while !isStopping {
       do {
-        for erasure in try book.erasures(pending: true) {
-          try carryOut(erasure, in: book)
-          if isStopping { return }
-        }
+        let pending = try book.erasures(pending: true)
+        if !pending.isEmpty { try carryOut(pending, in: book) }
+        if isStopping { return }
         try shred(in: book)
         if SystemClock.now() >= nextRound || wantsRound.exchange(false, ordering: .acquiring) {
           nextRound = SystemClock.now().advanced(byNs: SubjectKeeper.roundNs)
@@ -83,56 +82,64 @@ final class SubjectKeeper: Sendable {
   // MARK: - Erasing
 
   /// First nobody can read it in the journal any more, and no more of it is taken; then all that was on its way is in the
-  /// stores; then it is deleted there.
-  private func carryOut(_ erasure: Erasure, in book: borrowing SubjectBook) throws {
-    let target = erasure.target
+  /// stores; then it is deleted there, and what the files still have of it is overwritten, for all erasures at once.
+  private func carryOut(_ erasures: [Erasure], in book: borrowing SubjectBook) throws {
     let registry = try RegistryStore(path: directory + "/" + GatewayServer.registryName)
-    if !erasure.isSealedOff {
-      // What is not erased must stay readable until it is in the stores.
-      if !target.isWhole { try keys.renew([(target.tenant, target.owner)]) }
-      try book.sealOff(erasure)
+    var devices: Set<UInt32> = []
+    for erasure in erasures {
+      let target = erasure.target
+      if !erasure.isSealedOff {
+        // What is not erased must stay readable until it is in the stores.
+        if !target.isWhole { try keys.renew([(target.tenant, target.owner)]) }
+        try book.sealOff(erasure)
+      }
+      devices.formUnion(try registry.devices(of: target.owner))
     }
-    try book.truncateLog()
+    try book.overwriteDeleted()
     try keys.reload()
-    let forgotten = try forget(try registry.devices(of: target.owner))
+    let forgotten = try forget(Array(devices))
     try book.setRetired(at: forgotten.lsn)
     let link = link
     guard try wait(until: {
       link.checkpointNumber.load(ordering: .acquiring) >= forgotten.checkpoint
         && link.sink.withLock { $0.cursor } >= forgotten.lsn
     }) else { return }
-    let deleted = try delete(erasure, in: book)
-    if isStopping { return }
-    guard try wait(until: {
-      try shred(in: book)
-      return try book.retiredKeys(of: target.owner) == 0
-    }) else { return }
-    let nowMs = SystemClock.wallMs()
-    let receipt = ErasureReceipt(
-      erasure, names: try registry.names(tenant: target.tenant, owner: target.owner), lsn: forgotten.lsn,
-      deleted: deleted, doneMs: nowMs)
-    try book.finish(erasure.number, receipt: receipt.json, nowMs: nowMs)
-    log(.notice, "erasure \(erasure.number) is done")
+    var found: [SubjectCounts] = []
+    for erasure in erasures { found.append(try delete(erasure, in: book)) }
+    for path in stores {
+      if isStopping { return }
+      var rows = try SQLiteSubjectRows(path: path)
+      try rows.overwriteDeleted()
+    }
+    for (erasure, deleted) in zip(erasures, found) {
+      guard try wait(until: {
+        try shred(in: book)
+        return try book.retiredKeys(of: erasure.target.owner) == 0
+      }) else { return }
+      let nowMs = SystemClock.wallMs()
+      let receipt = ErasureReceipt(
+        erasure, names: try registry.names(tenant: erasure.target.tenant, owner: erasure.target.owner),
+        lsn: forgotten.lsn, deleted: deleted, doneMs: nowMs)
+      try book.finish(erasure.number, receipt: receipt.json, nowMs: nowMs)
+      log(.notice, "erasure \(erasure.number) is done")
+    }
   }
 
   /// Deletes it from every store. What was found is written down before the first row goes.
   private func delete(_ erasure: Erasure, in book: borrowing SubjectBook) throws -> SubjectCounts {
-    let found: SubjectCounts
+    var found = SubjectCounts()
     if let text = erasure.found {
       found = try JSONDecoder().decode(SubjectCounts.self, from: Data(text.utf8))
     } else {
-      var sum = SubjectCounts()
       for path in stores {
         var rows = try SQLiteSubjectRows(path: path)
-        sum += try rows.count(erasure.target)
+        found += try rows.count(erasure.target)
       }
-      try book.note(found: String(decoding: try JSONEncoder().encode(sum), as: UTF8.self), of: erasure.number)
-      found = sum
+      try book.note(found: String(decoding: try JSONEncoder().encode(found), as: UTF8.self), of: erasure.number)
     }
     for path in stores {
       var rows = try SQLiteSubjectRows(path: path)
-      while try rows.erase(erasure.target) { if isStopping { return found } }
-      try rows.overwriteDeleted()
+      while !isStopping, try rows.erase(erasure.target) {}
     }
     return found
   }
@@ -140,7 +147,7 @@ final class SubjectKeeper: Sendable {
   /// Shreds retired keys that the journal needs no more.
   private func shred(in book: borrowing SubjectBook) throws {
     guard try book.shredRetired(below: link.journalFirstLSN.load(ordering: .acquiring)) else { return }
-    try book.truncateLog()
+    try book.overwriteDeleted()
     try keys.reload()
   }
 
@@ -184,7 +191,6 @@ final class SubjectKeeper: Sendable {
     }
     let devices = try rows.pruneLatest(cut)
     if changed > 0 || !devices.isEmpty {
-      try rows.overwriteDeleted()
       try AuditLog(directory).append(
         AuditEntry(.expired, by: .gateway, tenant: nil, about: "rows", numbers: ["tenant": Int64(cut.tenant), "rows": Int64(changed)]))
     }

@@ -97,14 +97,17 @@ package final class SubjectKeys: Sendable {
     var tenants = try tenantKeys(in: book)
     let new = Set(owners.map(\.tenant)).subtracting(tenants.keys)
     if !new.isEmpty {
-      let registryKey = try RegistryKeys.read(keyPath)
-      var sealed: [UInt32: [UInt8]] = [:]
-      for tenant in new {
-        let key = try randomBytes(Seal.keyBytes)
-        tenants[tenant] = key
-        sealed[tenant] = try RegistryKeys.seal(key, keys: registryKey, context: SubjectKeys.context(tenant))
+      for tenant in new { tenants[tenant] = try randomBytes(Seal.keyBytes) }
+      // As all who seal under the registry's key do: within a transaction that `RegistryKeys.rekey` waits for.
+      try RegistryStore(path: directory + "/" + GatewayServer.registryName).together {
+        let registryKey = try RegistryKeys.read(keyPath)
+        var sealed: [UInt32: [UInt8]] = [:]
+        for tenant in new {
+          guard let key = tenants[tenant] else { continue }
+          sealed[tenant] = try RegistryKeys.seal(key, keys: registryKey, context: SubjectKeys.context(tenant))
+        }
+        try book.setTenantKeys(sealed)
       }
-      try book.setTenantKeys(sealed)
     }
     var keys: [SubjectBook.NewKey] = []
     for (tenant, owner) in owners {
