@@ -65,4 +65,8 @@ package enum Limits {
   package static let readTokensPerTenantMax = 10_000
   /// Longest reason of a legal hold in bytes.
   package static let holdReasonBytesMax = 256
+  /// Subjects in groups that one making of aggregates may hold in memory; about 100 bytes each.
+  package static let aggregateSharesMax = 4_000_000
+  /// Slots of one output of aggregates: a year of hours.
+  package static let aggregateSlotsMax = 8_784
 }

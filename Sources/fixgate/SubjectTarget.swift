@@ -22,8 +22,8 @@ struct SubjectTarget: ParsableArguments {
 
   func find(_ subject: String?, in setup: Setup) throws -> SubjectRange {
     guard (subject == nil) != (device == nil) else { throw Complaint("name either a subject or --device") }
-    let first = try from.map { try MomentText.milliseconds($0) } ?? .min
-    let last = try to.map { try MomentText.milliseconds($0) } ?? .max
+    let first = try from.map { try HistoryCommand.milliseconds($0) } ?? .min
+    let last = try to.map { try HistoryCommand.milliseconds($0) } ?? .max
     guard first <= last else { throw Complaint("--from lies behind --to") }
     let found = try RegistryStore(path: setup.registryPath).owner(tenant: tenant, subject: subject, device: device)
     return SubjectRange(tenant: found.tenant, owner: found.owner, times: first...last)
@@ -38,14 +38,4 @@ extension SubjectRange {
 
 extension Setup {
   var subjectBookPath: String { dataDirectory + "/" + SubjectBook.name }
-}
-
-enum MomentText {
-  static func milliseconds(_ text: String) throws -> Int64 {
-    let plain = Date.ISO8601FormatStyle()
-    guard let date = (try? plain.parse(text)) ?? (try? plain.time(includingFractionalSeconds: true).parse(text)) else {
-      throw Complaint("'\(text)' is no time like 2026-11-21T04:00:00Z")
-    }
-    return Int64((date.timeIntervalSince1970 * 1_000).rounded())
-  }
 }
