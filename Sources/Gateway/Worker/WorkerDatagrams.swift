@@ -29,7 +29,9 @@ extension Worker {
     let turn = turn
     let handshakes = datagrams.conversations.counters.handshakesStarted
     for _ in 0..<Datagrams.batchesPerTurn where intake.hasRoom && datagrams.blocked == nil {
-      let count = try socket.udp.receive { bytes, sender in take(bytes, from: sender, at: UInt8(local), turn, datagrams) }
+      let count = try socket.udp.receive { bytes, sender, own in
+        take(bytes, from: sender.peer(at: UInt8(local), own: own), sender, turn, datagrams)
+      }
       try sendHandshakes(datagrams)
       // Each costs as much as a thousand fixes: the others of this worker are served before the next batch of them.
       if count < UDPSocket.batchMax || datagrams.conversations.counters.handshakesStarted > handshakes { return }
@@ -37,12 +39,12 @@ extension Worker {
   }
 
   private func take(
-    _ bytes: Span<UInt8>, from sender: SocketAddress, at local: UInt8, _ turn: Conversations.Turn, _ datagrams: Datagrams
+    _ bytes: Span<UInt8>, from peer: PeerAddress, _ sender: SocketAddress, _ turn: Conversations.Turn, _ datagrams: Datagrams
   ) {
     datagrams.received += 1
     link.counters.bytesIn.wrappingAdd(UInt64(bytes.count), ordering: .relaxed)
     let messages = datagrams.conversations.messages
-    let hasFailed = datagrams.conversations.receive(bytes, from: sender.peer(at: local), turn, &intake) {
+    let hasFailed = datagrams.conversations.receive(bytes, from: peer, turn, &intake) {
       mayBegin(from: sender)
     }
     if hasFailed { admission.failed(admission.source(of: sender), at: now) }
@@ -84,9 +86,9 @@ extension Worker {
   private func queue(_ bytes: Span<UInt8>, to address: PeerAddress, _ datagrams: Datagrams) throws(NetError) {
     let local = Int(address.local)
     link.counters.bytesOut.wrappingAdd(UInt64(bytes.count), ordering: .relaxed)
-    if datagrams.sockets[local].udp.queue(bytes, to: SocketAddress(address)) { return }
+    if datagrams.sockets[local].udp.queue(bytes, to: SocketAddress(address), from: address.own) { return }
     try send(local, datagrams)
-    if !datagrams.sockets[local].udp.queue(bytes, to: SocketAddress(address)) { datagrams.unsent += 1 }
+    if !datagrams.sockets[local].udp.queue(bytes, to: SocketAddress(address), from: address.own) { datagrams.unsent += 1 }
   }
 
   /// Sends a socket's batch, and watches for room if it was not all taken.
