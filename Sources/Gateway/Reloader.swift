@@ -103,6 +103,8 @@ package final class Reloader: Sendable {
   private func loadRegistry() -> ControlAnswer {
     do {
       let store = try RegistryStore(path: directory + "/" + GatewayServer.registryName)
+      // Until it is right again the old registry stays in force.
+      try store.checkEgress(to: configuration.sinkLabels)
       let snapshot = try store.loadSnapshot()
       try keys?.cover()
       snapshot.warn(devicesMax: configuration.data.devicesMax, log)
