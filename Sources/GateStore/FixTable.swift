@@ -106,6 +106,14 @@ enum FixTable {
     CREATE TABLE usage_device(
       month INTEGER, tenant INTEGER, device INTEGER, PRIMARY KEY (month, tenant, device)) STRICT, WITHOUT ROWID;
     """,
+    // What somebody says about a fix of his that is wrong; the fix stays as it is. NULL = as in the fix.
+    """
+    CREATE TABLE correction(
+      number INTEGER PRIMARY KEY AUTOINCREMENT, tenant INTEGER NOT NULL, device INTEGER NOT NULL, stream INTEGER NOT NULL,
+      sequence INTEGER NOT NULL, made_ms INTEGER NOT NULL, fix_time_ms INTEGER, latitude_e7 INTEGER, longitude_e7 INTEGER,
+      reason TEXT NOT NULL) STRICT;
+    CREATE INDEX correction_fix ON correction(device, stream, sequence);
+    """,
   ]
 }
 
