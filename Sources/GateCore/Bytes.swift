@@ -35,14 +35,6 @@ extension MutableSpan where Element == UInt8 {
   package mutating func copy(_ source: Span<UInt8>, _ range: Range<Int>, to offset: Int) {
     precondition(range.lowerBound >= 0 && range.upperBound <= source.count)
     precondition(offset >= 0 && offset <= count &- range.count)
-    var at = 0
-    while at <= range.count &- 8 {
-      store(source.load64(at: range.lowerBound &+ at), at: offset &+ at)
-      at &+= 8
-    }
-    while at < range.count {
-      self[offset &+ at] = source[range.lowerBound &+ at]
-      at &+= 1
-    }
+    for i in 0..<range.count { self[offset &+ i] = source[range.lowerBound &+ i] }
   }
 }

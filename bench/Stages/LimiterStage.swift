@@ -4,10 +4,13 @@ import GateCore
 import GateMemory
 import BenchReport
 
-/// One fix each charged to devices in random order.
+/// One fix each charged to devices in random order: so many that every word is a miss of the caches, and so few that none is.
 enum LimiterStage {
   static func make(_ setting: Stage.Setting) -> [Stage] {
-    let devices = 1_000_000 / setting.shrink
+    [stage(devices: 1_000_000 / setting.shrink), stage(devices: 1_000)]
+  }
+
+  private static func stage(devices: Int) -> Stage {
     let rule = GCRA(perSecond: 1_000_000, burst: 1_000_000)
     let table = LimiterTable(settings: LimiterTable.Settings(lanes: [rule, rule, rule]), devices: devices, tenants: 1)
     let words = Words(3 * (devices + 1))
@@ -35,11 +38,9 @@ enum LimiterStage {
         return UInt64(granted)
       },
     ]
-    return [
-      Stage(
-        "limiter, \(devices) devices in random order", item: "fix", items: devices, bytesWritten: 8,
-        targets: [.speed(of: "C", least: 1 / 1.1)], entries)
-    ]
+    return Stage(
+      "limiter, \(devices) devices in random order", item: "fix", items: devices, bytesWritten: 8,
+      targets: [.speed(of: "C", least: 1 / 1.1)], entries)
   }
 
   @safe private final class Words {
