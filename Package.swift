@@ -150,6 +150,15 @@ if withBench {
       name: "BenchProto", dependencies: [.product(name: "SwiftProtobuf", package: "swift-protobuf")],
       path: "bench/Proto", exclude: ["README.md"]),
     .target(name: "BenchHarness", dependencies: ["CAllocations", "GateCore"], path: "bench/Harness", swiftSettings: settings),
+    // One stage at a time, and rivals in C.
+    .target(name: "CRivals", path: "bench/CRivals"),
+    .target(
+      name: "BenchStages",
+      dependencies: [
+        "BenchHarness", "BenchProto", "BenchReport", "CFixProto", "COpenSSL", "CRivals", "CSQLite", "GateCore", "GateMemory",
+        "GateNet", "GateStore", "GateTLS", "Gateway", .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+      ],
+      path: "bench/Stages", swiftSettings: settings),
     // Preloaded into a gateway, never linked.
     .target(name: "CPathHook", path: "bench/CPathHook"),
     .executableTarget(
@@ -202,10 +211,8 @@ if withBench {
     .executableTarget(
       name: "fixgate-bench",
       dependencies: [
-        "GateCore", "GateNet", "GateTLS", "COpenSSL", "CFixProto", "BenchDTLS", "BenchFleet", "BenchHarness", "BenchLoad",
-        "BenchPath", "BenchPeers", "BenchProto", "BenchReport", "BenchStarts",
-        .product(name: "ArgumentParser", package: "swift-argument-parser"),
-        .product(name: "SwiftProtobuf", package: "swift-protobuf"),
+        "GateCore", "GateNet", "GateTLS", "BenchDTLS", "BenchFleet", "BenchHarness", "BenchLoad", "BenchPath", "BenchPeers",
+        "BenchReport", "BenchStages", "BenchStarts", .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "bench/Micro", swiftSettings: settings),
     .testTarget(

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "CLinux.h"
 
+#include <poll.h>
 #include <sched.h>
 #include <sys/socket.h>
 
@@ -22,4 +23,10 @@ int gate_cpu_count(void) {
   CPU_ZERO_S(sizeof sets, sets);
   if (sched_getaffinity(0, sizeof sets, sets) != 0) return 0;
   return CPU_COUNT_S(sizeof sets, sets);
+}
+
+int gate_poll(int descriptor, short events, uint64_t ns) {
+  struct pollfd entry = {descriptor, events, 0};
+  struct timespec timeout = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
+  return ppoll(&entry, 1, &timeout, 0);
 }

@@ -1,35 +1,40 @@
-/// Little-endian integers at any offset of a span, bounds-checked.
+/// Little-endian integers at any offset of a span, bounds-checked: in the form in which one check is left, and one load or store.
 extension Span where Element == UInt8 {
+  @inline(__always)
   package func load16(at offset: Int) -> UInt16 {
-    UInt16(self[offset]) | UInt16(self[offset + 1]) &<< 8
+    precondition(offset >= 0 && offset <= count &- 2)
+    return UInt16(self[offset]) | UInt16(self[offset &+ 1]) &<< 8
   }
 
+  @inline(__always)
   package func load32(at offset: Int) -> UInt32 {
-    precondition(offset >= 0 && count - offset >= 4)
-    return UInt32(self[offset]) | UInt32(self[offset &+ 1]) &<< 8 | UInt32(self[offset &+ 2]) &<< 16
-      | UInt32(self[offset &+ 3]) &<< 24
+    precondition(offset >= 0 && offset <= count &- 4)
+    var value: UInt32 = 0
+    for i in 0..<4 { value |= UInt32(self[offset &+ i]) &<< UInt32(8 &* i) }
+    return value
   }
 
+  @inline(__always)
   package func load64(at offset: Int) -> UInt64 {
-    UInt64(load32(at: offset)) | UInt64(load32(at: offset &+ 4)) &<< 32
+    precondition(offset >= 0 && offset <= count &- 8)
+    var value: UInt64 = 0
+    for i in 0..<8 { value |= UInt64(self[offset &+ i]) &<< UInt64(8 &* i) }
+    return value
   }
 }
 
 extension MutableSpan where Element == UInt8 {
+  @inline(__always)
   package mutating func store<T: FixedWidthInteger & UnsignedInteger>(_ value: T, at offset: Int) {
-    precondition(offset >= 0 && count - offset >= T.bitWidth / 8)
-    var rest = value
-    for i in 0..<T.bitWidth / 8 {
-      self[offset &+ i] = UInt8(truncatingIfNeeded: rest)
-      rest &>>= 8
-    }
+    precondition(offset >= 0 && offset <= count &- T.bitWidth / 8)
+    for i in 0..<T.bitWidth / 8 { self[offset &+ i] = UInt8(truncatingIfNeeded: value &>> T(8 &* i)) }
   }
-}
 
-extension MutableSpan where Element == UInt8 {
   /// Copies `range` of `source` to `offset`.
+  @inline(__always)
   package mutating func copy(_ source: Span<UInt8>, _ range: Range<Int>, to offset: Int) {
-    precondition(offset >= 0 && count - offset >= range.count)
+    precondition(range.lowerBound >= 0 && range.upperBound <= source.count)
+    precondition(offset >= 0 && offset <= count &- range.count)
     for i in 0..<range.count { self[offset &+ i] = source[range.lowerBound &+ i] }
   }
 }

@@ -16,10 +16,12 @@ package final class ByteRing: @unchecked Sendable {
   private let tail = PaddedAtomic()
   /// Items (fixes) in the messages published so far. Moves with `head`.
   private let published = PaddedAtomic()
-  // Producer's and consumer's own copies, so that the shared lines are read only when these run out.
+  // Producer's and consumer's own copies, so that the shared lines are read only when these run out. Each side has lines of its
+  // own here too: otherwise every step of one would take the line from the other.
   private var producerHead: UInt64 = 0
   private var knownTail: UInt64 = 0
   private var producerPublished: UInt64 = 0
+  private let between = InlineArray<16, UInt64>(repeating: 0)
   private var consumerTail: UInt64 = 0
   private var knownHead: UInt64 = 0
 
@@ -42,6 +44,14 @@ package final class ByteRing: @unchecked Sendable {
     if producerHead &+ worst &- knownTail <= mask &+ 1 { return true }
     knownTail = tail.value.load(ordering: .acquiring)
     return producerHead &+ worst &- knownTail <= mask &+ 1
+  }
+
+  /// Whether more than half of it is taken. Producer only.
+  package var isFilling: Bool {
+    let half = (mask &+ 1) / 2
+    if producerHead &- knownTail <= half { return false }
+    knownTail = tail.value.load(ordering: .acquiring)
+    return producerHead &- knownTail > half
   }
 
   /// Writes one message and makes it visible. Producer only.

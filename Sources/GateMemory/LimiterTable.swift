@@ -49,7 +49,14 @@ package final class LimiterTable: Sendable {
     if case .limited(let retry) = charge(settings.lanes[lane], devices, index, units, now) {
       return .limited(retryAfterNs: retry)
     }
-    guard lane != LimiterTable.panicLane else { return .granted }
+    guard lane != LimiterTable.panicLane, settings.tenant != nil || settings.gateway != nil else { return .granted }
+    return chargeCeilings(device: device, tenant: tenant, lane: lane, units: units, at: now)
+  }
+
+  /// Behind the device's own word, which gets its charge back where a ceiling does not grant it.
+  @inline(never)
+  private func chargeCeilings(device: UInt32, tenant: UInt32, lane: Int, units: Int, at now: Instant) -> Decision {
+    let index = Int(device) * 3 + lane
     if let ceiling = settings.tenant, case .limited(let retry) = charge(ceiling, tenants, Int(tenant), units, now) {
       refund(settings.lanes[lane], devices, index, units)
       return .limited(retryAfterNs: retry)

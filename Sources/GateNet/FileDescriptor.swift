@@ -93,9 +93,7 @@ package struct FileDescriptor: ~Copyable, Sendable {
   package borrowing func wait(readable: Bool, writable: Bool, until deadline: Instant) throws(NetError) {
     while true {
       let left = deadline.since(SystemClock.now())
-      var entry = pollfd(
-        fd: raw, events: Int16((readable ? POLLIN : 0) | (writable ? POLLOUT : 0)), revents: 0)
-      let count = unsafe poll(&entry, 1, Poller.milliseconds(left))
+      let count = gate_poll(raw, Int16((readable ? POLLIN : 0) | (writable ? POLLOUT : 0)), left)
       let code = errno
       if count > 0 { return }
       if count == 0 {

@@ -10,22 +10,32 @@ package typealias Log = @Sendable (LogLevel, String) -> Void
 
 /// A thread that may sleep, and how others wake it without a system call while it does not.
 package final class Sleeper: Sendable {
+  private static let isAwake: UInt8 = 0
+  /// It wakes by itself soon enough for most.
+  private static let dozes: UInt8 = 1
+  private static let sleeps: UInt8 = 2
+
   package let event: EventFD
-  private let asleep = Atomic(false)
+  private let state = Atomic(Sleeper.isAwake)
 
   package init() throws(NetError) { event = try EventFD() }
 
   /// Says that the thread is about to sleep. It must look at its work once more between this and the wait.
-  package func prepare() { asleep.store(true, ordering: .sequentiallyConsistent) }
-
-  package func awake() {
-    asleep.store(false, ordering: .relaxed)
+  /// - Parameter dozing: only what presses wakes it before its time.
+  package func prepare(dozing: Bool = false) {
+    state.store(dozing ? Sleeper.dozes : Sleeper.sleeps, ordering: .sequentiallyConsistent)
   }
 
-  /// Wakes the thread if it sleeps. Call after the work is visible.
-  package func wake() {
+  package func awake() {
+    state.store(Sleeper.isAwake, ordering: .relaxed)
+  }
+
+  /// Wakes the thread if it sleeps, and if it dozes when it is `pressing`. Call after the work is visible.
+  package func wake(pressing: Bool = false) {
     atomicMemoryFence(ordering: .sequentiallyConsistent)
-    if asleep.load(ordering: .relaxed), asleep.exchange(false, ordering: .relaxed) { event.signal() }
+    let now = state.load(ordering: .relaxed)
+    guard now == Sleeper.sleeps || pressing && now == Sleeper.dozes else { return }
+    if state.exchange(Sleeper.isAwake, ordering: .relaxed) != Sleeper.isAwake { event.signal() }
   }
 
   /// Waits until woken or until `deadline`.

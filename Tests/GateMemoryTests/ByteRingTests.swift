@@ -35,6 +35,22 @@ import Testing
     }
   }
 
+  @Test func isFillingAboveHalf() {
+    let ring = ByteRing(capacity: 1_024)
+    func push() {
+      ring.push(atMost: 120) { out in
+        for i in 0..<120 { out[i] = 1 }
+        return 120
+      }
+    }
+    for _ in 0..<4 { push() }
+    #expect(!ring.isFilling)
+    push()
+    #expect(ring.isFilling)
+    #expect(ring.pop { _ in })
+    #expect(!ring.isFilling)
+  }
+
   /// Two threads: each message says its number and is filled with it.
   @Test func carriesBetweenThreads() {
     let ring = ByteRing(capacity: 4_096)

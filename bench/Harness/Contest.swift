@@ -1,50 +1,79 @@
 import CAllocations
+import Glibc
 
 /// Times several ways to do the same work beside each other: round after round, one run of each per round in turn, so
 /// that a change in the machine's speed hits all of them. Medians over the rounds.
 package struct Contest {
-  /// One way to do the work. `run` does all of it once and returns something that depends on the result.
+  /// One way to do the work.
   package struct Entry {
     package let name: String
+    /// What `run` needs anew each time; not timed.
+    package let prepare: () -> Void
+    /// What it found, to be held against what the others found; `nil` says nothing.
+    package let outcome: (() -> UInt64)?
+    /// Does all of it once and returns something that depends on the result.
     package let run: () -> UInt64
-    package init(_ name: String, run: @escaping () -> UInt64) {
-      self.name = name
-      self.run = run
+
+    package init(
+      _ name: String, prepare: @escaping () -> Void = {}, outcome: (() -> UInt64)? = nil, run: @escaping () -> UInt64
+    ) {
+      (self.name, self.prepare, self.outcome, self.run) = (name, prepare, outcome, run)
+    }
+  }
+
+  package enum Clock {
+    /// CPU time of the thread: what else runs on the machine is not in it.
+    case cpu
+    /// For work that waits, or has threads of its own.
+    case wall
+
+    fileprivate var ns: Double {
+      var time = timespec()
+      unsafe clock_gettime(self == .cpu ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &time)
+      return Double(time.tv_sec) * 1e9 + Double(time.tv_nsec)
     }
   }
 
   package struct Result {
     package let name: String
-    /// Of one run, over the rounds.
+    /// Of one run, a figure a round.
+    package let ns: [Double]
     package let medianNs: Double
     package let leastNs: Double
     package let mostNs: Double
-    /// Calls of an allocating function in one run, after all rounds.
+    /// Of this thread in one run, after all rounds; `nil` where the machine does not count them.
+    package let instructions: UInt64?
+    /// Calls of an allocating function by this thread in the same run.
     package let allocations: UInt64
+
+    fileprivate init(name: String, ns: [Double], instructions: UInt64?, allocations: UInt64) {
+      (self.name, self.ns, self.instructions, self.allocations) = (name, ns, instructions, allocations)
+      let sorted = ns.sorted()
+      (leastNs, medianNs, mostNs) = (sorted[0], sorted[sorted.count / 2], sorted[sorted.count - 1])
+    }
   }
 
   /// - Parameter rounds: at least 1; one more, not counted, goes before.
-  package static func run(_ entries: [Entry], rounds: Int) -> [Result] {
-    let clock = ContinuousClock()
+  package static func run(_ entries: [Entry], rounds: Int, clock: Clock = .wall) -> [Result] {
     var times = [[Double]](repeating: [], count: entries.count)
     var sink: UInt64 = 0
     for round in 0...rounds {
       for (i, entry) in entries.enumerated() {
-        let start = clock.now
+        entry.prepare()
+        let start = clock.ns
         sink &+= entry.run()
-        let (seconds, attoseconds) = (clock.now - start).components
-        if round > 0 { times[i].append(Double(seconds) * 1e9 + Double(attoseconds) / 1e9) }
+        let end = clock.ns
+        if round > 0 { times[i].append(end - start) }
       }
     }
     precondition(sink != 1)  // keeps the results alive
-    return entries.indices.map { i in
-      let sorted = times[i].sorted()
+    return zip(entries, times).map { entry, times in
+      entry.prepare()
+      let counter = InstructionCounter()
       let before = allocations_of_this_thread()
-      _ = entries[i].run()
+      _ = entry.run()
       let allocations = allocations_of_this_thread() - before
-      return Result(
-        name: entries[i].name, medianNs: sorted[sorted.count / 2], leastNs: sorted[0], mostNs: sorted[sorted.count - 1],
-        allocations: allocations)
+      return Result(name: entry.name, ns: times, instructions: counter.count, allocations: allocations)
     }
   }
 
@@ -53,6 +82,21 @@ package struct Contest {
     let before = allocations_of_this_thread()
     let array = [UInt64](repeating: before, count: 100)
     return array.opaqueCount() == 100 && allocations_of_this_thread() > before
+  }
+}
+
+/// Instructions of this thread in user space since it was made, by the CPU's own counter.
+package struct InstructionCounter: ~Copyable {
+  private let descriptor: Int32
+
+  package init() { descriptor = instructions_open() }
+
+  deinit { if descriptor >= 0 { close(descriptor) } }
+
+  /// `nil` where the machine has no such counter, as many virtual ones, or does not let us look.
+  package var count: UInt64? {
+    var count: UInt64 = 0
+    return unsafe descriptor >= 0 && instructions_read(descriptor, &count) == 0 ? count : nil
   }
 }
 

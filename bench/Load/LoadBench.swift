@@ -93,14 +93,14 @@ package struct LoadBench {
 
 extension Results {
   /// With this machine, now.
-  package init(cases: [Case], folder: String, loadAverage: Double) {
+  package init(cases: [Case] = [], stages: [StageResult]? = nil, folder: String, loadAverage: Double) {
     let source = URL(filePath: #filePath).deletingLastPathComponent().path
     let revision = LoadMachine.output("git", ["-C", source, "rev-parse", "--short=10", "HEAD"]) ?? "unknown"
     let isDirty = LoadMachine.output("git", ["-C", source, "status", "--porcelain"]).map { !$0.isEmpty } ?? false
     self.init(
       command: (["fixgate-bench"] + CommandLine.arguments.dropFirst()).joined(separator: " "),
       date: ISO8601DateFormatter().string(from: Date()), commit: revision + (isDirty ? "-dirty" : ""),
-      machine: LoadMachine.describe(folder: folder, loadAverage: loadAverage), cases: cases)
+      machine: LoadMachine.describe(folder: folder, loadAverage: loadAverage), cases: cases, stages: stages)
   }
 }
 

@@ -1,5 +1,6 @@
 import ArgumentParser
 import BenchHarness
+import BenchStages
 import Foundation
 import GateCore
 import GateNet

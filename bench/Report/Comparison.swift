@@ -33,17 +33,18 @@ package struct Comparison {
   /// - Throws: `.nothingInCommon`.
   package init(_ before: Results, _ after: Results) throws(ReportError) {
     var rows: [Row] = []
-    for old in before.cases {
-      guard let new = after.cases.first(where: { $0.name == old.name }) else { continue }
+    let (old, new) = (before.parts, after.parts)
+    for part in old {
+      guard let other = new.first(where: { $0.name == part.name }) else { continue }
       for metric in Metric.allCases {
-        guard let a = old.spread(metric), let b = new.spread(metric) else { continue }
+        guard let a = part.spread(metric), let b = other.spread(metric) else { continue }
         let (outcome, change) = Comparison.judge(a, b, metric.better)
-        rows.append(Row(name: old.name, metric: metric, before: a, after: b, outcome: outcome, change: change))
+        rows.append(Row(name: part.name, metric: metric, before: a, after: b, outcome: outcome, change: change))
       }
     }
     guard !rows.isEmpty else { throw .nothingInCommon }
     self.rows = rows
-    let (names, others) = (before.cases.map(\.name), after.cases.map(\.name))
+    let (names, others) = (old.map(\.name), new.map(\.name))
     onlyBefore = names.filter { !others.contains($0) }
     onlyAfter = others.filter { !names.contains($0) }
   }
@@ -59,6 +60,33 @@ package struct Comparison {
     case .neither: return (.moved, change)
     case .lower: return (difference < 0 ? .better : .worse, change)
     case .higher: return (difference > 0 ? .better : .worse, change)
+    }
+  }
+}
+
+/// What can be compared, under a name.
+private struct Part {
+  let name: String
+  let spread: (Metric) -> Spread?
+}
+
+extension Results {
+  fileprivate var parts: [Part] {
+    let cases = cases.map { one in Part(name: one.name) { one.spread($0) } }
+    let entries = (stages ?? []).flatMap { stage in
+      stage.entries.map { entry in Part(name: "\(stage.name): \(entry.name)") { entry.spread($0) } }
+    }
+    return cases + entries
+  }
+}
+
+extension StageResult.Entry {
+  fileprivate func spread(_ metric: Metric) -> Spread? {
+    switch metric {
+    case .stageNs: spread
+    case .stageInstructions: instructions.flatMap { Spread([$0]) }
+    case .stageAllocations: allocations.flatMap { Spread([$0]) }
+    default: nil
     }
   }
 }

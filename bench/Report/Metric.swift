@@ -40,6 +40,9 @@ package enum Metric: String, Codable, CodingKeyRepresentable, CaseIterable, Send
   case generatorBusy = "generator_busy"
   case lagP50 = "generator_lag_ms_p50"
   case lagP99 = "generator_lag_ms_p99"
+  case stageNs = "ns_per_item"
+  case stageInstructions = "instructions_per_item"
+  case stageAllocations = "allocations_per_item"
 
   package enum Better { case lower, higher, neither }
 
@@ -85,6 +88,9 @@ package enum Metric: String, Codable, CodingKeyRepresentable, CaseIterable, Send
     case .generatorBusy: "generator busy"
     case .lagP50: "generator behind its schedule, median"
     case .lagP99: "generator behind its schedule, 99 %"
+    case .stageNs: "time of an item"
+    case .stageInstructions: "instructions of an item"
+    case .stageAllocations: "allocations of an item"
     }
   }
 
@@ -94,6 +100,7 @@ package enum Metric: String, Codable, CodingKeyRepresentable, CaseIterable, Send
     case .cpuPerMillion, .cpuPerMillionStored, .cpuWorker, .cpuSequencer, .cpuSink, .cpuOther: "s"
     case .p50, .p90, .p99, .p999, .p9999, .most, .lagP50, .lagP99, .reconnectP50, .reconnectP99, .reconnectMost: "ms"
     case .openingCPU: "us"
+    case .stageNs: "ns"
     case .wireUp, .wireDown, .openingUp, .openingDown, .idleUser, .idleKernel: "B"
     case .generatorBusy, .openingGeneratorBusy, .resumedShare: "%"
     default: ""

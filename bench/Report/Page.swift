@@ -36,6 +36,7 @@ package struct Page {
     html += "</div>\n"
     let beside = results.cases.filter { $0.subject != "fixgate" || isBesidePeers($0, results) }
     let own = results.cases.filter { one in !beside.contains { $0.name == one.name } }
+    html += StageTable(results.stages ?? []).html
     html += table(of: own.filter { $0.kind == .offered }, title: "Offered loads", offered)
     html += table(of: own.filter { $0.kind == .saturation }, title: "Saturation", saturation)
     html += table(of: own.filter { $0.kind == .idle }, title: "Idle connections", idle)
@@ -141,7 +142,7 @@ package struct Page {
       ("system", "Linux \(machine.kernel), journal on \(machine.fileSystem), \(machine.tls)"),
       ("compiler", machine.swift),
       ("load before", Metric.number(machine.loadAverage)),
-      ("a run", "\(Metric.number(parameters.seconds)) s after \(Metric.number(parameters.warmUpS)) s of warm-up, \(counted(results.cases.first?.runs.count ?? 0, "run", "runs")) of each case in turn; \(parameters.transport.uppercased()), \(counted(parameters.workers, "worker", "workers")); track: \(parameters.track)"),
+      ("a run", results.cases.isEmpty ? "contestants of a stage in turn, round after round" : "\(Metric.number(parameters.seconds)) s after \(Metric.number(parameters.warmUpS)) s of warm-up, \(counted(results.cases.first?.runs.count ?? 0, "run", "runs")) of each case in turn; \(parameters.transport.uppercased()), \(counted(parameters.workers, "worker", "workers")); track: \(parameters.track)"),
     ]
     let list = rows.map { "<tr><th>\(escaped($0.0))</th><td>\(escaped($0.1))</td></tr>" }
     var named: [String: [String]] = [:]

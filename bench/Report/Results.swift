@@ -10,16 +10,21 @@ package struct Results: Codable, Equatable {
   package var commit: String
   package var machine: Machine
   package var cases: [Case]
+  /// Of `micro`; `nil` where it was another command.
+  package var stages: [StageResult]?
 
-  package init(command: String, date: String, commit: String, machine: Machine, cases: [Case]) {
-    (self.command, self.date, self.commit, self.machine, self.cases) = (command, date, commit, machine, cases)
+  package init(
+    command: String, date: String, commit: String, machine: Machine, cases: [Case], stages: [StageResult]? = nil
+  ) {
+    (self.command, self.date, self.commit, self.machine) = (command, date, commit, machine)
+    (self.cases, self.stages) = (cases, stages)
   }
 
   /// - Throws: `.unreadable` when the file is not there or not such results.
   package init(file: String) throws(ReportError) {
     guard let data = FileManager.default.contents(atPath: file) else { throw .unreadable(file, "there is no such file") }
     do { self = try JSONDecoder().decode(Results.self, from: data) } catch {
-      throw .unreadable(file, "it is not what 'fixgate-bench load --json' writes")
+      throw .unreadable(file, "it is not what '--json' of fixgate-bench writes")
     }
   }
 

@@ -15,6 +15,8 @@ int gate_accept_nonblocking(int descriptor, struct sockaddr_storage *peer, sockl
 int gate_peer_uid(int descriptor, uid_t *uid);
 // CPUs that this thread may run on; 0 if the kernel does not say.
 int gate_cpu_count(void);
+// ppoll of one descriptor, for at most so many ns: poll's milliseconds are long beside the sync of a disk.
+int gate_poll(int descriptor, short events, uint64_t ns);
 // Names the calling thread; prctl is variadic.
 static inline void gate_name_thread(const char *name) { prctl(PR_SET_NAME, name, 0, 0, 0); }
 

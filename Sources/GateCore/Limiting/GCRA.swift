@@ -26,6 +26,7 @@ package struct GCRA: Equatable, Sendable {
   }
 
   /// Charges `units` against `word` at `now`. Pure: the caller stores the new word.
+  @inline(__always)
   package func charge(_ word: UInt64, units: UInt64, at now: Instant) -> Decision {
     let start = max(word, now.ns)
     let (cost, overflow) = intervalNs.multipliedReportingOverflow(by: units)

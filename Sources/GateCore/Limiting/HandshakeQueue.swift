@@ -53,6 +53,7 @@ package struct HandshakeQueue: Sendable {
 
   package var waiting: Int { resumed.count + full.count + suspect.count }
   package var halfOpen: Int { strangers.count + proven.count }
+  package var isIdle: Bool { waiting == 0 && halfOpen == 0 }
 
   /// A whole ClientHello is there.
   package mutating func offer(_ id: SessionID, resumes: Bool, at now: Instant) -> Offer {

@@ -61,6 +61,9 @@ package struct CommitLoop: ~Copyable {
     core.take(bytes, from: worker, receiveTimeMs: receiveTimeMs)
   }
 
+  /// Records wait for their commit, and what comes until then goes with them.
+  package var isGathering: Bool { problem == nil && bytesToCommit > 0 && core.hasRoom }
+
   /// When `turn` or `chores` has something to do even if no message comes.
   package func deadline(at now: Instant) -> Instant {
     var deadline = min(former.due(bytes: bytesToCommit, at: now) ?? nextChore, nextChore)

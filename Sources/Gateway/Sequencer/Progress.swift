@@ -45,6 +45,8 @@ package final class SequencerLink: Sendable {
   package let sleeper: Sleeper
   /// LSN below which everything in the journal is durable.
   package let durableLSN = Atomic<UInt64>(0)
+  /// When the records that gather now are committed, in ns of `SystemClock`; 0 while none gather.
+  package let commitDueNs = Atomic<UInt64>(0)
   /// LSN below which everything is in the dedupe checkpoint on disk.
   package let checkpointLSN = Atomic<UInt64>(0)
   /// Fixes of backlog that a device may have unacked; shrinks as the journal fills.
@@ -74,7 +76,7 @@ package final class SequencerLink: Sendable {
   package func request(_ request: SequencerRequest) {
     requests.withLock { $0.append(request) }
     hasRequests.store(true, ordering: .releasing)
-    sleeper.wake()
+    sleeper.wake(pressing: true)
   }
 
   func takeRequests() -> [SequencerRequest] {
@@ -89,7 +91,7 @@ package final class SequencerLink: Sendable {
   /// The workers have ended: commit what is there, write a checkpoint, end.
   package func stop() {
     stopping.store(true, ordering: .releasing)
-    sleeper.wake()
+    sleeper.wake(pressing: true)
   }
 
   var isStopping: Bool { stopping.load(ordering: .acquiring) }

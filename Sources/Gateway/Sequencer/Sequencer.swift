@@ -27,6 +27,8 @@ package final class Sequencer {
   private let workers: [WorkerLink]
   private let limiters: LimiterTable
   private var loop: CommitLoop
+  /// Workers that were given an answer since they were last woken.
+  private var answered: [Bool]
   /// Checkpoints handed to the thread that writes them.
   private var checkpoints: UInt64 = 0
 
@@ -40,6 +42,7 @@ package final class Sequencer {
   ) {
     self.link = link
     self.workers = workers
+    answered = [Bool](repeating: false, count: workers.count)
     self.limiters = limiters
     link.durableLSN.store(journal.endLSN, ordering: .releasing)
     link.checkpointLSN.store(checkpointLSN, ordering: .releasing)
@@ -84,11 +87,15 @@ package final class Sequencer {
 
   private func sleep(from now: Instant) throws(NetError) {
     let deadline = loop.deadline(at: now)
-    link.sleeper.prepare()
-    if link.isQuiet, workers.allSatisfy({ $0.toSequencer.isEmpty }) {
+    // While records gather nobody needs to wake it for more: at a light load that halves the wake-ups of all threads.
+    let dozing = loop.isGathering
+    if dozing { link.commitDueNs.store(deadline.ns, ordering: .relaxed) }
+    link.sleeper.prepare(dozing: dozing)
+    if link.isQuiet, dozing || workers.allSatisfy({ $0.toSequencer.isEmpty }) {
       try link.sleeper.sleep(until: deadline)
     }
     link.sleeper.awake()
+    if dozing { link.commitDueNs.store(0, ordering: .relaxed) }
   }
 
   /// Takes what waits in the rings, one message a ring in turn, while there is room.
@@ -112,10 +119,12 @@ package final class Sequencer {
     link.sinkSleeper.wake()
   }
 
-  /// Gives every answer to its worker and wakes those that wait for one, or for room in their ring.
+  /// Gives every answer to its worker and wakes those that got one. A worker whose ring was full has answers to come.
   private func deliver() {
     for i in loop.core.replies.indices {
-      let ring = workers[loop.core.replies[i].worker].toWorker
+      let worker = loop.core.replies[i].worker
+      answered[worker] = true
+      let ring = workers[worker].toWorker
       let bytes = loop.core.replies[i].reply.encodedBytes
       precondition(ring.hasRoom(for: bytes), "a worker has more unanswered than it may")
       ring.push(atMost: bytes) { out in
@@ -131,7 +140,10 @@ package final class Sequencer {
         device: charge.device, tenant: charge.tenant, lane: Int(charge.lane), units: charge.count, at: SystemClock.now())
     }
     loop.clearReplies()
-    for worker in workers { worker.sleeper.wake() }
+    for i in workers.indices where answered[i] {
+      answered[i] = false
+      workers[i].sleeper.wake()
+    }
   }
 
   /// Hands a checkpoint to the thread that writes it.

@@ -57,6 +57,8 @@ final class Worker {
   var isDraining = false
   var listenersPaused = false
   private var nextSweep: Instant
+  /// Events of the last turn.
+  private var lastEvents = 0
   var now: Instant
   private(set) var wallMs: Int64
 
@@ -76,6 +78,11 @@ final class Worker {
   static let firstSocketToken: UInt64 = 512
   static let firstConnectionToken: UInt64 = 1_024
   static let acceptsPerTurn = 64
+  /// More events than that a turn, and there is no time to nap.
+  private static let napEventsMax = 16
+  /// What so many events take, and a late timer.
+  private static let napLeadNs: UInt64 = 300_000
+  private static let napNsMax: UInt64 = 1_000_000
   private static let sweepNs: UInt64 = 1_000_000_000
 
   init(_ context: WorkerContext) throws {
@@ -122,7 +129,7 @@ final class Worker {
       beginHandshakes()
       if handedOver {
         handedOver = false
-        context.sequencer.sleeper.wake()
+        context.sequencer.sleeper.wake(pressing: link.toSequencer.isFilling)
       }
       if now >= nextSweep { sweep() }
       if let datagrams {
@@ -144,13 +151,30 @@ final class Worker {
       link.sleeper.awake()
       return 0
     }
+    try nap()
     link.sleeper.prepare()
     var timeoutNs = link.isQuiet ? max(nextSweep.since(now), 1) : 0
     if let due = admission.handshakes.deadline(at: now) { timeoutNs = min(timeoutNs, due.since(now)) }
     if let due = datagrams?.conversations.deadline { timeoutNs = min(timeoutNs, due.since(now)) }
     let count = try poller.wait(timeoutNs: timeoutNs)
     link.sleeper.awake()
+    lastEvents = count
     return count
+  }
+
+  /// Where little comes and its acks wait for a commit that is due, what comes until shortly before then may as well wait in the
+  /// sockets: it goes with the same commit, and one turn takes all of it. At a light load most wake-ups are saved so.
+  private func nap() throws(NetError) {
+    guard unanswered > 0, lastEvents <= Worker.napEventsMax, admission.handshakes.isIdle else { return }
+    let now = SystemClock.now()
+    let due = Instant(ns: context.sequencer.commitDueNs.load(ordering: .relaxed))
+    let left = due.since(now)
+    guard left >= 2 * Worker.napLeadNs else { return }
+    link.sleeper.prepare()
+    if link.isQuiet {
+      try link.sleeper.sleep(until: now.advanced(byNs: min(left - Worker.napLeadNs, Worker.napNsMax)))
+    }
+    link.sleeper.awake()
   }
 
   private func handle(_ event: Poller.Event) throws(NetError) {

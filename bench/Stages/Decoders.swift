@@ -1,6 +1,7 @@
 import BenchHarness
 import BenchProto
 import CFixProto
+import CRivals
 import GateCore
 import SwiftProtobuf
 
@@ -86,6 +87,54 @@ final class GateDecoder {
       }
     }
     return count
+  }
+}
+
+/// The same algorithm in C.
+final class RivalDecoder {
+  static var hasSIMD: Bool { rival_has_simd() }
+
+  private let packets: Packets
+  private let simd: Bool
+  private var fixes = [rival_fix](repeating: rival_fix(), count: Limits.fixesPerFrameMax)
+
+  init(_ packets: Packets, simd: Bool) {
+    precondition(MemoryLayout<rival_fix>.stride == MemoryLayout<Fix>.stride)
+    (self.packets, self.simd) = (packets, simd)
+  }
+
+  func timed() -> UInt64 {
+    unsafe packets.ranges.withUnsafeBytes { ranges in
+      // A `Range<Int>` is its two bounds.
+      let pairs = unsafe ranges.assumingMemoryBound(to: (Int, Int).self)
+      let sum = unsafe rival_decode(packets.bytes, pairs.baseAddress, pairs.count, &fixes, Int32(fixes.count), simd)
+      precondition(sum > 0, "own packet refused")
+      return sum
+    }
+  }
+
+  func hash() -> ResultHash {
+    var hash = ResultHash()
+    var room: [rival_fix] = []
+    swap(&room, &fixes)
+    for range in packets.ranges {
+      for i in room.indices { room[i].present = 0 }
+      let pair = (range.lowerBound, range.upperBound)
+      _ = unsafe withUnsafePointer(to: pair) { unsafe rival_decode(packets.bytes, $0, 1, &room, Int32(room.count), simd) }
+      for fix in room {
+        if fix.present == 0 { break }
+        hash.add(fix.sequence)
+        hash.add(fix.time_ms)
+        hash.add(fix.latitude_e7)
+        hash.add(fix.longitude_e7)
+        unsafe withUnsafeBytes(of: fix.values) { values in
+          let values = unsafe values.assumingMemoryBound(to: Int32.self)
+          for i in 0..<Column.count where fix.present >> UInt32(i) & 1 != 0 { unsafe hash.add(values[i]) }
+        }
+      }
+    }
+    swap(&room, &fixes)
+    return hash
   }
 }
 
