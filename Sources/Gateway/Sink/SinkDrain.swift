@@ -95,6 +95,7 @@ package struct SinkDrain<Sink: FixSink & ~Copyable>: ~Copyable {
     guard sink.durableCursor < sink.cursor else { return }
     try sink.makeDurable()
     progress.durableCursor = sink.durableCursor
+    if uncommittedRows == 0 { progress.problem = nil }
   }
 
   package mutating func failed(_ problem: String) {
