@@ -165,7 +165,7 @@ final class Worker {
   /// Where little comes and its acks wait for a commit that is due, what comes until shortly before then may as well wait in the
   /// sockets: it goes with the same commit, and one turn takes all of it. At a light load most wake-ups are saved so.
   private func nap() throws(NetError) {
-    guard unanswered > 0, lastEvents <= Worker.napEventsMax, admission.handshakes.isIdle else { return }
+    guard intake.unanswered > 0, lastEvents <= Worker.napEventsMax, admission.handshakes.isIdle else { return }
     let now = SystemClock.now()
     let due = Instant(ns: context.sequencer.commitDueNs.load(ordering: .relaxed))
     let left = due.since(now)
