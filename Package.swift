@@ -181,10 +181,14 @@ if withBench {
     .target(
       name: "BenchDTLS",
       dependencies: [
-        "BenchHarness", "CAllocations", "COpenSSL", "GateCore", "GateMemory", "GateProto", "GateStore", "GateTLS",
-        "Gateway",
+        "BenchFleet", "BenchHarness", "CAllocations", "COpenSSL", "GateCore", "GateMemory", "GateNet", "GateProto",
+        "GateStore", "GateTLS", "Gateway",
       ],
       path: "bench/DTLS", swiftSettings: settings),
+    // From a device's first byte to its first ack.
+    .target(
+      name: "BenchStarts", dependencies: ["BenchFleet", "GateCore", "GateDevice", "GateNet", "GateProto", "GateTLS"],
+      path: "bench/Starts", swiftSettings: settings),
     // Results as values: files, tables, comparison, plots.
     .target(
       name: "BenchReport", dependencies: [.product(name: "ArgumentParser", package: "swift-argument-parser")],
@@ -207,8 +211,8 @@ if withBench {
     .executableTarget(
       name: "fixgate-bench",
       dependencies: [
-        "GateCore", "GateNet", "GateTLS", "BenchDTLS", "BenchHarness", "BenchLoad", "BenchPath", "BenchPeers", "BenchReport",
-        "BenchStages", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "GateCore", "GateNet", "GateTLS", "BenchDTLS", "BenchFleet", "BenchHarness", "BenchLoad", "BenchPath", "BenchPeers",
+        "BenchReport", "BenchStages", "BenchStarts", .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "bench/Micro", swiftSettings: settings),
     .testTarget(

@@ -32,7 +32,7 @@ package struct AuditReport: Equatable, Sendable {
 }
 
 extension AuditLog {
-  /// Reads all of the log, oldest first, and checks it. Writers wait meanwhile.
+  /// Reads all of the log as it is now, oldest first, and checks it. Writers go on meanwhile.
   ///
   /// - Parameter known: an entry's number and hash that was noted elsewhere; it must be part of the log.
   /// - Parameter body: gets each line, without its end.
@@ -40,55 +40,56 @@ extension AuditLog {
     known: AuditChain? = nil, _ body: ([UInt8]) -> Void = { _ in }
   ) throws(AuditError) -> AuditReport {
     let directory = try AuditLog.open(self.directory)
-    let lock = try AuditLog.locked(directory)
-    let report = try read(directory, known, body)
-    _ = consume lock
+    let (head, closed, current) = try look(directory)
+    var report = AuditReport()
+    var marks = [known, head?.chain].compactMap { $0 }.filter { $0.number > 0 }
+    // Full files do not change any more.
+    for first in closed {
+      let name = AuditLog.closedName(first)
+      read(try AuditLog.bytes(name, directory) ?? [], name, &report, &marks, body)
+    }
+    if let current { read(current, AuditLog.name, &report, &marks, body) }
+    if head == nil, report.first > 0 { report.note(.noHead) }
+    if let head, report.first > head.first {
+      report.note(.missing(file: closed.first.map(AuditLog.closedName) ?? AuditLog.name, number: report.first, expected: head.first))
+    }
+    // Those that no line has matched; of what is older than the oldest line nothing can be said.
+    for mark in marks where mark.number >= report.first {
+      report.note(
+        mark.number > report.last.number
+          ? .cut(number: report.last.number, expected: mark.number) : .rewritten(number: mark.number))
+    }
     return report
   }
 
-  private func read(
-    _ directory: borrowing Directory, _ known: AuditChain?, _ body: ([UInt8]) -> Void
-  ) throws(AuditError) -> AuditReport {
-    var report = AuditReport()
+  /// The head, the full files by their first numbers, and the content of the one that is being written: of one moment.
+  private func look(
+    _ directory: borrowing Directory
+  ) throws(AuditError) -> (head: AuditHead?, closed: [UInt64], current: [UInt8]?) {
+    let lock = try AuditLog.locked(directory)
     var head: AuditHead?
     do throws(AuditError) { head = try AuditLog.head(directory) } catch {
       guard error == .damaged else { throw error }
     }
-    var marks: [AuditChain] = [known, head?.chain].compactMap { $0 }.filter { $0.number > 0 }
-    var names: [String]
-    do throws(JournalError) {
-      names = try AuditLog.closed(directory).filter { $0 >= head?.first ?? 0 }.map(AuditLog.closedName)
-    } catch {
+    let closed: [UInt64]
+    do throws(JournalError) { closed = try AuditLog.closed(directory).filter { $0 >= head?.first ?? 0 } } catch {
       throw .disk(error)
     }
-    if directory.contains(AuditLog.name) { names.append(AuditLog.name) }
-    for name in names { try read(name, directory, &report, &marks, body) }
-    if head == nil, !names.isEmpty { report.note(.noHead) }
-    if let head, head.chain.number > 0 {
-      if report.last.number < head.chain.number {
-        report.note(.cut(number: report.last.number, expected: head.chain.number))
-      } else if report.first > head.first {
-        report.note(.missing(file: names.first ?? AuditLog.name, number: report.first, expected: head.first))
-      }
-    }
-    // Those that no line has matched: noted entries that are older than what is kept say nothing.
-    for mark in marks where mark.number >= report.first && mark.number <= report.last.number {
-      report.note(.rewritten(number: mark.number))
-    }
-    return report
+    let current = try AuditLog.bytes(AuditLog.name, directory)
+    _ = consume lock
+    return (head, closed, current)
   }
 
-  private func read(
-    _ name: String, _ directory: borrowing Directory, _ report: inout AuditReport, _ marks: inout [AuditChain],
-    _ body: ([UInt8]) -> Void
-  ) throws(AuditError) {
-    let bytes: [UInt8]
-    do throws(JournalError) {
-      bytes = try DurableFile.read(name, in: directory, bytesMax: AuditLog.readBytesMax) ?? []
-    } catch {
+  private static func bytes(_ name: String, _ directory: borrowing Directory) throws(AuditError) -> [UInt8]? {
+    do throws(JournalError) { return try DurableFile.read(name, in: directory, bytesMax: readBytesMax) } catch {
       if case .oversize = error { throw .damaged }
       throw .disk(error)
     }
+  }
+
+  private func read(
+    _ bytes: [UInt8], _ name: String, _ report: inout AuditReport, _ marks: inout [AuditChain], _ body: ([UInt8]) -> Void
+  ) {
     var at = 0
     var line = 0
     while let end = bytes[at...].firstIndex(of: 0x0A) {

@@ -24,7 +24,7 @@ package struct JournalBatch: Equatable, Sendable {
     guard let cipher, SealedRun.isIn(buffer.span.extracting(records)) else { return (buffer, records) }
     var bytes: [UInt8] = []
     bytes.reserveCapacity(records.count)
-    SealedRun.open(buffer.span.extracting(records), with: cipher, into: &bytes)
+    SealedRun.open(buffer, records, with: cipher, into: &bytes)
     return (bytes, 0..<bytes.count)
   }
 }

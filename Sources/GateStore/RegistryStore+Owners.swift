@@ -52,3 +52,23 @@ extension RegistryStore {
   /// - Throws: `.unknownTenant`.
   package func index(ofTenant name: String) throws(RegistryError) -> UInt32 { try knownTenant(name) }
 }
+
+extension RegistryStore {
+  /// When which device was the owner's; ms since 1970-01-01 UTC, `nil` = until now. A device is its own always.
+  package func carried(by owner: KeyOwner) throws(StoreError) -> [(device: UInt32, id: String, sinceMs: Int64?, untilMs: Int64?)] {
+    let statement = try SQLiteStatement(
+      connection,
+      owner.isDevice
+        ? "SELECT idx, id, NULL, NULL FROM device WHERE idx = ?1"
+        : """
+          SELECT a.device, d.id, a.since_ms, a.until_ms FROM assignment a JOIN device d ON d.idx = a.device
+          WHERE a.subject = ?1 ORDER BY a.since_ms
+          """)
+    statement.bind(Int64(owner.index), at: 1)
+    var carried: [(device: UInt32, id: String, sinceMs: Int64?, untilMs: Int64?)] = []
+    while try statement.step() {
+      carried.append((UInt32(clamping: statement.int64(0)), statement.text(1), statement.optional(2), statement.optional(3)))
+    }
+    return carried
+  }
+}

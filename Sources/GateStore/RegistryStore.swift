@@ -233,9 +233,6 @@ package struct RegistryStore: ~Copyable {
     }
   }
 
-  /// - Returns: the tenant's dense index.
-  package func tenant(_ name: String) throws(RegistryError) -> UInt32 { try knownTenant(name) }
-
   /// - Returns: the dense index of a tenant's device.
   package func device(tenant: String, id: String) throws(RegistryError) -> UInt32 { try knownDevice(tenant, id) }
 

@@ -126,11 +126,16 @@ extension SQLiteSubjectRows {
     return connection.totalChanges - before
   }
 
-  /// Deletes latest positions that have had their time.
+  /// Deletes latest positions that have had their time, and corrections of what is gone.
   /// - Returns: whose they were.
   package mutating func pruneLatest(_ cut: RetentionCut) throws(StoreError) -> [UInt32] {
     guard let beforeMs = cut.positionsMs else { return [] }
     var devices: [UInt32] = []
+    try connection.execute(
+      """
+      DELETE FROM correction WHERE tenant = \(cut.tenant) AND NOT EXISTS (SELECT 1 FROM fix f WHERE f.device = correction.device
+      AND f.stream = correction.stream AND f.sequence = correction.sequence AND f.latitude_e7 IS NOT NULL)
+      """)
     let statement = try SQLiteStatement(
       connection,
       "DELETE FROM latest WHERE tenant = \(cut.tenant) AND receive_time_ms < \(beforeMs)\(cut.unheld) RETURNING device")

@@ -391,8 +391,8 @@ package struct SQLiteSink: ~Copyable {
   /// always syncs the log, and with it every commit before; so one is made here, which changes a counter, since a
   /// transaction that changes no page is not written. Then a checkpoint, which keeps the log short.
   ///
-  /// - Throws: the durable cursor stays. After a sync that failed it stays until the file is opened anew: the kernel may
-  ///   have dropped the pages, and a later sync that succeeds would prove nothing about them.
+  /// - Throws: the durable cursor stays; try again. After a sync that failed it stays until the file is opened anew: the kernel
+  ///   may have dropped the pages, and a later sync that succeeds would prove nothing about them.
   package mutating func makeDurable() throws(StoreError) {
     if durableCursor == cursor, bytesSinceCheckpoint == 0, directorySynced { return }
     if syncFailed { throw .io(code: 0) }
@@ -408,12 +408,12 @@ package struct SQLiteSink: ~Copyable {
     } catch {
       connection.rollBack()
       try connection.execute("PRAGMA synchronous = NORMAL")
-      if case .io = error { syncFailed = true }
+      if error.isFailedSync { syncFailed = true }
       throw error
     }
     try connection.execute("PRAGMA synchronous = NORMAL")
-    durableCursor = cursor
     try checkpoint()
+    durableCursor = cursor
   }
 
   private mutating func checkpoint() throws(StoreError) {
@@ -421,13 +421,9 @@ package struct SQLiteSink: ~Copyable {
       try connection.checkpoint()
       bytesSinceCheckpoint = 0
     } catch {
-      switch error {
-      case .locked: break
-      case .io:
-        syncFailed = true
-        throw error
-      default: throw error
-      }
+      if case .locked = error { return }
+      if error.isFailedSync { syncFailed = true }
+      throw error
     }
   }
 }

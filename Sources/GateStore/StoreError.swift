@@ -23,6 +23,14 @@ package enum StoreError: Error, Equatable, Sendable {
   /// Anything else: a bug of ours or a limit of SQLite. The transaction was undone.
   case sqlite(code: Int32)
 
+  /// The kernel may have dropped what was to be synced, and later syncs prove nothing. A write that failed left nothing behind
+  /// that counts.
+  var isFailedSync: Bool {
+    guard case .io(let code) = self else { return false }
+    // SQLITE_IOERR_FSYNC and SQLITE_IOERR_DIR_FSYNC, which Swift does not import.
+    return code == SQLITE_IOERR | 4 << 8 || code == SQLITE_IOERR | 5 << 8
+  }
+
   /// - Parameter code: an extended result code that is not OK, ROW or DONE.
   package init(code: Int32) {
     self =

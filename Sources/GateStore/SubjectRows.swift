@@ -75,7 +75,11 @@ package struct SQLiteSubjectRows: ~Copyable, SubjectRows {
     // Looked for before the lock is taken: most windows have nothing of one owner.
     let any = try connection.integer(
       "SELECT EXISTS (SELECT 1 FROM fix WHERE rowid > \(start) AND rowid <= \(end) AND \(condition))")
-    if any != 0 { try connection.execute("DELETE FROM fix WHERE rowid > \(start) AND rowid <= \(end) AND \(condition)") }
+    if any != 0 {
+      let rows = "FROM fix WHERE rowid > \(start) AND rowid <= \(end) AND \(condition)"
+      try connection.execute(
+        "DELETE FROM correction WHERE (device, stream, sequence) IN (SELECT device, stream, sequence \(rows)); DELETE \(rows)")
+    }
     if end < last {
       walk = (target, end)
       return true

@@ -35,6 +35,7 @@ package final class GatewayServer {
   private let subjects: SubjectKeeper?
   private var controlThread: ThreadHandle?
   private var enrolThread: ThreadHandle?
+  private var readServer: ReadServer?
   private var readThreads: [ThreadHandle] = []
   private let lock: DirectoryLock
   private let log: Log
@@ -133,7 +134,8 @@ package final class GatewayServer {
       checkpointLSN: recovery.checkpointLSN, cipher: try cipher(), log: log)
     let feeder = SinkFeeder(
       settings: SinkFeeder.Settings(
-        batchRows: configuration.sqlite.batchRows, intervalNs: UInt64(configuration.sqlite.intervalMs) * 1_000_000),
+        batchRows: configuration.sqlite.batchRows, intervalNs: UInt64(configuration.sqlite.intervalMs) * 1_000_000,
+        mask: configuration.sqlite.mask),
       link: sequencerLink, registry: registry, sink: sink, reader: reader, cipher: try cipher(), log: log)
     let checkpointer = Checkpointer(link: sequencerLink, directory: directory, log: log)
 
@@ -185,6 +187,7 @@ package final class GatewayServer {
         return (marks, true)
       }
       let server = try ReadServer(path: path(configuration.listen.read, in: folder), stop: controlStop, desk: desk)
+      readServer = server
       for index in 0..<ReadServer.threads {
         readThreads.append(try ThreadHandle("fixgate-read\(index)", failed: failed, log: log) { try server.run() })
       }
@@ -196,6 +199,7 @@ package final class GatewayServer {
 
   /// Ends the gateway in the order in which fixes flow.
   package func stop() {
+    readServer?.end()
     controlStop.signal()
     controlThread?.join()
     subjects?.stop()

@@ -54,7 +54,7 @@ struct AggregateCommand: ParsableCommand {
     let first = try HistoryCommand.milliseconds(from)
     let last = try HistoryCommand.milliseconds(to)
     guard first < last else { throw Complaint("--from must lie before --to") }
-    let index = try RegistryStore(path: setup.registryPath).tenant(tenant)
+    let index = try RegistryStore(path: setup.registryPath).index(ofTenant: tenant)
     let store = try AggregateStore(path: setup.dataDirectory + "/" + AggregateStore.name)
     var grid = try store.grid(tenant: index) ?? AggregateGrid()
     if let cell { grid.cellLength = cell }

@@ -24,8 +24,8 @@ struct HoldCommand: ParsableCommand {
     func run() throws {
       let setup = try target.config.load()
       let range = try target.find(subject, in: setup)
-      guard (1...Limits.holdReasonBytesMax).contains(reason.utf8.count) else {
-        throw Complaint("--reason must have 1 to \(Limits.holdReasonBytesMax) bytes")
+      guard (1...Limits.reasonBytesMax).contains(reason.utf8.count) else {
+        throw Complaint("--reason must have 1 to \(Limits.reasonBytesMax) bytes")
       }
       try setup.note(.held, tenant: target.tenant, subject: range.subjectIndex, device: range.deviceIndex)
       let number = try SubjectBook(path: setup.subjectBookPath).hold(range, reason: reason, nowMs: Clock.nowMs)

@@ -27,7 +27,7 @@ struct PrivacyCommand: ParsableCommand {
     func run() throws {
       let setup = try config.load()
       let registry = try RegistryStore(path: setup.registryPath)
-      let index = try registry.tenant(tenant)
+      let index = try registry.index(ofTenant: tenant)
       try setup.note(.reported, tenant: tenant)
       let nowMs = Clock.nowMs
       var page = Page()
@@ -36,7 +36,7 @@ struct PrivacyCommand: ParsableCommand {
         FileManager.default.fileExists(atPath: setup.storePath)
         ? try PrivacyFigures(path: setup.storePath, tenant: index) : PrivacyFigures()
       try collected(&page, registry, figures)
-      kept(&page, figures)
+      try kept(&page, setup, registry, index, figures)
       try stored(&page, setup, registry)
       try access(&page, setup, registry, sinceMs: nowMs - Int64(days) * 86_400_000, nowMs: nowMs)
       try others(&page, setup, index)
@@ -55,14 +55,25 @@ struct PrivacyCommand: ParsableCommand {
       page.line(versions.isEmpty ? "no policy was in force when these were taken" : "taken under policy \(versions.joined(separator: ", "))")
     }
 
-    private func kept(_ page: inout Page, _ figures: PrivacyFigures) {
-      page.section("What is held, and since when")
+    private func kept(
+      _ page: inout Page, _ setup: Setup, _ registry: borrowing RegistryStore, _ index: UInt32, _ figures: PrivacyFigures
+    ) throws {
+      page.section("What is held, since when, and for how long")
       for kind in figures.kinds {
         let span = kind.oldestMs.map { oldest in
           ", from \(Clock.text(oldest)) to \(Clock.text(kind.newestMs ?? oldest))"
         }
         page.line("\(kind.count) \(kind.name)\(span ?? "")")
       }
+      let days = try registry.retention().first { $0.tenant == index }?.days ?? RetentionDays()
+      for (kind, days) in [
+        ("positions", days.positions), ("events", days.events), ("held fixes", days.quarantine), ("keys of the queue", days.journal),
+      ] { page.line("\(kind) are kept " + (days.map { "for \($0) days" } ?? "until somebody erases them")) }
+      let book = try SubjectBook(path: setup.subjectBookPath)
+      let erasures = try book.erasures(tenant: index)
+      page.line(
+        "\(try book.holds(tenant: index).count) legal holds; \(erasures.count { $0.receipt != nil }) erasures done, "
+          + "\(erasures.count { $0.receipt == nil }) under way")
     }
 
     private func stored(_ page: inout Page, _ setup: Setup, _ registry: borrowing RegistryStore) throws {
@@ -70,7 +81,8 @@ struct PrivacyCommand: ParsableCommand {
       let egress = try registry.egress(tenant: tenant).first?.egress ?? TenantEgress()
       page.line("region \(egress.region); it may go to \(egress.sinks.joined(separator: ", "))")
       for sink in setup.configuration.sinkLabels {
-        page.line("sink \(sink.name): region \(sink.region), for \(sink.purpose)")
+        let fields = sink.fields.isEmpty ? "every field that is taken" : sink.fields.joined(separator: ", ")
+        page.line("sink \(sink.name): region \(sink.region), for \(sink.purpose); gets \(fields)")
       }
       page.line("queue, registry and audit log: in the data directory, mode 0700, on this machine")
     }

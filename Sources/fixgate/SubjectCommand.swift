@@ -7,5 +7,5 @@ import Gateway
 struct SubjectCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "subject", abstract: "Look after the people whose positions are stored.",
-    subcommands: [SubjectErase.self, SubjectErasures.self, SubjectRotateKeys.self])
+    subcommands: [SubjectExportCommand.self, SubjectCorrect.self, SubjectErase.self, SubjectErasures.self, SubjectRotateKeys.self])
 }

@@ -22,7 +22,7 @@ struct UsageCommand: ParsableCommand {
       guard let month = YearMonth(text) else { throw Complaint("'\(text)' is no month like 2026-11") }
       return month
     }
-    if let tenant { _ = try RegistryStore(path: setup.registryPath).tenant(tenant) }
+    if let tenant { _ = try RegistryStore(path: setup.registryPath).index(ofTenant: tenant) }
     print("tenant,month,devices,fixes,held,refused,bytes")
     for row in try UsageReader(path: setup.storePath).read(tenant: tenant, month: wanted) {
       print("\(row.tenant),\(row.month.text),\(row.devices),\(row.fixes),\(row.held),\(row.refused),\(row.bytes)")

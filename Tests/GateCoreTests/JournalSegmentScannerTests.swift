@@ -96,8 +96,8 @@ struct SegmentImage {
 
   @Test func newerVersionIsNamed() {
     var image = SegmentImage.sample(id: 7, salt: 99, baseLSN: 1)
-    image.bytes[8] = 2
-    #expect(SegmentHeader.read(image.bytes.span, named: 7) == .version(2))
+    image.bytes[8] = 3
+    #expect(SegmentHeader.read(image.bytes.span, named: 7) == .version(3))
   }
 
   @Test func valuesThatNoWriterWritesAreRefused() {

@@ -180,9 +180,9 @@ import Testing
     do { _ = try folder.openJournal() }
     let name = try #require(folder.names("").first)
     var bytes = folder.read(name)
-    bytes[8] = 2
+    bytes[8] = 3
     try folder.write(name, bytes)
-    #expect(throws: JournalError.version(segment: 1, version: 2)) { _ = try folder.openJournal() }
+    #expect(throws: JournalError.version(segment: 1, version: 3)) { _ = try folder.openJournal() }
     #expect(folder.names("") == [name])
     #expect(folder.read(name) == bytes)
   }

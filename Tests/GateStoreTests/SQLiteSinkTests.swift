@@ -247,6 +247,24 @@ import Testing
     #expect(try reader.integer("SELECT count(*) FROM fix") == 40)
   }
 
+  /// A write that fails is not a sync that fails: with room again everything becomes durable, without a restart.
+  @Test func aDiskWithoutRoomIsForgiven() async {
+    await #expect(processExitsWith: .success) {
+      signal(SIGXFSZ, SIG_IGN)
+      let directory = try TemporaryDirectory()
+      var sink = try SQLiteSink(path: directory.file("fixes.db"))
+      var records = RecordBytes()
+      for sequence in 1...9 { records.append(.fix(sequence: UInt64(sequence), timeMs: 10_000)) }
+      try sink.write(records.bytes.span, records: 0..<records.bytes.count, skip: 0, firstLSN: 0, names: sampleRegistry())
+      _ = try sink.commit(nextLSN: 9)
+      try limitFiles(toBytes: 4_096)
+      guard (try? sink.makeDurable()) == nil, sink.durableCursor == 0 else { exit(1) }
+      try limitFiles(toBytes: .max)
+      try sink.makeDurable()
+      exit(sink.durableCursor == 9 ? EXIT_SUCCESS : 2)
+    }
+  }
+
   @Test func quarantineIsBounded() throws {
     var options = SQLiteSink.Options()
     options.quarantineRowsMax = 5
@@ -276,4 +294,12 @@ import Testing
       #expect(row == [i % 3 == 0 ? "t" : ""] + (0..<8).map { i >> $0 & 1 == 1 ? "\(i)" : "" })
     }
   }
+}
+
+/// Files of this process may not grow past this.
+private func limitFiles(toBytes bytes: Int) throws {
+  var limit = rlimit()
+  guard unsafe getrlimit(__rlimit_resource_t(RLIMIT_FSIZE.rawValue), &limit) == 0 else { throw StoreError.io(code: 0) }
+  limit.rlim_cur = min(rlim_t(bytes), limit.rlim_max)
+  guard unsafe setrlimit(__rlimit_resource_t(RLIMIT_FSIZE.rawValue), &limit) == 0 else { throw StoreError.io(code: 0) }
 }

@@ -37,11 +37,10 @@ private struct Commit {
   }
 
   func seal(with cipher: any SubjectCipher, _ random: inout SeededRandom) -> [UInt8] {
-    var out = [UInt8](repeating: 0, count: SealedRun.bytesMax(sealing: bytes.count))
-    var room = out.mutableSpan
+    var out: [UInt8] = []
     let nonce = SealedRun.Nonce(high: random.next(), low: UInt32(truncatingIfNeeded: random.next()))
-    let end = SealedRun.seal(bytes.span, nonce: nonce, with: cipher, into: &room)
-    return Array(out[..<end])
+    SealedRun.seal(bytes, bytes.count, nonce: nonce, with: cipher, into: &out)
+    return out
   }
 }
 
@@ -81,7 +80,7 @@ private func hasAny(_ positions: Set<UInt64>, in bytes: [UInt8]) -> Bool {
     #expect(!hasAny(commit.positions, in: sealed))
     #expect(commit.positions.isEmpty || hasAny(commit.positions, in: commit.bytes))
     var opened: [UInt8] = []
-    SealedRun.open(sealed.span, with: cipher, into: &opened)
+    SealedRun.open(sealed, 0..<sealed.count, with: cipher, into: &opened)
     #expect(opened == commit.bytes)
   }
 
@@ -116,7 +115,7 @@ private func hasAny(_ positions: Set<UInt64>, in bytes: [UInt8]) -> Bool {
     holder.swap(ring(without: .subject(1), erased: [.subject(1): [.min ... .max]]))
     cipher.refresh()
     var opened: [UInt8] = []
-    SealedRun.open(sealed.span, with: cipher, into: &opened)
+    SealedRun.open(sealed, 0..<sealed.count, with: cipher, into: &opened)
     let (before, after) = (try records(commit.bytes), try records(opened))
     #expect(after.count == before.count)
     var stripped = 0
@@ -133,7 +132,8 @@ private func hasAny(_ positions: Set<UInt64>, in bytes: [UInt8]) -> Bool {
     #expect(stripped > 10)
     // What is in hand of him when his key goes never gets into the journal.
     var late: [UInt8] = []
-    SealedRun.open(commit.seal(with: cipher, &random).span, with: cipher, into: &late)
+    let again = commit.seal(with: cipher, &random)
+    SealedRun.open(again, 0..<again.count, with: cipher, into: &late)
     #expect(late == opened)
   }
 
@@ -148,7 +148,7 @@ private func hasAny(_ positions: Set<UInt64>, in bytes: [UInt8]) -> Bool {
       let length = Int(sealed.span.load32(at: run))
       sealed[Int.random(in: run + 8..<run + length, using: &random)] ^= 1 << UInt8.random(in: 0..<8, using: &random)
       var opened: [UInt8] = []
-      SealedRun.open(sealed.span, with: cipher, into: &opened)
+      SealedRun.open(sealed, 0..<sealed.count, with: cipher, into: &opened)
       #expect(opened != commit.bytes)
     }
   }
@@ -167,7 +167,7 @@ private func hasAny(_ positions: Set<UInt64>, in bytes: [UInt8]) -> Bool {
     core.take(message(.records, [(1, 1, 1_000), (2, 2, 4_000), (3, 2, 6_000), (4, 0, 6_000)]).span, from: 0, receiveTimeMs: 1)
     core.sealBatch()
     var opened: [UInt8] = []
-    SealedRun.open(core.payload.span.extracting(..<core.payloadBytes), with: try RingCipher(holder), into: &opened)
+    SealedRun.open(core.payload, 0..<core.payloadBytes, with: try RingCipher(holder), into: &opened)
     let written = try records(opened)
     #expect(written.map(\.kind) == [.refused, .fix, .refused, .fix])
     #expect(written.map(\.fix.sequence) == [1, 2, 3, 4])

@@ -103,6 +103,15 @@ import Testing
     try FileManager.default.copyItem(atPath: forged.file, toPath: place.file)
     #expect(try place.log.read().problems == [.rewritten(number: 7)])
 
+    // Log and head are cut together: what was noted elsewhere shows it.
+    let noted = try forged.log.read().last
+    try forged.fill(1)
+    #expect(try forged.log.read(known: noted).problems.isEmpty)
+    for name in ["audit.log", "audit.head"] { try FileManager.default.removeItem(atPath: forged.path + "/" + name) }
+    try forged.fill(1)
+    #expect(try forged.log.read().problems.isEmpty)
+    #expect(try forged.log.read(known: noted).problems == [.cut(number: 2, expected: noted.number)])
+
     try FileManager.default.removeItem(atPath: place.path + "/audit.head")
     #expect(try place.log.read().problems == [.noHead])
   }

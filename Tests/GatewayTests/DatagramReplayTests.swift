@@ -48,8 +48,9 @@ extension EndToEnd {
       let started = ContinuousClock.now
       var senders: [String: Child] = [:]
       for uid in expected.keys.sorted() { senders[uid] = try sender(uid) }
-      // A device that dies in its first handshake has to make another.
-      try gateway.status("introduced") { $0.datagrams.devices == expected.count }
+      // Until its first hello is heard a device may need another handshake: when it dies, or when none of the gateway's last
+      // flights reaches it.
+      let first = try gateway.status("introduced") { $0.datagrams.devices == expected.count }.datagrams.handshakes
       var kills = 0
       var handshakes = 0
       while kills < DatagramReplay.kills {
@@ -80,8 +81,8 @@ extension EndToEnd {
       }
       let status = try gateway.drained()
       handshakes += status.datagrams.handshakes
-      #expect(handshakes == expected.count, "no handshake but the first of each; \(comment)")
-      print("\(kills) kills, \(ContinuousClock.now - started), seed \(seed); \(proxy.counts); \(status.fixes)")
+      #expect(handshakes == first, "no handshake once each device was heard; \(comment)")
+      print("\(kills) kills, \(first) handshakes, \(ContinuousClock.now - started), seed \(seed); \(proxy.counts); \(status.fixes)")
       #expect(proxy.counts.ports > 4 && proxy.counts.lost > 20, comment)
       for (uid, rows) in expected {
         #expect(try gateway.rows(of: "courier-\(uid)") == rows, "\(comment) \(uid)")

@@ -1,5 +1,6 @@
 import Foundation
 import GateCore
+import GateNet
 import GateStore
 import Gateway
 import Testing
@@ -176,6 +177,28 @@ extension EndToEnd {
       try gateway.start()
     }
 
+    /// A store gets the fields that its configuration names; what is left out is not in its file.
+    @Test func aSinkGetsItsFieldsOnly() throws {
+      let gateway = try GatewayProcess([
+        "FIXGATE_SQLITE_FIELDS": "speed_cm_per_s", "FIXGATE_SQLITE_REGION": "kz", "FIXGATE_SQLITE_PURPOSE": "billing",
+      ])
+      #expect(try gateway.run(["config", "check"], expecting: 78).output.contains("sink 'sqlite' is in 'kz'"))
+      try gateway.run(["tenant", "egress", "demo", "--region", "kz"])
+      #expect(try gateway.run(["config", "check"]).output.contains("may go to sqlite (kz, billing)"))
+      try gateway.start()
+      let bundle = try gateway.addDevice("bike-1")
+      let track = gateway.folder + "/ride.csv"
+      try Data("lat,lon,time,speed\n43.2345678,76.9,2026-01-01 00:00:00,4.2\n".utf8).write(to: URL(fileURLWithPath: track))
+      #expect(try gateway.send(track, bundle: bundle).wait(seconds: 60)?.status == 0)
+      try gateway.drained()
+      #expect(try gateway.count("SELECT count(*) FROM fix WHERE latitude_e7 IS NULL AND speed_cm_per_s = 420") == 1)
+      #expect(try gateway.count("SELECT count(*) FROM latest") == 0)
+      let report = try gateway.run(["privacy", "report", "--tenant", "demo"]).output
+      #expect(report.contains("- sink sqlite: region kz, for billing; gets speed_cm_per_s\n"))
+      let wrong = try #require(try gateway.spawn(["FIXGATE_SQLITE_FIELDS": "speed"]).wait(seconds: 60))
+      #expect(wrong.errors.contains("'sqlite.fields' must be fields: position, monotonic_ms, "))
+    }
+
     /// Groups of three of one tenant; two of the other are never told of; what comes late changes nothing.
     @Test func aggregatesAreOfGroupsAndStay() throws {
       let gateway = try GatewayProcess()
@@ -220,6 +243,7 @@ extension EndToEnd {
       for line in [
         "- 1 devices, 0 of them revoked; 0 subjects carry one now", "- position: in 30 fixes",
         "- 30 positions, from 2026-01-01T00:00:10Z to 2026-01-01T00:00:39Z", "- 1 held fixes, from ",
+        "- positions are kept until somebody erases them", "- 0 legal holds; 0 erasures done, 0 under way",
         "- region local; it may go to sqlite", "- sink sqlite: region local, for operations",
         "- the log is as it was written", "- token 1: read_live 1\n", "- token 1 is good for live, until it is revoked",
         "- nothing: no aggregate was ever made",
@@ -228,10 +252,36 @@ extension EndToEnd {
       #expect(try gateway.run(["privacy", "report", "--tenant", "dmeo"], expecting: 1).errors.contains("did you mean 'demo'?"))
     }
 
+    /// Whoever asks and then does not read holds up nobody: not another reader, not the gateway's end.
+    @Test func aReaderThatDoesNotReadHoldsUpNobody() throws {
+      let gateway = try world()
+      let ride = gateway.folder + "/ride.csv"
+      var track = "lat,lon,time\n"
+      for i in 0..<20_000 { track += "43.\(100_000 + i),76.9,\(1_767_225_600 + i)\n" }
+      try Data(track.utf8).write(to: URL(fileURLWithPath: ride))
+      #expect(try gateway.send(ride, bundle: gateway.folder + "/demo.bundle").wait(seconds: 60)?.status == 0)
+      try gateway.drained()
+      let path = try token(gateway, "demo", "history")
+      let text = try String(contentsOfFile: path, encoding: .utf8).trimmingCharacters(in: .newlines)
+      let stuck = try UnixStream.connect(to: gateway.folder + "/gateway/read.sock")
+      let request = Array("{\"token\":\"\(text)\",\"query\":{\"kind\":\"history\",\"device\":\"bike-1\"}}\n".utf8)
+      guard case .bytes(request.count) = try stuck.write(request.span) else {
+        Issue.record("the request was cut")
+        return
+      }
+      // Its answer has begun.
+      try stuck.descriptor.wait(readable: true, writable: false, until: SystemClock.now().advanced(byNs: 20_000_000_000))
+      let other = try read(gateway, ["history", "--tenant", "demo", "--device", "bike-1"], token: path)
+      #expect(other.status == 0 && other.output.split(separator: "\n").count == 20_031)
+      let child = try #require(gateway.server)
+      child.signal(SIGTERM)
+      #expect(child.wait(seconds: 15)?.status == 0)
+    }
+
     /// Every socket of the gateway is one that others came to: it calls nobody.
     @Test func theGatewayCallsNobody() throws {
       let gateway = try world()
-      let pid = try #require(gateway.server?.pid)
+      let pid = try #require(gateway.server?.id)
       let folder = "/proc/\(pid)"
       let sockets = Set(
         try FileManager.default.contentsOfDirectory(atPath: folder + "/fd").compactMap { name in

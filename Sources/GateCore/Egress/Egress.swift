@@ -22,11 +22,14 @@ package struct SinkLabel: Equatable, Sendable {
   package var name: String
   package var region: String
   package var purpose: String
+  /// Names of `FieldMask`; empty = all.
+  package var fields: [String]
 
-  package init(name: String, region: String = SinkLabel.localRegion, purpose: String = "operations") {
+  package init(name: String, region: String, purpose: String, fields: [String]) {
     self.name = name
     self.region = region
     self.purpose = purpose
+    self.fields = fields
   }
 }
 

@@ -59,82 +59,86 @@ package enum SealedRun {
 
   /// Seals the records of a commit: those that tell of a person, run by run; refusals and gaps stay as they are.
   ///
-  /// Records of an owner who has lost his key since they were taken are stripped.
+  /// Records of an owner who has lost his key since they were taken are stripped. Whole arrays come and go, since pieces of
+  /// those are copied at once.
   /// - Parameters:
-  ///   - records: encoded, one behind the other.
+  ///   - records: encoded, one behind the other, `bytes` of them.
   ///   - nonce: of the first run.
-  ///   - out: room for `bytesMax`.
-  /// - Returns: bytes written.
+  ///   - out: what is written replaces its content; with room for `bytesMax` nothing is allocated.
   package static func seal(
-    _ records: Span<UInt8>, nonce: Nonce, with cipher: any SubjectCipher, into out: inout MutableSpan<UInt8>
-  ) -> Int {
+    _ records: [UInt8], _ bytes: Int, nonce: Nonce, with cipher: any SubjectCipher, into out: inout [UInt8]
+  ) {
+    out.removeAll(keepingCapacity: true)
     var nonce = nonce
     var at = 0
-    var end = 0
-    while at < records.count {
+    while at < bytes {
       guard isSecret(records, at) else {
-        let length = Int(records.load32(at: at))
-        out.copy(records, at..<at + length, to: end)
-        at += length
-        end += length
+        let end = at + length(records, at)
+        out.append(contentsOf: records[at..<end])
+        at = end
         continue
       }
-      let owner = KeyOwner.of(records, recordAt: at)
+      let owner = KeyOwner.of(records.span, recordAt: at)
       guard let key = cipher.key(of: owner) else {
         precondition(cipher.isErased(owner, fixTimeMs: nil), "records of an owner for whom no key was made")
-        out.copy(records, at..<at + clearBytes, to: end)
-        strip(&out, at: end)
-        at += Int(records.load32(at: at))
-        end += Record.headerBytes
+        appendStripped(records[at..<at + clearBytes], to: &out)
+        at += length(records, at)
         continue
       }
-      let (count, next) = run(of: owner, in: records, from: at)
-      end = seal(records, at..<next, count: count, key: key, nonce: nonce, with: cipher, into: &out, at: end)
+      let end = sealRun(of: owner, records, at..<bytes, key: key, nonce: nonce, with: cipher, into: &out)
       nonce.advance()
+      at = end
+    }
+  }
+
+  /// - Returns: behind the run's last record.
+  private static func sealRun(
+    of owner: KeyOwner, _ records: [UInt8], _ range: Range<Int>, key: UInt64, nonce: Nonce,
+    with cipher: any SubjectCipher, into out: inout [UInt8]
+  ) -> Int {
+    let start = out.count
+    out.append(contentsOf: repeatElement(0, count: headerBytes))
+    var count = 0
+    var end = range.lowerBound
+    while end < range.upperBound, count < countMax, isSecret(records, end),
+      KeyOwner.of(records.span, recordAt: end) == owner
+    {
+      out.append(contentsOf: records[end..<end + clearBytes])
+      end += length(records, end)
+      count += 1
+    }
+    let text = out.count
+    var at = range.lowerBound
+    while at < end {
+      let next = at + length(records, at)
+      out.append(contentsOf: records[at + clearBytes..<next])
       at = next
     }
+    let tag = out.count
+    out.append(contentsOf: repeatElement(0, count: tagBytes))
+    var room = out.mutableSpan
+    room.store(UInt32(tag + tagBytes - start), at: start)
+    room.store(UInt32(kind) | UInt32(count) &<< 16, at: start + 4)
+    room.store(key, at: start + 8)
+    room.store(nonce.high, at: start + 16)
+    room.store(nonce.low, at: start + 24)
+    cipher.seal(under: key, nonce: nonce, clear: start..<text, text: text..<tag, in: &room)
     return end
   }
 
-  private static func isSecret(_ records: Span<UInt8>, _ at: Int) -> Bool {
+  private static func isSecret(_ records: [UInt8], _ at: Int) -> Bool {
     let kind = records[at + 4]
     return kind == RecordKind.fix.rawValue || kind == RecordKind.held.rawValue
   }
 
-  private static func run(of owner: KeyOwner, in records: Span<UInt8>, from start: Int) -> (count: Int, end: Int) {
-    var count = 0
-    var at = start
-    while at < records.count, count < countMax, isSecret(records, at), KeyOwner.of(records, recordAt: at) == owner {
-      at += Int(records.load32(at: at))
-      count += 1
-    }
-    return (count, at)
-  }
+  private static func length(_ entries: [UInt8], _ at: Int) -> Int { Int(entries.span.load32(at: at)) }
 
-  private static func seal(
-    _ records: Span<UInt8>, _ range: Range<Int>, count: Int, key: UInt64, nonce: Nonce, with cipher: any SubjectCipher,
-    into out: inout MutableSpan<UInt8>, at start: Int
-  ) -> Int {
-    let clear = start..<start + headerBytes + count * clearBytes
-    let text = clear.upperBound..<start + headerBytes + range.count
-    out.store(UInt32(text.upperBound + tagBytes - start), at: start)
-    out.store(UInt32(kind) | UInt32(count) &<< 16, at: start + 4)
-    out.store(key, at: start + 8)
-    out.store(nonce.high, at: start + 16)
-    out.store(nonce.low, at: start + 24)
-    out.store(UInt32(0), at: start + 28)
-    var at = range.lowerBound
-    var (clearAt, textAt) = (start + headerBytes, text.lowerBound)
-    while at < range.upperBound {
-      let length = Int(records.load32(at: at))
-      out.copy(records, at..<at + clearBytes, to: clearAt)
-      out.copy(records, at + clearBytes..<at + length, to: textAt)
-      clearAt += clearBytes
-      textAt += length - clearBytes
-      at += length
-    }
-    cipher.seal(under: key, nonce: nonce, clear: clear, text: text, in: &out)
-    return text.upperBound + tagBytes
+  private static func appendStripped(_ clear: ArraySlice<UInt8>, to out: inout [UInt8]) {
+    let start = out.count
+    out.append(contentsOf: clear)
+    out.append(contentsOf: repeatElement(0, count: Record.headerBytes - clearBytes))
+    var room = out.mutableSpan
+    strip(&room, at: start)
   }
 
   /// Whether any of the entries is sealed.
@@ -153,61 +157,51 @@ package enum SealedRun {
   ///
   /// Where the key was shredded the records come stripped. What is no run that anybody wrote is copied as it is, with all
   /// behind it, for the reader of records to stumble over.
-  package static func open(_ entries: Span<UInt8>, with cipher: any SubjectCipher, into out: inout [UInt8]) {
-    var at = 0
-    while at < entries.count {
-      let length = entries.count - at >= 8 ? Int(entries.load32(at: at)) : 0
-      guard length >= 8, length <= entries.count - at else { break }
+  package static func open(
+    _ entries: [UInt8], _ range: Range<Int>, with cipher: any SubjectCipher, into out: inout [UInt8]
+  ) {
+    var at = range.lowerBound
+    while at < range.upperBound {
+      let bytes = range.upperBound - at >= 8 ? length(entries, at) : 0
+      guard bytes >= 8, bytes <= range.upperBound - at else { break }
       if entries[at + 4] != kind {
-        append(entries, at..<at + length, to: &out)
-      } else if !open(entries.extracting(at..<at + length), with: cipher, appendingTo: &out) {
+        out.append(contentsOf: entries[at..<at + bytes])
+      } else if !openRun(Array(entries[at..<at + bytes]), with: cipher, into: &out) {
         break
       }
-      at += length
+      at += bytes
     }
-    append(entries, at..<entries.count, to: &out)
+    out.append(contentsOf: entries[at..<range.upperBound])
   }
 
-  private static func append(_ bytes: Span<UInt8>, _ range: Range<Int>, to out: inout [UInt8]) {
-    let start = out.count
-    out.append(contentsOf: repeatElement(0, count: range.count))
-    var room = out.mutableSpan
-    room.copy(bytes, range, to: start)
-  }
-
-  private static func open(
-    _ run: Span<UInt8>, with cipher: any SubjectCipher, appendingTo out: inout [UInt8]
+  /// - Returns: false if it is no run; then nothing was appended.
+  private static func openRun(
+    _ sealed: consuming [UInt8], with cipher: any SubjectCipher, into out: inout [UInt8]
   ) -> Bool {
+    var run = sealed
     guard run.count >= overheadBytes else { return false }
-    let count = Int(run.load16(at: 6))
-    let clear = 0..<headerBytes + count * clearBytes
-    guard count > 0, clear.upperBound <= run.count - tagBytes else { return false }
-    let text = clear.upperBound..<run.count - tagBytes
-    var whole = [UInt8](repeating: 0, count: run.count)
-    var room = whole.mutableSpan
-    room.copy(run, 0..<run.count, to: 0)
-    let opening = cipher.open(
-      under: run.load64(at: 8), nonce: Nonce(run, at: 16), clear: clear, text: text, in: &room)
+    let count = Int(run.span.load16(at: 6))
+    let text = headerBytes + count * clearBytes
+    let tag = run.count - tagBytes
+    guard count > 0, text <= tag else { return false }
+    let (key, nonce) = (run.span.load64(at: 8), Nonce(run.span, at: 16))
+    var room = run.mutableSpan
+    let opening = cipher.open(under: key, nonce: nonce, clear: 0..<text, text: text..<tag, in: &room)
     guard opening != .damaged else { return false }
     let start = out.count
-    var (clearAt, textAt) = (headerBytes, text.lowerBound)
+    var (clearAt, textAt) = (headerBytes, text)
     for _ in 0..<count {
-      let length = Int(room.span.load32(at: clearAt))
-      let kept = opening == .opened ? length : Record.headerBytes
-      // Lengths are authentic where the tag was right; without a key nothing vouches for them but the batch's checksum.
-      guard length >= Record.headerBytes, opening != .opened || length - clearBytes <= text.upperBound - textAt else {
-        out.removeLast(out.count - start)
-        return false
-      }
-      let at = out.count
-      out.append(contentsOf: repeatElement(0, count: kept))
-      var record = out.mutableSpan
-      record.copy(room.span, clearAt..<clearAt + clearBytes, to: at)
-      if opening == .opened {
-        record.copy(room.span, textAt..<textAt + length - clearBytes, to: at + clearBytes)
-        textAt += length - clearBytes
+      if opening == .erased {
+        appendStripped(run[clearAt..<clearAt + clearBytes], to: &out)
       } else {
-        strip(&record, at: at)
+        let rest = length(run, clearAt) - clearBytes
+        guard rest >= 0, rest <= tag - textAt else {
+          out.removeLast(out.count - start)
+          return false
+        }
+        out.append(contentsOf: run[clearAt..<clearAt + clearBytes])
+        out.append(contentsOf: run[textAt..<textAt + rest])
+        textAt += rest
       }
       clearAt += clearBytes
     }

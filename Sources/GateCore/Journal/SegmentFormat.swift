@@ -15,7 +15,8 @@
 /// ```
 package struct SegmentHeader: Equatable, Sendable {
   package static let magic: UInt64 = 0x4a65_7461_6778_6966
-  package static let version: UInt32 = 1
+  /// 2: batches may hold sealed runs (`SealedRun`) beside records. Those of version 1 are read as well.
+  package static let version: UInt32 = 2
   package static let bytes = 56
 
   /// Ascending, never reused; the name of the file.
@@ -61,7 +62,7 @@ package struct SegmentHeader: Equatable, Sendable {
     // A newer layout may keep its checksum elsewhere, so its version is believed without one.
     let found = bytes.load32(at: 8)
     guard found <= version else { return found < 1 << 16 ? .version(found) : .damaged }
-    guard found == version, bytes.load64(at: 16) == segment,
+    guard found >= 1, bytes.load64(at: 16) == segment,
       bytes.load32(at: 12) == CRC32C.of(bytes, in: 16..<SegmentHeader.bytes)
     else { return .damaged }
     return .valid(

@@ -79,9 +79,8 @@ package struct SequencerCore: ~Copyable {
   private let judge: Judge
   /// Seals what is written; `nil` = records are written as they are.
   private let cipher: (any SubjectCipher)?
-  /// The batch as it is written, `sealedBytes` of it; empty without a cipher.
-  private var sealed: [UInt8]
-  private var sealedBytes = 0
+  /// The batch as it is written; empty without a cipher.
+  private var sealed: [UInt8] = []
   private var sessions: [SequencerSessions]
   private var waiters: [Waiter] = []
   /// What the waiters will be told of fixes that were not simply accepted.
@@ -108,7 +107,7 @@ package struct SequencerCore: ~Copyable {
     batch = Array(repeating: 0, count: batchCapacity)
     self.judge = judge
     self.cipher = cipher
-    sealed = cipher == nil ? [] : Array(repeating: 0, count: SealedRun.bytesMax(sealing: batchCapacity))
+    if cipher != nil { sealed.reserveCapacity(SealedRun.bytesMax(sealing: batchCapacity)) }
     self.random = random
   }
 
@@ -168,14 +167,12 @@ package struct SequencerCore: ~Copyable {
     guard let cipher else { return }
     let nonce = SealedRun.Nonce(high: random.next(), low: UInt32(truncatingIfNeeded: random.next()))
     let (records, bytes) = (batch, batchBytes)
-    var out = sealed.mutableSpan
-    let end = SealedRun.seal(records.span.extracting(..<bytes), nonce: nonce, with: cipher, into: &out)
-    sealedBytes = end
+    SealedRun.seal(records, bytes, nonce: nonce, with: cipher, into: &sealed)
   }
 
   /// What is to be written: `payloadBytes` of it.
   package var payload: [UInt8] { cipher == nil ? batch : sealed }
-  package var payloadBytes: Int { cipher == nil ? batchBytes : sealedBytes }
+  package var payloadBytes: Int { cipher == nil ? batchBytes : sealed.count }
 
   /// The commit in hand is durable: what it carries may be acked.
   package mutating func commitSucceeded() {

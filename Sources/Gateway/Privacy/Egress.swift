@@ -3,7 +3,13 @@ package import GateStore
 
 extension Configuration {
   /// Where data goes by this configuration.
-  package var sinkLabels: [SinkLabel] { [SinkLabel(name: SinkLabel.embedded)] }
+  package var sinkLabels: [SinkLabel] {
+    [
+      SinkLabel(
+        name: SinkLabel.embedded, region: sqlite.region, purpose: sqlite.purpose,
+        fields: sqlite.fields)
+    ]
+  }
 }
 
 extension RegistryStore {

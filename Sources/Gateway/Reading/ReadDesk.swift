@@ -43,7 +43,8 @@ final class ReadDesk: Sendable {
     guard request.tenant ?? token.tenant == token.tenant else { try refuse("this token is for another tenant") }
     guard token.roles.isSuperset(of: kind.role) else {
       try refuse(
-        "this token has the role \(token.roles.names.joined(separator: ", ")), and this takes \(kind.role.names.joined()): ask for one that has it")
+        "this token has the role \(token.roles.names.joined(separator: ", ")), and this takes \(kind.role.names.joined()): "
+          + "ask for one that has it")
     }
     let reader = TenantReader(tenant: token.tenant, storePath: storePath, registryPath: registryPath, marks: marks)
     let device = try request.query.device.map { try reader.index(ofDevice: $0) }

@@ -1,6 +1,7 @@
 import Foundation
 import GateCore
 import GateNet
+import Synchronization
 
 /// The conversation over the read socket: one line of JSON in; out comes one line of JSON, and unless it names a problem the
 /// answer in pieces, each behind a line with its length, up to a piece of length 0.
@@ -108,16 +109,22 @@ final class ReadServer: Sendable {
   private static let pieceNs: UInt64 = 30_000_000_000
   /// A reader keeps the store from moving its log into its file for so long at most.
   private static let answerNs: UInt64 = 600_000_000_000
+  /// How soon a thread that waits for its reader hears that the gateway ends.
+  private static let lookNs: UInt64 = 200_000_000
 
   private let listener: UnixListener
   private let stop: EventFD
   private let desk: ReadDesk
+  private let isStopping = Atomic(false)
 
   init(path: String, stop: EventFD, desk: ReadDesk) throws(NetError) {
     listener = try UnixListener(at: path, isShared: true)
     self.stop = stop
     self.desk = desk
   }
+
+  /// Answers that are under way end; signal `stop` after it.
+  func end() { isStopping.store(true, ordering: .relaxed) }
 
   /// One thread's work.
   func run() throws(NetError) {
@@ -128,7 +135,7 @@ final class ReadServer: Sendable {
       let count = try poller.wait(timeoutNs: nil)
       for i in 0..<count where poller.event(at: i).token == 1 { return }
       do throws(NetError) {
-        while let stream = try listener.accept() { serve(stream) }
+        while !isStopping.load(ordering: .relaxed), let stream = try listener.accept() { serve(stream) }
       } catch {
         // Out of descriptors, or that one left. The next may do.
         continue
@@ -145,8 +152,8 @@ final class ReadServer: Sendable {
     let end = started.advanced(byNs: ReadServer.answerNs)
     var begun = false
     func send(_ bytes: [UInt8]) throws {
-      let deadline = min(end, SystemClock.now().advanced(byNs: ReadServer.pieceNs))
-      try ControlClient.write(bytes, to: stream.stream, until: deadline)
+      if isStopping.load(ordering: .relaxed) { throw NetError.timedOut }
+      try write(bytes, to: stream.stream, until: min(end, SystemClock.now().advanced(byNs: ReadServer.pieceNs)))
     }
     func begin() throws {
       guard !begun else { return }
@@ -168,6 +175,25 @@ final class ReadServer: Sendable {
       // In the middle of an answer its missing end tells.
       guard !begun else { return }
       try? send(ReadServer.encoded(ReadReply(problem: "\(error)")))
+    }
+  }
+
+  private func write(
+    _ bytes: [UInt8], to stream: borrowing UnixStream, until deadline: Instant
+  ) throws(NetError) {
+    var sent = 0
+    while sent < bytes.count {
+      switch try stream.write(bytes.span.extracting(sent...)) {
+      case .bytes(let count): sent += count
+      case .closed: throw .refused
+      case .wouldBlock:
+        let now = SystemClock.now()
+        guard now < deadline, !isStopping.load(ordering: .relaxed) else { throw .timedOut }
+        do throws(NetError) {
+          try stream.descriptor.wait(
+            readable: false, writable: true, until: min(deadline, now.advanced(byNs: ReadServer.lookNs)))
+        } catch .timedOut {}
+      }
     }
   }
 

@@ -9,18 +9,24 @@ package struct SinkDrain<Sink: FixSink & ~Copyable>: ~Copyable {
 
   private let batchRows: Int
   private let cipher: (any SubjectCipher)?
+  private let mask: FieldMask?
+  private var masked: [UInt8] = []
   private var reader: JournalReader
   private var buffer: [UInt8] = []
   /// Fixes and records read since the last commit.
   private var uncommitted: UInt64 = 0
   private var uncommittedRows = 0
 
-  /// - Parameter cipher: opens what was sealed.
+  /// - Parameters:
+  ///   - cipher: opens what was sealed.
+  ///   - mask: what the sink may have of each record; `nil` = everything.
   package init(
-    batchRows: Int, sink: consuming Sink, reader: consuming JournalReader, cipher: (any SubjectCipher)? = nil
+    batchRows: Int, sink: consuming Sink, reader: consuming JournalReader, cipher: (any SubjectCipher)? = nil,
+    mask: FieldMask? = nil
   ) {
     self.batchRows = batchRows
     self.cipher = cipher
+    self.mask = mask
     progress.cursor = sink.cursor
     self.sink = sink
     self.reader = reader
@@ -39,9 +45,13 @@ package struct SinkDrain<Sink: FixSink & ~Copyable>: ~Copyable {
     cipher?.refresh()
     while uncommittedRows < batchRows, reader.position < durable {
       guard let batch = try reader.next(upTo: durable, into: &buffer) else { break }
-      let (bytes, records) = JournalBatch.opened(buffer, batch.records, with: cipher)
+      var (bytes, records) = JournalBatch.opened(buffer, batch.records, with: cipher)
       uncommitted += SinkDrain.countFixes(bytes, records, batch)
       uncommittedRows += batch.count - batch.skip
+      if let mask {
+        mask.apply(to: bytes.span, records: records, into: &masked)
+        (bytes, records) = (masked, 0..<masked.count)
+      }
       try sink.write(bytes.span, records: records, skip: batch.skip, firstLSN: batch.firstLSN, names: names)
     }
     guard uncommittedRows > 0 else { return false }
@@ -85,6 +95,7 @@ package struct SinkDrain<Sink: FixSink & ~Copyable>: ~Copyable {
     guard sink.durableCursor < sink.cursor else { return }
     try sink.makeDurable()
     progress.durableCursor = sink.durableCursor
+    if uncommittedRows == 0 { progress.problem = nil }
   }
 
   package mutating func failed(_ problem: String) {

@@ -8,6 +8,8 @@ final class SinkFeeder {
   struct Settings {
     var batchRows: Int
     var intervalNs: UInt64
+    /// What the store may have of each record; `nil` = everything.
+    var mask: FieldMask?
   }
 
   private let settings: Settings
@@ -33,7 +35,8 @@ final class SinkFeeder {
     self.log = log
     lastCommit = SystemClock.now()
     lastSync = lastCommit
-    drain = SinkDrain(batchRows: settings.batchRows, sink: sink, reader: reader, cipher: cipher)
+    drain = SinkDrain(
+      batchRows: settings.batchRows, sink: sink, reader: reader, cipher: cipher, mask: settings.mask)
     publish()
   }
 

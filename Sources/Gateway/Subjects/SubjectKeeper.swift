@@ -17,6 +17,8 @@ final class SubjectKeeper: Sendable {
   private let link: SequencerLink
   private let log: Log
   private let sleeper: Sleeper
+  /// One renewal of keys at a time, until it is known which records lie under the old ones.
+  private let renewing = Mutex(())
   private let stopping = Atomic(false)
   private let wantsRound = Atomic(false)
 
@@ -44,9 +46,7 @@ final class SubjectKeeper: Sendable {
     do {
       var answer = ControlAnswer()
       if case .rotateKeys(let tenant) = request {
-        answer.keys = try keys.renewAll(tenant: tenant)
-        let forgotten = try forget([])
-        try SubjectBook(path: bookPath).setRetired(at: forgotten.lsn)
+        answer.keys = try renewAll(tenant)
       }
       wantsRound.store(true, ordering: .releasing)
       sleeper.event.signal()
@@ -75,7 +75,9 @@ final class SubjectKeeper: Sendable {
         if !hadProblem { log(.error, "erasure and retention wait, and are tried again: \(error)") }
         hadProblem = true
       }
-      try sleeper.sleep(until: SystemClock.now().advanced(byNs: SubjectKeeper.idleNs))
+      let isAsked = !hadProblem && wantsRound.load(ordering: .acquiring)
+      let pauseNs = isAsked ? SubjectKeeper.waitNs : SubjectKeeper.idleNs
+      try sleeper.sleep(until: SystemClock.now().advanced(byNs: pauseNs))
     }
   }
 
@@ -85,20 +87,23 @@ final class SubjectKeeper: Sendable {
   /// stores; then it is deleted there, and what the files still have of it is overwritten, for all erasures at once.
   private func carryOut(_ erasures: [Erasure], in book: borrowing SubjectBook) throws {
     let registry = try RegistryStore(path: directory + "/" + GatewayServer.registryName)
-    var devices: Set<UInt32> = []
-    for erasure in erasures {
-      let target = erasure.target
-      if !erasure.isSealedOff {
-        // What is not erased must stay readable until it is in the stores.
-        if !target.isWhole { try keys.renew([(target.tenant, target.owner)]) }
-        try book.sealOff(erasure)
+    let forgotten = try renewing.withLock { _ in
+      var devices: Set<UInt32> = []
+      for erasure in erasures {
+        let target = erasure.target
+        if !erasure.isSealedOff {
+          // What is not erased must stay readable until it is in the stores.
+          if !target.isWhole { try keys.renew([(target.tenant, target.owner)]) }
+          try book.sealOff(erasure)
+        }
+        devices.formUnion(try registry.devices(of: target.owner))
       }
-      devices.formUnion(try registry.devices(of: target.owner))
+      try book.overwriteDeleted()
+      try keys.reload()
+      let forgotten = try forget(Array(devices))
+      try book.setRetired(at: forgotten.lsn)
+      return forgotten
     }
-    try book.overwriteDeleted()
-    try keys.reload()
-    let forgotten = try forget(Array(devices))
-    try book.setRetired(at: forgotten.lsn)
     let link = link
     guard try wait(until: {
       link.checkpointNumber.load(ordering: .acquiring) >= forgotten.checkpoint
@@ -163,8 +168,7 @@ final class SubjectKeeper: Sendable {
       if let days = days.journal, let made = try book.oldestKeyMs(tenant: tenant),
         nowMs - made >= max(days, 1) * RetentionCut.dayMs
       {
-        _ = try keys.renewAll(tenant: tenant)
-        try book.setRetired(at: try forget([]).lsn)
+        _ = try renewAll(tenant)
       }
       for path in cut.isEmpty ? [] : stores { forgotten += try prune(cut, in: path) }
       if isStopping { return }
@@ -204,6 +208,15 @@ final class SubjectKeeper: Sendable {
 
   private var bookPath: String { directory + "/" + SubjectBook.name }
   private var isStopping: Bool { stopping.load(ordering: .acquiring) }
+
+  /// - Returns: number of keys.
+  private func renewAll(_ tenant: UInt32) throws -> Int {
+    try renewing.withLock { _ in
+      let count = try keys.renewAll(tenant: tenant)
+      try SubjectBook(path: bookPath).setRetired(at: try forget([]).lsn)
+      return count
+    }
+  }
 
   private func forget(_ devices: [UInt32]) throws -> SequencerRequest.Forgotten {
     let box = AnswerBox<SequencerRequest.Forgotten>()
