@@ -1,8 +1,8 @@
 import BenchHarness
+import BenchReport
 import CRivals
 import GateCore
 import GateMemory
-import BenchReport
 
 /// One fix each charged to devices in random order: so many that every word is a miss of the caches, and so few that none is.
 enum LimiterStage {
