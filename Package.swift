@@ -172,10 +172,14 @@ if withBench {
     .target(
       name: "BenchDTLS",
       dependencies: [
-        "BenchHarness", "CAllocations", "COpenSSL", "GateCore", "GateMemory", "GateProto", "GateStore", "GateTLS",
-        "Gateway",
+        "BenchFleet", "BenchHarness", "CAllocations", "COpenSSL", "GateCore", "GateMemory", "GateNet", "GateProto",
+        "GateStore", "GateTLS", "Gateway",
       ],
       path: "bench/DTLS", swiftSettings: settings),
+    // From a device's first byte to its first ack.
+    .target(
+      name: "BenchStarts", dependencies: ["BenchFleet", "GateCore", "GateDevice", "GateNet", "GateProto", "GateTLS"],
+      path: "bench/Starts", swiftSettings: settings),
     // Results as values: files, tables, comparison, plots.
     .target(
       name: "BenchReport", dependencies: [.product(name: "ArgumentParser", package: "swift-argument-parser")],
@@ -198,8 +202,8 @@ if withBench {
     .executableTarget(
       name: "fixgate-bench",
       dependencies: [
-        "GateCore", "GateNet", "GateTLS", "COpenSSL", "CFixProto", "BenchDTLS", "BenchHarness", "BenchLoad", "BenchPath",
-        "BenchPeers", "BenchProto", "BenchReport",
+        "GateCore", "GateNet", "GateTLS", "COpenSSL", "CFixProto", "BenchDTLS", "BenchFleet", "BenchHarness", "BenchLoad",
+        "BenchPath", "BenchPeers", "BenchProto", "BenchReport", "BenchStarts",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "SwiftProtobuf", package: "swift-protobuf"),
       ],

@@ -69,6 +69,14 @@ static inline int gate_EVP_MAC_CTX_use_sha256(EVP_MAC_CTX *ctx) {
   };
   return EVP_MAC_CTX_set_params(ctx, params);
 }
+static inline int gate_EVP_DecryptInit_with_tag(
+    EVP_CIPHER_CTX *ctx, const unsigned char *key, const unsigned char *nonce, void *tag, size_t tag_bytes) {
+  OSSL_PARAM params[] = {
+    OSSL_PARAM_construct_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, tag, tag_bytes),
+    OSSL_PARAM_construct_end(),
+  };
+  return EVP_DecryptInit_ex2(ctx, NULL, key, nonce, params);
+}
 static inline int gate_SSL_CTX_new_ex_index(CRYPTO_EX_free *release) {
   return SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release);
 }

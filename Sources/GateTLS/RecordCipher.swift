@@ -69,8 +69,7 @@ import COpenSSL
         // CCM checks the tag here; there is no final step.
         && EVP_DecryptUpdate(context, output, &length, input, Int32(count)) == 1
     } else {
-      good = unsafe EVP_DecryptInit_ex(context, nil, nil, key, nonce) == 1
-        && EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_SET_TAG, Int32(aead.tagBytes), tag) == 1
+      good = unsafe gate_EVP_DecryptInit_with_tag(context, key, nonce, tag, aead.tagBytes) == 1
         && EVP_DecryptUpdate(context, nil, &length, aad.baseAddress, Int32(aad.count)) == 1
         && EVP_DecryptUpdate(context, output, &length, input, Int32(count)) == 1
         && EVP_DecryptFinal_ex(context, output + count, &length) == 1

@@ -1,5 +1,6 @@
 import Foundation
 import GateCore
+import GateNet
 import GateStore
 package import GateTLS
 import Gateway
@@ -17,20 +18,21 @@ package struct StoredFleet: ~Copyable {
   ///   - count: devices, each with a session, a token and a stream.
   ///   - folder: on the disk to use.
   package init(_ count: Int, _ suite: DTLSSuite, in folder: String) throws {
-    self.folder = folder + "/fixgate-bench-" + UUID().uuidString
+    self.folder = URL(filePath: folder).path + "/fixgate-bench-" + UUID().uuidString
     self.count = count
     self.suite = suite
     try FileManager.default.createDirectory(atPath: self.folder, withIntermediateDirectories: true)
-    let file = try SessionFile.open(in: Directory(self.folder), nowS: 1_000)
+    let nowS = UInt32(SystemClock.wallMs() / 1_000)
+    let file = try SessionFile.open(in: Directory(self.folder), nowS: UInt64(nowS))
     let seal = try SessionSeal(registryKey: StoredFleet.registryKey)
     var bytes = [UInt8](repeating: 0, count: SessionSlot.bytes)
     for i in 0..<count {
       var facts = SessionFacts()
       (facts.device, facts.tenant, facts.stream, facts.protocolVersion) = (UInt32(i + 1), 1, StoredFleet.stream, 1)
-      facts.credential = CredentialReference(kind: .token, selector: UInt64(i + 1))
+      facts.credential = CredentialReference(kind: .token, selector: StoredFleet.selector(i))
       let slot = SessionSlot(
         connectionID: StoredFleet.id(i), facts: facts, writeBase: file.base,
-        writeReserved: WriteReservation.standard.ahead(of: 0), readNext: 0, heardS: 1_000, address: nil)
+        writeReserved: WriteReservation.standard.ahead(of: 0), readNext: 0, heardS: nowS, address: nil)
       let session = try self.session(i, .server)
       try StoredFleet.write(slot, session, seal, number: UInt32(i), into: &bytes)
       _ = try file.write(bytes.span, slot: UInt32(i))
@@ -48,6 +50,11 @@ package struct StoredFleet: ~Copyable {
     slot.write(into: &room)
     try seal.close(session, connectionID: slot.connectionID, slot: number, into: &room)
   }
+
+  private static func selector(_ index: Int) -> UInt64 { SplitMixHash.of(UInt64(index + 1)) }
+
+  /// The highest sequence that its checkpoint has of a device.
+  package func durable(_ index: Int) -> UInt64 { UInt64((index + 1) % 1_000) }
 
   /// Unguessable ones are spread just so.
   package static func id(_ index: Int) -> UInt64 {
@@ -70,7 +77,7 @@ package struct StoredFleet: ~Copyable {
 
   /// An endpoint that has taken over all sessions, as one worker of a new run does.
   package func start(_ context: DTLSServerContext) throws -> DTLSEndpoint {
-    let file = try SessionFile.open(in: Directory(folder), nowS: 2_000)
+    let file = try SessionFile.open(in: Directory(folder), nowS: UInt64(SystemClock.wallMs()) / 1_000)
     let share = try file.deal(to: 1, slotsMax: count) { _ in 0 }.shares[0]
     let shelf = SessionShelf(
       seal: try SessionSeal(registryKey: StoredFleet.registryKey), base: file.base, free: share.free)
@@ -106,7 +113,7 @@ package struct StoredFleet: ~Copyable {
       device.bind("tracker-\(i)", at: 1)
       try device.run()
       var room = selector.mutableSpan
-      room.store(SplitMixHash.of(UInt64(i)), at: 0)
+      room.store(StoredFleet.selector(i - 1), at: 0)
       token.bind(selector.span, at: 1)
       token.bind(Int64(i), at: 2)
       try token.run()
@@ -123,13 +130,13 @@ package struct StoredFleet: ~Copyable {
     devices.reserve(through: count)
     for device in 1...count {
       guard let stream = devices.open(StoredFleet.stream, of: device) else { preconditionFailure("a first stream") }
-      guard let ranges = SequenceRanges(through: UInt64(device % 1_000), above: []) else { preconditionFailure("no ranges") }
+      guard let ranges = SequenceRanges(through: durable(device - 1), above: []) else { preconditionFailure("no ranges") }
       devices[device, stream].received = ranges
       devices[device, stream].durable = ranges
       devices.moveLatest(
         of: device, to: LatestPosition(fixTimeMs: 1, receiveTimeMs: 1, latitudeE7: 1, longitudeE7: 1, sequence: 1))
     }
-    try CheckpointFile.write(Checkpoint(lsn: 1, devices: devices).encoded(), in: Directory(folder))
+    try CheckpointFile.write(Checkpoint(lsn: 0, devices: devices).encoded(), in: Directory(folder))
   }
 
   package func readCheckpoint() throws -> Int {

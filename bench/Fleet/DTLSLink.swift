@@ -25,6 +25,7 @@ package final class DTLSLink: Link {
   package var roundTripsToBegin: Int { 0 }
   package var isOpen: Bool { client.isEstablished }
   package var isResumed: Bool { false }
+  package var tookEarlyData: Bool { false }
   package var ticket: [UInt8]? { nil }
   package var wakeAt: Instant? { client.deadline }
 

@@ -1,4 +1,5 @@
 package import Foundation
+import GateDevice
 package import GateNet
 import GateStore
 import GateTLS
@@ -38,6 +39,16 @@ package final class Enrolment {
   }
 
   deinit { try? FileManager.default.removeItem(atPath: folder) }
+
+  /// Enrols one more device, which proves itself by a pre-shared key. Before a gateway is made from this.
+  package func addPreSharedKey(_ name: String) throws -> (identity: [UInt8], key: [UInt8]) {
+    let path = folder + "/\(name).bundle"
+    try GatewayProcess.run(
+      try GatewayProcess.beside("fixgate"),
+      ["device", "add", "--config", folder + "/fixgate.yaml", "--tenant", "demo", name, "--psk", "--out", path])
+    guard let key = try GateDevice.Bundle(parsing: String(contentsOfFile: path, encoding: .utf8)).psk else { throw ServerError.notReady }
+    return (Array(key.identity.utf8), key.secret)
+  }
 
   private func file(_ name: String) -> Data { FileManager.default.contents(atPath: folder + "/" + name) ?? Data() }
 }

@@ -11,6 +11,8 @@ package protocol Link: AnyObject {
   var isOpen: Bool { get }
   /// The handshake went by a ticket.
   var isResumed: Bool { get }
+  /// The server has taken what went out with the ticket.
+  var tookEarlyData: Bool { get }
   /// For the next handshake with the same server; `nil` before one came, and where there are none.
   var ticket: [UInt8]? { get }
   /// The socket takes nothing at present: wait for `becameWritable`.

@@ -22,17 +22,18 @@ package final class TLSLink: Link {
   /// Begins to connect.
   /// - Parameters:
   ///   - address: IPv4.
+  ///   - earlyData: no more than the ticket allows.
   ///   - isGreetedFirst: the server says a line in plain text before TLS, as NATS does.
   package init(
     to address: SocketAddress, context: TLSClientContext, serverName: String, ticket: [UInt8]?,
-    isGreetedFirst: Bool = false
+    earlyData: [UInt8] = [], isGreetedFirst: Bool = false
   ) throws {
     awaitsGreeting = isGreetedFirst
     roundTripsToBegin = isGreetedFirst ? 2 : 1
     let raw = bench_connect(UInt32(truncatingIfNeeded: address.low), address.port, TLSLink.maximumSegmentSize)
     guard raw >= 0 else { throw FleetError.system(errno) }
     stream = TCPStream(descriptor: FileDescriptor(taking: raw), peer: address)
-    engine = try TLSEngine(client: context, serverName: serverName, ticket: ticket)
+    engine = try TLSEngine(client: context, serverName: serverName, ticket: ticket, earlyData: earlyData)
   }
 
   package var carriesDatagrams: Bool { false }
@@ -40,6 +41,7 @@ package final class TLSLink: Link {
 
   package var isOpen: Bool { engine.isEstablished }
   package var isResumed: Bool { engine.isResumed }
+  package var tookEarlyData: Bool { engine.earlyData == .accepted }
   package var ticket: [UInt8]? { engine.sessionTicket }
 
   package func watch(_ poller: borrowing Poller, token: UInt64) throws {

@@ -21,16 +21,24 @@ struct DTLSCommand: ParsableCommand {
   @Option(help: "Sessions to restart with; 0 = none.")
   var stored = 1_000_000
 
+  @Flag(help: "Only start the real gateway on so many stored sessions, and wait for the first ack.")
+  var serve = false
+
   @Option(help: "Folder on the disk to use.")
   var folder = "."
 
   func run() throws {
+    if serve {
+      try DTLSCommand.printServe(stored, .pskAES128CCM8, folder)
+      return
+    }
     for suite in [DTLSSuite.pskAES128CCM8, .pskAES128GCM, .pskChaCha20Poly1305] {
       try DTLSCommand.path(sessions, suite, rounds: rounds, folder)
     }
     try DTLSCommand.printHandshakes(handshakes, rounds: rounds)
     if stored > 0 {
       try DTLSCommand.printRestart(stored, .pskAES128CCM8, folder)
+      try DTLSCommand.printServe(stored, .pskAES128CCM8, folder)
     }
   }
 
@@ -58,6 +66,15 @@ struct DTLSCommand: ParsableCommand {
     let result = try Restart.run(count, suite, in: folder)
     print(
       "\(result.sessions) stored sessions: \(number(result.sessionBytes, 6)) bytes of memory each in the endpoint; a start reads sessions in \(number(result.sessionsS, 4)) s, registry in \(number(result.registryS, 4)) s, dedupe in \(number(result.dedupeS, 4)) s; \(result.served) asked and answered"
+    )
+    return result
+  }
+
+  @discardableResult
+  static func printServe(_ count: Int, _ suite: DTLSSuite, _ folder: String) throws -> Serve.Result {
+    let result = try Serve.run(count, suite, fix: PathCommand.track(1)[0], in: folder)
+    print(
+      "\(count) stored sessions, registry and dedupe of as many devices: the first ack \(number(result.ackS, 4)) s after exec; \(result.bytes / 1_000_000) MB of memory, \(number(result.sessionBytes, 4)) bytes a session of it gone without the session file"
     )
     return result
   }

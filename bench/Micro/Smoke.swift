@@ -1,7 +1,11 @@
 import ArgumentParser
+import BenchDTLS
+import BenchFleet
 import BenchHarness
 import BenchLoad
 import BenchPath
+import BenchStarts
+import GateTLS
 
 /// `smoke`: everything, tiny. Fails on what does not depend on the machine's speed.
 struct Smoke: ParsableCommand {
@@ -35,6 +39,15 @@ struct Smoke: ParsableCommand {
     // These fail by themselves if a device is cut off or not acked.
     _ = try Storm(devices: 8, backlog: 100, workers: 2).run(in: folder, track: track)
     _ = try Crowd(connections: 50, floodPerSecond: 100, fixes: 20, workers: 2).run(in: folder, track: track)
+    let path = try DTLSCommand.path(200, .pskAES128CCM8, rounds: 4, folder)
+    guard path.allocations < 20 else { throw SmokeFailure.pathAllocates }
+    try DTLSCommand.printHandshakes(20, rounds: 2)
+    // This fails by itself if no ack comes.
+    try DTLSCommand.printServe(1_000, .pskAES128CCM8, folder)
+    let awake = try StartsCommand.printStarts(folder)[1]
+    guard awake.roundTrips == 1, awake.traffic.bytesUp <= 100, awake.traffic.bytesDown <= 70 else {
+      throw SmokeFailure.startTooLong
+    }
     print("smoke: ok")
   }
 }
@@ -48,4 +61,8 @@ enum SmokeFailure: Error {
   case decoderAllocates
   /// More than 10 bytes a fix in batches of 60, or more than 34 for one alone.
   case fixTooLong
+  /// Datagrams allocate on their way: one a round is an array of the whole round that grows.
+  case pathAllocates
+  /// A tracker that wakes needs more than one datagram of 100 bytes, or its ack more than 70.
+  case startTooLong
 }

@@ -9,7 +9,8 @@ struct Bench: ParsableCommand {
     commandName: "fixgate-bench", abstract: "Measure fixgate: one stage at a time, and under load.",
     subcommands: [
       Decode.self, Wire.self, Records.self, Seals.self, Drain.self, PathCommand.self, DTLSCommand.self, CrowdCommand.self,
-      StormCommand.self, LoadCommand.self, SweepCommand.self, PeersCommand.self, ReportCommand.self, CompareCommand.self,
+      StormCommand.self, StartsCommand.self, LoadCommand.self, SweepCommand.self, PeersCommand.self, ReportCommand.self,
+      CompareCommand.self,
       Smoke.self,
     ])
 }
