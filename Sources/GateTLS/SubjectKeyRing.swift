@@ -67,6 +67,8 @@ import Synchronization
     places[number].map { Array(keys[$0..<$0 + SubjectKeyRing.keyBytes]) }
   }
 
+  fileprivate func has(_ number: UInt64) -> Bool { places[number] != nil }
+
   /// Calls `body` with the key's bytes.
   /// - Returns: `nil` if the key is not here.
   fileprivate func withKey<R>(_ number: UInt64, _ body: (UnsafePointer<UInt8>) -> R) -> R? {
@@ -154,7 +156,7 @@ package final class SubjectKeyHolder: Sendable {
     under key: UInt64, nonce: SealedRun.Nonce, clear: Range<Int>, text: Range<Int>, in bytes: inout MutableSpan<UInt8>
   ) -> SealedRun.Opening {
     precondition(clear.upperBound == text.lowerBound && text.upperBound + SealedRun.tagBytes <= bytes.count)
-    if ring.copyIsMissing(key) { refresh() }
+    if !ring.has(key) { refresh() }
     let context = unsafe contexts.opening.raw
     let done = unsafe bytes.withUnsafeMutableBufferPointer { out in
       unsafe ring.withKey(key) { secret in
@@ -182,8 +184,4 @@ package final class SubjectKeyHolder: Sendable {
     room.store(nonce.low, at: 8)
     return unsafe bytes.span.withUnsafeBufferPointer { unsafe body($0.baseAddress!) }
   }
-}
-
-extension SubjectKeyRing {
-  fileprivate func copyIsMissing(_ number: UInt64) -> Bool { places[number] == nil }
 }

@@ -36,6 +36,10 @@ extension EndToEnd {
         }
       }
 
+      func begin(_ uid: String) throws -> Child {
+        try gateway.send(track, bundle: bundles[uid]!, select: "uid=\(uid)")
+      }
+
       func send(_ track: String? = nil, only uid: String? = nil) throws {
         for (each, bundle) in bundles where uid == nil || each == uid {
           let child = try gateway.send(track ?? self.track, bundle: bundle, select: "uid=\(each)")
@@ -165,15 +169,22 @@ extension EndToEnd {
       #expect(try gateway.run(["hold", "list", "--tenant", "demo", "--all"]).output.contains("case 17/2026"))
     }
 
-    /// New keys under load, then death: what lies in the journal under the old ones is read by the next start.
+    /// New keys for ten thousand under load, then death: what lies in the journal under the old ones is read by the next start.
     @Test func keysAreRotatedUnderLoad() throws {
       let fleet = try Fleet(["FIXGATE_SQLITE_INTERVAL_MS": "60000"], fixesEach: 6_000)
       let gateway = fleet.gateway
+      try SQLiteConnection(path: gateway.data + "/registry.db", access: .readWrite).execute(
+        """
+        WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000)
+        INSERT INTO subject(tenant, name, created_ms) SELECT 1, 's-' || i, 0 FROM n
+        """)
       try gateway.start()
+      let courier = try fleet.begin("001")
       for _ in 0..<3 {
-        #expect(try gateway.run(["subject", "rotate-keys", "--tenant", "demo"]).output == "2 new keys are in force\n")
-        try fleet.send(only: "001")
+        let rotated = try gateway.run(["subject", "rotate-keys", "--tenant", "demo"])
+        #expect(rotated.output == "10002 new keys are in force\n")
       }
+      #expect(courier.wait(seconds: 120)?.status == 0)
       gateway.kill9()
       try gateway.start(["FIXGATE_SQLITE_INTERVAL_MS": "10"])
       try fleet.send()

@@ -39,7 +39,7 @@ package struct Configuration: Equatable, Sendable {
     package var ticketKeys = "ticket.keys"
     /// Who certifies devices: `FILE` for all tenants, `TENANT=FILE` for one.
     package var clientAuthority: [String] = []
-    /// 32 random bytes that encrypt the external keys in the registry.
+    /// 32 random bytes that encrypt external keys and, through their tenants', the keys of subjects.
     package var registryKey = "registry.key"
     package var allowTLS12 = false
     /// Carry on with our own record layer behind libssl's handshake.

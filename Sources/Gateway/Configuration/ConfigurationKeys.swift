@@ -128,7 +128,8 @@ extension ConfigurationKey {
       "Who certifies devices, PEM: FILE for all tenants, or TENANT=FILE for one. Empty: no client certificates.",
       \.tls.clientAuthority, expects: "a path or TENANT=path", mayBeEmpty: true),
     text(
-      "tls.registry_key", "32 random bytes that encrypt the pre-shared keys in the registry. Without them none is taken.",
+      "tls.registry_key",
+      "32 random bytes that encrypt pre-shared keys and the keys of subjects. Without them none is taken, and the journal stays readable.",
       \.tls.registryKey),
     flag("tls.allow_tls12", "Accept TLS 1.2 from old modems.", \.tls.allowTLS12),
     flag(
