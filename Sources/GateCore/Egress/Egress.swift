@@ -25,7 +25,9 @@ package struct SinkLabel: Equatable, Sendable {
   /// Names of `FieldMask`; empty = all.
   package var fields: [String]
 
-  package init(name: String, region: String, purpose: String, fields: [String]) {
+  package init(
+    name: String, region: String = SinkLabel.localRegion, purpose: String = "operations", fields: [String] = []
+  ) {
     self.name = name
     self.region = region
     self.purpose = purpose

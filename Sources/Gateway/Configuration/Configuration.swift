@@ -121,9 +121,6 @@ package struct Configuration: Equatable, Sendable {
     package var batchRows = 50_000
     /// Time between transactions at least, while little is to be stored.
     package var intervalMs = 200
-    /// Where it is, and what for; see `TenantEgress`.
-    package var region = SinkLabel.localRegion
-    package var purpose = "operations"
     /// Names of `FieldMask` that it gets; empty = all.
     package var fields: [String] = []
     package var mask: FieldMask? { fields.isEmpty ? nil : FieldMask(fields) }

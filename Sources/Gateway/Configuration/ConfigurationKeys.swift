@@ -276,10 +276,6 @@ extension ConfigurationKey {
     choice(
       "normalise.speed_class", "The fastest that carries a device: walker, cycle, car or plane.",
       \.normalising.speedClass),
-    text(
-      "sqlite.region", "Where the store is. Tenants whose data may not lie there are refused: 'fixgate tenant egress'.",
-      \.sqlite.region, expects: "a name"),
-    text("sqlite.purpose", "What the store is for, as the privacy report tells it.", \.sqlite.purpose, expects: "words"),
     list(
       "sqlite.fields", "All that the store gets of a fix beside who, when and which: position, speed_cm_per_s, ... Empty: everything.",
       \.sqlite.fields, expects: "fields: \(FieldMask.names.joined(separator: ", "))", mayBeEmpty: true,
