@@ -13,6 +13,8 @@ package final class Reloader: Sendable {
   private let dtls: DTLSHolder?
   private let registry: RegistryHolder
   private let links: [WorkerLink]
+  private let sinks: Sinks
+  private let reread: (@Sendable () throws -> Configuration)?
   private let log: Log
   /// What new connections get; one reload at a time.
   private let inForce: Mutex<InForce>
@@ -31,9 +33,10 @@ package final class Reloader: Sendable {
 
   private static let patienceNs: UInt64 = 10_000_000_000
 
-  package init(
+  init(
     configuration: Configuration, folder: String, directory: String, tls: TLSHolder, dtls: DTLSHolder?,
-    material: TLSMaterial, ticketKeys: [UInt8], registry: RegistryHolder, links: [WorkerLink], log: @escaping Log
+    material: TLSMaterial, ticketKeys: [UInt8], registry: RegistryHolder, links: [WorkerLink],
+    sinks: Sinks, reread: (@Sendable () throws -> Configuration)?, log: @escaping Log
   ) {
     self.configuration = configuration
     self.folder = folder
@@ -43,6 +46,8 @@ package final class Reloader: Sendable {
     inForce = Mutex(InForce(material, ticketKeys))
     self.registry = registry
     self.links = links
+    self.sinks = sinks
+    self.reread = reread
     self.log = log
   }
 
@@ -51,7 +56,7 @@ package final class Reloader: Sendable {
     inForce.withLock { _ in loadRegistry() }
   }
 
-  /// Certificate, key, ticket keys, authorities, registry.
+  /// Certificate, key, ticket keys, authorities, registry, and the configuration's list of sinks.
   package func reloadAll() -> ControlAnswer {
     inForce.withLock { inForce in
       var problem: String?
@@ -60,6 +65,12 @@ package final class Reloader: Sendable {
       } catch {
         problem = "\(error)"
         log(.error, "not reloaded, the old certificate, keys and authorities stay in force: \(error)")
+      }
+      do {
+        if let reread { try sinks.apply(try reread()) }
+      } catch {
+        problem = problem ?? "\(error)"
+        log(.error, "not reloaded, the sinks stay as they are: \(error)")
       }
       var answer = loadRegistry()
       if let problem = answer.problem {

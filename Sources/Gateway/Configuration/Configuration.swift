@@ -107,8 +107,10 @@ package struct Configuration: Equatable, Sendable {
 
   package struct Journal: Equatable, Sendable {
     package var segmentBytes = 64 << 20
-    /// Above this nothing is taken until a sink has caught up.
+    /// Above this nothing is taken until the sinks have caught up.
     package var bytesMax = 8 << 30
+    /// Nor is anything once a record has waited for so long.
+    package var daysMax = 30
     package var commitIntervalUs = 2_000
     package var checkpointIntervalS = 30
   }
@@ -133,6 +135,8 @@ package struct Configuration: Equatable, Sendable {
   package var journal = Journal()
   package var normalising = NormalisingRules()
   package var sqlite = SQLite()
+  /// At least one, each name once.
+  package var sinks = [SinkSettings.embedded]
   package var logLevel = "info"
 
   package init() {}
