@@ -3,8 +3,9 @@ import PackageDescription
 
 // Built only when asked for: they need more packages, or an instrumented build.
 let withPeers = Context.environment["FIXGATE_BENCH"] == "peers"
-let withBench = withPeers || Context.environment["FIXGATE_BENCH"] == "1"
+// Sinks that are servers: needs libpq and the trait PostgreSQL.
 let withSinkBench = Context.environment["FIXGATE_BENCH"] == "sinks"
+let withBench = withPeers || withSinkBench || Context.environment["FIXGATE_BENCH"] == "1"
 let withFuzz = Context.environment["FIXGATE_FUZZ"] == "1"
 // Another TLS library as a client, in the tests: minutes of C to build.
 let withForeign = Context.environment["FIXGATE_FOREIGN"] == "1"
@@ -223,15 +224,13 @@ if withBench {
   ]
 }
 
-// Needs libpq and the trait PostgreSQL.
 if withSinkBench {
-  package.targets.removeAll { $0.type == .test }
   package.targets += [
     .target(name: "CCopyLoop", dependencies: ["CPostgreSQL"], path: "bench/CCopyLoop"),
     .executableTarget(
       name: "fixgate-bench-sinks",
       dependencies: [
-        "CCopyLoop", "GateCore", "GatePostgres", "GateStore",
+        "BenchFleet", "BenchLoad", "BenchReport", "CCopyLoop", "GateCore", "GatePostgres", "GateStore",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "bench/Sinks", swiftSettings: settings),

@@ -167,7 +167,7 @@ package struct PostgresSink: ~Copyable {
     let bytes = pending.bytes
     let unreadable = rows.render(places, columns, bytes.span, names)
     do throws(PostgresError) {
-      try connection.run("SAVEPOINT rows; TRUNCATE staged_fix")
+      try connection.run("SAVEPOINT rows")
       try connection.copy(columns.copyText, rows.rows)
       let stored = try connection.run(columns.insertText)
       if columns.hasPositions { try connection.run(FixRows.latestText) }
@@ -183,6 +183,7 @@ package struct PostgresSink: ~Copyable {
       }
       let middle = places.startIndex + places.count / 2
       try insert(places[..<middle], columns, connection, &counts, &asides)
+      try connection.run("TRUNCATE staged_fix")
       try insert(places[middle...], columns, connection, &counts, &asides)
       return
     }

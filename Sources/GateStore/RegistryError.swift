@@ -21,6 +21,9 @@ package enum RegistryError: Error, Equatable, Sendable {
   case unknownCode
   /// The code was good once: its window is over, closed, or has let in all that it was for.
   case codeEnded
+  /// `known`: the tenant's tokens that are not revoked.
+  case unknownReadToken(Int64, known: [Int64])
+  case tooManyReadTokens
   /// Another token has the same selector: draw a new one.
   case selectorTaken
   case store(StoreError)
@@ -48,6 +51,11 @@ extension RegistryError: CustomStringConvertible {
       "there are \(Limits.enrolmentWindowsMax) enrolment windows already; those that have ended go after 30 days: open fewer, for more devices each"
     case .unknownCode: "there is no enrolment window with this code"
     case .codeEnded: "the code is used up, closed or too old; open a new enrolment window"
+    case .unknownReadToken(let number, let known):
+      "the tenant has no read token \(number)"
+        + (known.isEmpty ? "; it has none" : "; it has \(known.prefix(20).map { "\($0)" }.joined(separator: ", "))")
+    case .tooManyReadTokens:
+      "the tenant has had \(Limits.readTokensPerTenantMax) read tokens, which is all that it may have"
     case .selectorTaken: "the token's selector is taken; draw another token"
     case .store(let error): error.description
     }

@@ -72,6 +72,49 @@ package struct RegistryStore: ~Copyable {
       device INTEGER NOT NULL REFERENCES device, selector INTEGER NOT NULL, enrolled_ms INTEGER NOT NULL,
       PRIMARY KEY (window, key_hash)) STRICT;
     """,
+    // Who may be followed, when, and what is taken of it. Versions of a policy, grounds and duties are kept for good: they say
+    // why a fix was taken or refused. `columns`: bits of `FixFields`; `attributes`: ids, or the ids that are left out.
+    // A `day` counts from 1970-01-01 in the zone, a minute from midnight (of Monday for a slot). Days of retention: NULL = for good.
+    """
+    CREATE TABLE policy(
+      tenant INTEGER NOT NULL REFERENCES tenant, version INTEGER NOT NULL CHECK (version > 0), since_ms INTEGER NOT NULL,
+      duty INTEGER NOT NULL CHECK (duty BETWEEN 0 AND 2), device_shifts INTEGER NOT NULL, sos_off_duty INTEGER NOT NULL,
+      zone TEXT, columns INTEGER NOT NULL, attributes TEXT NOT NULL, only_listed INTEGER NOT NULL, work INTEGER NOT NULL,
+      grid_m INTEGER NOT NULL CHECK (grid_m BETWEEN 0 AND 65535),
+      positions_days INTEGER, events_days INTEGER, quarantine_days INTEGER, journal_days INTEGER,
+      PRIMARY KEY (tenant, version)) STRICT;
+    CREATE TABLE policy_slot(
+      tenant INTEGER NOT NULL, version INTEGER NOT NULL, first_minute INTEGER NOT NULL, end_minute INTEGER NOT NULL,
+      FOREIGN KEY (tenant, version) REFERENCES policy) STRICT;
+    CREATE TABLE policy_day(
+      tenant INTEGER NOT NULL, version INTEGER NOT NULL, day INTEGER NOT NULL, first_minute INTEGER NOT NULL,
+      end_minute INTEGER NOT NULL, FOREIGN KEY (tenant, version) REFERENCES policy) STRICT;
+    CREATE TABLE policy_offset(
+      tenant INTEGER NOT NULL, version INTEGER NOT NULL, since_ms INTEGER NOT NULL, offset_s INTEGER NOT NULL,
+      FOREIGN KEY (tenant, version) REFERENCES policy) STRICT;
+    CREATE TABLE duty(
+      number INTEGER PRIMARY KEY AUTOINCREMENT, subject INTEGER REFERENCES subject, device INTEGER REFERENCES device,
+      opened_ms INTEGER NOT NULL, closed_ms INTEGER, by_device INTEGER NOT NULL,
+      CHECK ((subject IS NULL) <> (device IS NULL)), CHECK (closed_ms >= opened_ms)) STRICT;
+    CREATE UNIQUE INDEX duty_of_subject ON duty(subject, opened_ms) WHERE subject IS NOT NULL;
+    CREATE UNIQUE INDEX duty_of_device ON duty(device, opened_ms) WHERE device IS NOT NULL;
+    CREATE TABLE ground(
+      number INTEGER PRIMARY KEY AUTOINCREMENT, subject INTEGER REFERENCES subject, device INTEGER REFERENCES device,
+      kind TEXT CHECK (kind IN ('contract', 'consent')), since_ms INTEGER NOT NULL, ended_ms INTEGER,
+      CHECK ((subject IS NULL) <> (device IS NULL))) STRICT;
+    CREATE INDEX ground_of_subject ON ground(subject) WHERE subject IS NOT NULL;
+    CREATE INDEX ground_of_device ON ground(device) WHERE device IS NOT NULL;
+    """,
+    // Who may read: `roles` are bits of `ReadRoles`. Where data may go: without a row of `egress` only to the embedded store.
+    """
+    CREATE TABLE read_token(
+      number INTEGER PRIMARY KEY AUTOINCREMENT, tenant INTEGER NOT NULL REFERENCES tenant,
+      roles INTEGER NOT NULL CHECK (roles BETWEEN 1 AND 15), secret_hash BLOB NOT NULL CHECK (length(secret_hash) = 32),
+      created_ms INTEGER NOT NULL, expires_ms INTEGER, revoked_ms INTEGER) STRICT;
+    CREATE TABLE egress(tenant INTEGER PRIMARY KEY REFERENCES tenant, region TEXT NOT NULL) STRICT;
+    CREATE TABLE egress_sink(
+      tenant INTEGER NOT NULL REFERENCES tenant, sink TEXT NOT NULL, PRIMARY KEY (tenant, sink)) STRICT, WITHOUT ROWID;
+    """,
   ]
 
   /// Counts changes. A snapshot whose `generation` differs is out of date.
@@ -189,6 +232,12 @@ package struct RegistryStore: ~Copyable {
       throw .store(error)
     }
   }
+
+  /// - Returns: the tenant's dense index.
+  package func tenant(_ name: String) throws(RegistryError) -> UInt32 { try knownTenant(name) }
+
+  /// - Returns: the dense index of a tenant's device.
+  package func device(tenant: String, id: String) throws(RegistryError) -> UInt32 { try knownDevice(tenant, id) }
 
   /// All of the registry as it is at one moment.
   package func loadSnapshot() throws(StoreError) -> RegistrySnapshot {

@@ -57,6 +57,7 @@ package struct SQLiteSink: ~Copyable {
   private let options: Options
   private let statements: SinkStatements
   private let inserter = RowInserter()
+  private let usage = UsageBook()
 
   private var pending: PendingRecords
   private var names = RegistrySnapshot.empty
@@ -145,6 +146,9 @@ package struct SQLiteSink: ~Copyable {
       for entry in pending.others { try insertOther(entry, &counts) }
       for aside in pending.asides { try setAside(aside, &counts) }
       newlyNamed = try insertNames()
+      for entry in pending.fixes { usage.count(pending.bytes.span, at: entry.at) }
+      for entry in pending.others { usage.count(pending.bytes.span, at: entry.at) }
+      try usage.write(connection)
       try prune()
       var sum = totals
       sum += counts
@@ -152,9 +156,11 @@ package struct SQLiteSink: ~Copyable {
       try connection.commit()
     } catch {
       inserter.discard()
+      usage.discard()
       connection.rollBack()
       throw error
     }
+    usage.committed()
     totals += counts
     cursor = nextLSN
     for device in newlyNamed { mark(device) }

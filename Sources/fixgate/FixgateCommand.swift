@@ -12,7 +12,8 @@ struct FixgateCommand: ParsableCommand {
     subcommands: [
       InitCommand.self, ServeCommand.self, ConfigCommand.self, TenantCommand.self, DeviceCommand.self, EnrolCommand.self,
       RegistryCommand.self, SendCommand.self, HistoryCommand.self, StatusCommand.self, QuarantineCommand.self,
-      GapsCommand.self, StoreCommand.self, DemoCommand.self,
+      GapsCommand.self, LatestCommand.self, TokenCommand.self, AuditCommand.self,
+      UsageCommand.self, AggregateCommand.self, StoreCommand.self, DemoCommand.self,
     ])
 }
 

@@ -1,6 +1,5 @@
 import ArgumentParser
 import Foundation
-import GateStore
 import Gateway
 
 struct HistoryCommand: ParsableCommand {
@@ -22,40 +21,17 @@ struct HistoryCommand: ParsableCommand {
   @Option(help: "Only fixes up to this time.")
   var to: String?
 
-  @OptionGroup var config: ConfigurationOption
+  @OptionGroup var reading: ReadOptions
 
   func run() throws {
-    let setup = try config.load()
-    guard let format = TrackFormat(rawValue: format) else {
-      throw Complaint(
-        "there is no format '\(format)'; choose one of " + TrackFormat.allCases.map(\.rawValue).joined(separator: ", "))
-    }
-    let first = try from.map { try HistoryCommand.milliseconds($0) } ?? .min
-    let last = try to.map { try HistoryCommand.milliseconds($0) } ?? .max
-    guard first <= last else { throw Complaint("--from lies behind --to") }
-    let reader = try HistoryReader(path: setup.storePath)
-    // Nothing is printed before it is known that the device exists; then fixes stream through.
-    var writer: TrackWriter? = nil
-    func make() -> TrackWriter {
-      var made = TrackWriter(format: format) { bytes in
-        var copy: [UInt8] = []
-        copy.reserveCapacity(bytes.count)
-        for i in bytes.indices { copy.append(bytes[i]) }
-        FileHandle.standardOutput.write(Data(copy))
-      }
-      made.begin(name: device)
-      return made
-    }
-    try reader.read(tenant: tenant, device: device, range: first...last) { point in
-      if writer == nil { writer = make() }
-      writer?.append(point)
-      return true
-    }
-    if writer == nil { writer = make() }
-    if let writer = writer.take() { writer.end() }
+    var query = ReadQuery(.history, device: device)
+    query.format = format
+    query.fromMs = try from.map { try HistoryCommand.milliseconds($0) }
+    query.toMs = try to.map { try HistoryCommand.milliseconds($0) }
+    try reading.read(query, tenant: tenant)
   }
 
-  private static func milliseconds(_ text: String) throws -> Int64 {
+  static func milliseconds(_ text: String) throws -> Int64 {
     let plain = Date.ISO8601FormatStyle()
     guard let date = (try? plain.parse(text)) ?? (try? plain.time(includingFractionalSeconds: true).parse(text)) else {
       throw Complaint("'\(text)' is no time like 2026-11-21T04:00:00Z")

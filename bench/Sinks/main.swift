@@ -5,36 +5,57 @@ import GateCore
 import GatePostgres
 import GateStore
 
-/// How fast `PostgresSink` stores, beside the same transactions written in C. Both store the same fixes in the same tables, in
-/// turn, emptied before each.
 struct SinkBench: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "fixgate-bench-sinks",
-    abstract: "Rows a second through PostgresSink and through a bare C loop, in turn, into a database made for this.")
+    commandName: "fixgate-bench-sinks", abstract: "Measure sinks against a real PostgreSQL.",
+    subcommands: [CopyCommand.self, IngestCommand.self])
+}
 
+/// A database made for this. The password, if it needs one, is in PGPASSWORD.
+struct ServerOptions: ParsableArguments {
   @Option(help: "Folder of the server's Unix socket, or its host.") var host: String
   @Option(help: "Its port.") var port = 5_432
   @Option(help: "A database whose schema fixgate may be dropped.") var database = "fixgate_bench"
   @Option(help: "The user.") var user = NSUserName()
+
+  var password: String? { ProcessInfo.processInfo.environment["PGPASSWORD"] }
+
+  var server: PostgresServer {
+    PostgresServer(
+      host: host, port: port, database: database, user: user, password: password, sslMode: "disable", rootCertificate: nil,
+      timeoutS: 120)
+  }
+
+  /// With new tables.
+  func connect() throws -> PostgresConnection {
+    let connection = try PostgresConnection.open(server)
+    try connection.run("DROP SCHEMA IF EXISTS fixgate CASCADE")
+    _ = try PostgresSchema.migrate(connection, partitions: 0)
+    return connection
+  }
+}
+
+/// How fast `PostgresSink` stores, beside the same transactions written in C. Both store the same fixes in the same tables, in
+/// turn, emptied before each.
+struct CopyCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "copy", abstract: "Rows a second through PostgresSink and through a bare C loop, in turn.")
+
+  @OptionGroup var options: ServerOptions
   @Option(help: "Fixes a round.") var fixes = 200_000
   @Option(help: "Devices that they come from.") var devices = 1_000
   @Option(help: "Rows in a transaction.") var batch = 20_000
   @Option(help: "Rounds of each; the medians are compared.") var rounds = 5
 
   func run() throws {
-    let server = PostgresServer(
-      host: host, port: port, database: database, user: user, password: ProcessInfo.processInfo.environment["PGPASSWORD"],
-      sslMode: "disable", rootCertificate: nil, timeoutS: 120)
-    let connection = try PostgresConnection.open(server)
-    try connection.run("DROP SCHEMA IF EXISTS fixgate CASCADE")
-    _ = try PostgresSchema.migrate(connection, partitions: 0)
+    let connection = try options.connect()
     let (batches, rows) = made()
     var seconds: [[Double]] = [[], []]
     for round in 0...rounds {
       for kind in [0, 1] {
         try connection.run("TRUNCATE fixgate.fix, fixgate.latest, fixgate.cursor; CHECKPOINT")
         let start = ContinuousClock.now
-        if kind == 0 { try store(batches, server) } else { try storeInC(rows) }
+        if kind == 0 { try store(batches, options.server) } else { try storeInC(rows) }
         let took = (ContinuousClock.now - start) / .seconds(1)
         let count = try connection.query("SELECT count(*) FROM fixgate.fix").first?.first ?? nil
         guard count == "\(fixes)" else { throw ValidationError("\(count ?? "no") rows of \(fixes) were stored") }
@@ -106,7 +127,7 @@ struct SinkBench: ParsableCommand {
   }
 
   private func storeInC(_ rows: [copy_fix]) throws {
-    let words = "host='\(host)' port=\(port) dbname='\(database)' user='\(user)' sslmode=disable"
+    let words = "host='\(options.host)' port=\(options.port) dbname='\(options.database)' user='\(options.user)' sslmode=disable"
     guard unsafe copy_batches(words, rows, rows.count, batch) == 0 else { throw ValidationError("the C loop was refused") }
   }
 }

@@ -21,6 +21,10 @@ package enum ConfigurationKey: SettingTable {
     number(
       "listen.node", "Number of this gateway in the connection IDs of sessions over UDP, for a load balancer to route by.",
       \.listen.node, 0...255),
+    text(
+      "listen.read",
+      "A Unix socket, mode 0660, for holders of read tokens; its group decides who may come. Empty: none.", \.listen.read,
+      mayBeEmpty: true),
     text("tls.certificate", "Certificate chain, PEM, leaf first.", \.tls.certificate),
     text("tls.key", "Its private key, PEM.", \.tls.key),
     text("tls.authority", "Certificates of the authority, PEM; new bundles carry them.", \.tls.authority),

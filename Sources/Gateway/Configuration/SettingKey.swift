@@ -21,13 +21,13 @@ protocol SettingTable { associatedtype Settings }
 extension SettingTable {
   static func text(
     _ path: String, _ comment: String, _ at: any WritableKeyPath<Settings, String> & Sendable,
-    expects: String = "a path", allowed: [String]? = nil
+    expects: String = "a path", allowed: [String]? = nil, mayBeEmpty: Bool = false
   ) -> SettingKey<Settings> {
     SettingKey(
       path: path, comment: comment, expects: allowed.map { "one of " + $0.joined(separator: ", ") } ?? expects,
       isList: false,
       set: { settings, values in
-        guard values.count == 1, !values[0].isEmpty, allowed?.contains(values[0]) ?? true else { return false }
+        guard values.count == 1, mayBeEmpty || !values[0].isEmpty, allowed?.contains(values[0]) ?? true else { return false }
         settings[keyPath: at] = values[0]
         return true
       },
