@@ -99,7 +99,7 @@ package struct PostgresServer: Sendable {
       if let state = line.components(after: "FATAL:"), state.count == 5 { return .refused(state: state) }
     }
     if lines.contains(where: { $0.contains("no password supplied") }) { return .refused(state: "28P01") }
-    return .unreachable(words: lines.last.map { String($0.prefix(300)) } ?? "no reason is known")
+    return .unreachable(words: lines.first.map { String($0.prefix(300)) } ?? "no reason is known")
   }
 
   // MARK: Statements
