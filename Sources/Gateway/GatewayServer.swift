@@ -70,6 +70,7 @@ package final class GatewayServer {
     try Directory.make(directory)
     lock = try DirectoryLock.take(directory)
     let store = try RegistryStore(path: directory + "/" + GatewayServer.registryName)
+    try store.checkEgress(to: configuration.sinkLabels)
     let snapshot = try store.loadSnapshot()
     snapshot.warn(devicesMax: configuration.data.devicesMax, log)
     registry = RegistryHolder(snapshot)

@@ -67,7 +67,7 @@ package final class Reloader: Sendable {
         log(.error, "not reloaded, the old certificate, keys and authorities stay in force: \(error)")
       }
       do {
-        if let reread { try sinks.apply(try reread()) }
+        if let reread { try loadSinks(try reread()) }
       } catch {
         problem = problem ?? "\(error)"
         log(.error, "not reloaded, the sinks stay as they are: \(error)")
@@ -108,9 +108,17 @@ package final class Reloader: Sendable {
     log(.notice, "reloaded: new connections get the certificate that ends in \(material.daysLeft) days")
   }
 
+  private func loadSinks(_ configuration: Configuration) throws {
+    let store = try RegistryStore(path: directory + "/" + GatewayServer.registryName)
+    try store.checkEgress(to: configuration.sinkLabels)
+    try sinks.apply(configuration)
+  }
+
   private func loadRegistry() -> ControlAnswer {
     do {
       let store = try RegistryStore(path: directory + "/" + GatewayServer.registryName)
+      // Until it is right again the old registry stays in force.
+      try store.checkEgress(to: sinks.labels)
       let snapshot = try store.loadSnapshot()
       snapshot.warn(devicesMax: configuration.data.devicesMax, log)
       registry.swap(snapshot)

@@ -13,7 +13,7 @@ struct FixgateCommand: ParsableCommand {
       InitCommand.self, ServeCommand.self, ConfigCommand.self, TenantCommand.self, DeviceCommand.self, EnrolCommand.self,
       RegistryCommand.self, SendCommand.self, HistoryCommand.self, StatusCommand.self, QuarantineCommand.self,
       GapsCommand.self, LatestCommand.self, TokenCommand.self, AuditCommand.self,
-      UsageCommand.self, AggregateCommand.self, StoreCommand.self, DemoCommand.self,
+      UsageCommand.self, AggregateCommand.self, PrivacyCommand.self, StoreCommand.self, DemoCommand.self,
     ])
 }
 

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import GateCore
 import GateStore
 import GateTLS
 import Gateway
@@ -26,6 +27,7 @@ struct RegistryCommand: ParsableCommand {
       var older: [UInt8] = []
       for path in from { older += try RegistryKeys.read(path) }
       let registry = try RegistryStore(path: setup.registryPath)
+      try setup.note(.rotated, about: "registry key")
       let count: Int
       do {
         count = try RegistryKeys.rekey(setup.registryKeyPath, older: older, in: registry, nowMs: Clock.nowMs) {

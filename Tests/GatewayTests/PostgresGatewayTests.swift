@@ -24,6 +24,7 @@ extension EndToEnd {
         try TrackFileText.write(to: track, fixesEach: fixes, seed: seed)
         expected = try TrackFileText.read(track)["001"] ?? []
         bundle = try gateway.addDevice("courier")
+        try gateway.run(["tenant", "egress", "demo", "--sink", "sqlite", "--sink", "warehouse"])
       }
 
       func send() throws -> Child { try gateway.send(track, bundle: bundle, select: "uid=001") }
@@ -199,10 +200,14 @@ extension EndToEnd {
       try change("  - sqlite\n" + warehouse, "resumed") { scene.sink("warehouse", $0)?.cursor ?? 0 > paused.cursor }
       try change("  - sqlite\n", "removed") { $0.sinks.count == 1 }
       // What would not do changes nothing.
-      try scene.gateway.configure(sinks: warehouse + "  - sqlite\n")
-      scene.gateway.server?.signal(SIGHUP)
+      for (sinks, words) in [
+        (warehouse + "  - sqlite\n", "the first sink counts, and stays first"),
+        ("  - sqlite\n" + warehouse + "    region: elsewhere\n", "may lie in region 'local' only"),
+        ("  - sqlite\n  - type: mysql\n", "'sinks.type' must be one of"),
+      ] {
+        try change(sinks, words) { $0.sinks.count == 1 && scene.gateway.server?.errorsSoFar.contains(words) == true }
+      }
       try change("  - sqlite\n" + warehouse, "added again") { $0.sinks.count == 2 }
-      #expect(scene.gateway.server?.errorsSoFar.contains("the first sink counts, and stays first") == true)
       let outcome = try #require(sender.wait(seconds: 90))
       #expect(outcome.status == 0, "\(outcome.errors)")
       try scene.drained("warehouse")

@@ -28,7 +28,7 @@ struct IngestCommand: ParsableCommand {
     defer { try? FileManager.default.removeItem(atPath: password) }
     var enrolments: [State: Enrolment] = [:]
     for state in State.allCases {
-      enrolments[state] = try Enrolment(devices: devices, sinks: "  - sqlite\n" + sink(state, password))
+      enrolments[state] = try Enrolment(devices: devices, sinks: ("  - sqlite\n" + sink(state, password), ["sqlite", "warehouse"]))
     }
     var parameters = Case.Parameters()
     parameters.devices = devices

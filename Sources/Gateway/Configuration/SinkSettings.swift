@@ -1,3 +1,5 @@
+import GateCore
+
 /// One place that the journal is drained to, as the list `sinks` names it. The first of the list is the one that the equation
 /// in `status` speaks of.
 package struct SinkSettings: Equatable, Sendable {
@@ -13,6 +15,9 @@ package struct SinkSettings: Equatable, Sendable {
   package var isPaused = false
   /// The journal goes on without it at its bounds: what it lacks then, it never gets.
   package var isOptional = false
+  /// Where it is and what for: a tenant's data goes only where the tenant lets it.
+  package var region = SinkLabel.localRegion
+  package var purpose = SinkLabel(name: "").purpose
   /// Rows in one transaction at most. The embedded store has its own in the section `sqlite`, and so for the next.
   package var batchRows = 20_000
   /// Time between transactions at least, while little is to be stored.
@@ -32,6 +37,8 @@ package struct SinkSettings: Equatable, Sendable {
     (1...32).contains(text.utf8.count)
       && text.utf8.allSatisfy { (0x61...0x7A).contains($0) || (0x30...0x39).contains($0) || $0 == 0x2D || $0 == 0x5F }
   }
+
+  var label: SinkLabel { SinkLabel(name: name, region: region, purpose: purpose) }
 
   /// Where the environment may have the password of this sink.
   package var passwordVariable: String {
@@ -89,6 +96,8 @@ package enum SinkKey: SettingTable {
     choice("type", "", \.type),
     flag("paused", "", \.isPaused),
     flag("optional", "", \.isOptional),
+    text("region", "", \.region, expects: "a word"),
+    text("purpose", "", \.purpose, expects: "a word"),
   ]
 
   private static let pace = [

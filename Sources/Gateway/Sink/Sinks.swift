@@ -60,6 +60,9 @@ final class Sinks: Sendable {
     return SinkMark.read(first.name, in: try Directory(directory)) ?? 0
   }
 
+  /// Where data goes now, paused sinks included.
+  var labels: [SinkLabel] { state.withLock { $0.running.map(\.link.settings.label) } }
+
   /// Stores what is durable, as far as the sinks take it.
   func stop() {
     state.withLock { state in
