@@ -3716,7 +3716,7 @@ const ProtobufCEnumDescriptor fixgate__v1__gap_reason__descriptor =
   fixgate__v1__gap_reason__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
-static const ProtobufCEnumValue fixgate__v1__verdict_code__enum_values_by_number[25] =
+static const ProtobufCEnumValue fixgate__v1__verdict_code__enum_values_by_number[26] =
 {
   { "VERDICT_ACCEPTED", "FIXGATE__V1__VERDICT_CODE__VERDICT_ACCEPTED", 0 },
   { "VERDICT_LONGITUDE_WRAPPED", "FIXGATE__V1__VERDICT_CODE__VERDICT_LONGITUDE_WRAPPED", 1 },
@@ -3743,17 +3743,19 @@ static const ProtobufCEnumValue fixgate__v1__verdict_code__enum_values_by_number
   { "VERDICT_HELD_ROLLOVER_SUSPECTED", "FIXGATE__V1__VERDICT_CODE__VERDICT_HELD_ROLLOVER_SUSPECTED", 54 },
   { "VERDICT_HELD_FROZEN", "FIXGATE__V1__VERDICT_CODE__VERDICT_HELD_FROZEN", 55 },
   { "VERDICT_HELD_TELEPORT", "FIXGATE__V1__VERDICT_CODE__VERDICT_HELD_TELEPORT", 56 },
+  { "VERDICT_ERASED", "FIXGATE__V1__VERDICT_CODE__VERDICT_ERASED", 62 },
 };
 static const ProtobufCIntRange fixgate__v1__verdict_code__value_ranges[] = {
-{0, 0},{20, 6},{40, 13},{42, 14},{50, 18},{0, 25}
+{0, 0},{20, 6},{40, 13},{42, 14},{50, 18},{62, 25},{0, 26}
 };
-static const ProtobufCEnumValueIndex fixgate__v1__verdict_code__enum_values_by_name[25] =
+static const ProtobufCEnumValueIndex fixgate__v1__verdict_code__enum_values_by_name[26] =
 {
   { "VERDICT_ACCEPTED", 0 },
   { "VERDICT_ANCIENT", 15 },
   { "VERDICT_APPROXIMATE", 7 },
   { "VERDICT_CLOCK_REPAIRED", 5 },
   { "VERDICT_COURSE_WRAPPED", 2 },
+  { "VERDICT_ERASED", 25 },
   { "VERDICT_FROZEN", 11 },
   { "VERDICT_FUTURE", 14 },
   { "VERDICT_HELD_APPROXIMATE", 19 },
@@ -3782,11 +3784,11 @@ const ProtobufCEnumDescriptor fixgate__v1__verdict_code__descriptor =
   "VerdictCode",
   "Fixgate__V1__VerdictCode",
   "fixgate.v1",
-  25,
+  26,
   fixgate__v1__verdict_code__enum_values_by_number,
-  25,
+  26,
   fixgate__v1__verdict_code__enum_values_by_name,
-  5,
+  6,
   fixgate__v1__verdict_code__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };

@@ -65,6 +65,8 @@ package enum Limits {
   package static let auditFilesMax = 64
   /// Read tokens that a tenant may ever have.
   package static let readTokensPerTenantMax = 10_000
+  /// Longest reason of a legal hold in bytes.
+  package static let holdReasonBytesMax = 256
   /// Subjects in groups that one making of aggregates may hold in memory; about 100 bytes each.
   package static let aggregateSharesMax = 4_000_000
   /// Slots of one output of aggregates: a year of hours.

@@ -10,6 +10,8 @@ package enum RegistryError: Error, Equatable, Sendable {
   case unknownTenant(String, nearest: [String])
   /// `nearest`: the tenant's devices that look most like it, at most three.
   case unknownDevice(tenant: String, id: String, nearest: [String])
+  /// `nearest`: the tenant's subjects that look most like it, at most three.
+  case unknownSubject(tenant: String, name: String, nearest: [String])
   /// It is revoked for good: enrol it under another id.
   case deviceRevoked(tenant: String, id: String)
   /// The device would be one more than the gateway has room for.
@@ -39,6 +41,8 @@ extension RegistryError: CustomStringConvertible {
     case .unknownTenant(let name, let nearest): "there is no tenant '\(printable(name))'" + hint(nearest)
     case .unknownDevice(let tenant, let id, let nearest):
       "tenant '\(printable(tenant))' has no device '\(printable(id))'" + hint(nearest)
+    case .unknownSubject(let tenant, let name, let nearest):
+      "tenant '\(printable(tenant))' has no subject '\(printable(name))'" + hint(nearest)
     case .deviceRevoked(let tenant, let id):
       "device '\(id)' of tenant '\(tenant)' is revoked, which is for good; enrol it under another id"
     case .devicesFull(let max):

@@ -360,7 +360,7 @@ package struct RegistryStore: ~Copyable {
     }
   }
 
-  private func names(_ sql: String, _ number: Int64? = nil) throws(RegistryError) -> [String] {
+  func names(_ sql: String, _ number: Int64? = nil) throws(RegistryError) -> [String] {
     do throws(StoreError) {
       let statement = try SQLiteStatement(connection, sql)
       if let number { statement.bind(number, at: 1) }

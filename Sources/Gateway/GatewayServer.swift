@@ -31,6 +31,8 @@ package final class GatewayServer {
   private var checkpointThread: ThreadHandle?
   private var keeperThread: ThreadHandle?
   private let keeperStop: EventFD
+  private var subjectThread: ThreadHandle?
+  private let subjects: SubjectKeeper?
   private var controlThread: ThreadHandle?
   private var enrolThread: ThreadHandle?
   private var readThreads: [ThreadHandle] = []
@@ -74,6 +76,11 @@ package final class GatewayServer {
     let snapshot = try store.loadSnapshot()
     snapshot.warn(devicesMax: configuration.data.devicesMax, log)
     registry = RegistryHolder(snapshot)
+    let keys = try SubjectKeys.open(directory: directory, keyPath: path(configuration.tls.registryKey, in: folder))
+    if keys == nil {
+      log(.warning, "positions lie readable in the journal: there is no \(configuration.tls.registryKey); see tls.registry_key")
+    }
+    func cipher() throws -> RingCipher? { try keys.map { try RingCipher($0.holder) } }
     let (context, ticketKeys) = try material.makeContext(configuration, registry: registry)
     let tls = TLSHolder(context)
 
@@ -83,7 +90,7 @@ package final class GatewayServer {
     try Directory.make(journalPath)
     var recovery = try Recovery.run(
       directory: directory, journalPath: journalPath, segmentBytes: configuration.journal.segmentBytes,
-      sinkCursor: firstCursor, log: log)
+      sinkCursor: firstCursor, cipher: try cipher(), log: log)
 
     let workers = configuration.workers > 0 ? configuration.workers : min(CPUs.available, GatewayServer.workersMax)
     var links: [WorkerLink] = []
@@ -124,22 +131,29 @@ package final class GatewayServer {
     let sequencer = Sequencer(
       settings: Sequencer.Settings(configuration), link: sequencerLink, workers: links, limiters: limiters,
       journal: recovery.takeJournal(), devices: recovery.devices, recovered: recovery.recovered,
-      checkpointLSN: recovery.checkpointLSN, log: log)
+      checkpointLSN: recovery.checkpointLSN, cipher: try cipher(), log: log)
     let checkpointer = Checkpointer(link: sequencerLink, directory: directory, log: log)
 
     sinks = try Sinks(
       configuration, firstCursor: max(firstCursor, recovery.journalFirstLSN),
       around: Sinks.Surroundings(
         folder: folder, directory: directory, journalPath: journalPath, sequencer: sequencerLink, registry: registry,
-        failed: failed, log: log))
+        keys: keys?.holder, failed: failed, log: log))
 
     let reloader = Reloader(
       configuration: configuration, folder: folder, directory: directory, tls: tls, dtls: dtls, material: material,
-      ticketKeys: ticketKeys, registry: registry, links: links, sinks: sinks, reread: reread, log: log)
+      ticketKeys: ticketKeys, registry: registry, keys: keys, links: links, sinks: sinks, reread: reread, log: log)
     self.reloader = reloader
     let enroller = try Enroller(
       configuration: configuration, folder: folder, directory: directory, reloader: reloader, log: log)
     self.enroller = enroller
+
+    let stores = configuration.sinks.contains { $0.type == .sqlite } ? [configuration.sqlite.path(in: directory)] : []
+    let data = directory
+    let subjects = try keys.map {
+      try SubjectKeeper($0, directory: data, stores: stores, link: sequencerLink, log: log)
+    }
+    self.subjects = subjects
 
     checkpointThread = try ThreadHandle("fixgate-marks", failed: failed, log: log) { try checkpointer.run() }
     if let file = stored?.first?.file {
@@ -160,8 +174,11 @@ package final class GatewayServer {
         try ThreadHandle("fixgate-worker\(index)", failed: failed, log: log) { try Worker(context).run() })
     }
     enrolThread = try ThreadHandle("fixgate-enrol", failed: failed, log: log) { try enroller.run() }
+    if let subjects {
+      subjectThread = try ThreadHandle("fixgate-subjects", failed: failed, log: log) { try subjects.run() }
+    }
     let answer = GatewayServer.answering(
-      reloader: reloader, registry: registry, links: links, sequencer: sequencerLink, started: started)
+      reloader: reloader, registry: registry, links: links, sequencer: sequencerLink, subjects: subjects, started: started)
     if !configuration.listen.read.isEmpty {
       let desk = ReadDesk(directory: directory, storePath: path(configuration.sqlite.file, in: directory)) { device in
         guard let marks = GatewayServer.askMarks(device, sequencer: sequencerLink) else {
@@ -183,6 +200,8 @@ package final class GatewayServer {
   package func stop() {
     controlStop.signal()
     controlThread?.join()
+    subjects?.stop()
+    subjectThread?.join()
     for thread in readThreads { thread.join() }
     enroller.stop()
     enrolThread?.join()
@@ -209,7 +228,8 @@ package final class GatewayServer {
   // MARK: - Parts
 
   private static func answering(
-    reloader: Reloader, registry: RegistryHolder, links: [WorkerLink], sequencer: SequencerLink, started: Instant
+    reloader: Reloader, registry: RegistryHolder, links: [WorkerLink], sequencer: SequencerLink,
+    subjects: SubjectKeeper?, started: Instant
   ) -> @Sendable (ControlRequest) -> ControlAnswer {
     { request in
       switch request {
@@ -226,6 +246,7 @@ package final class GatewayServer {
           return answer
         } ?? ControlAnswer(problem: "the gateway did not answer in time; it may wait for its disk")
       case .ask(let device): ask(device, sequencer: sequencer, links: links)
+      case .subjects, .rotateKeys: subjects?.answer(request) ?? ControlAnswer(problem: SubjectKeeper.noKeys)
       }
     }
   }
@@ -272,7 +293,7 @@ package final class GatewayServer {
 }
 
 /// Waits for the sequencer's answer.
-private final class AnswerBox<Answer: Sendable>: Sendable {
+final class AnswerBox<Answer: Sendable>: Sendable {
   private let content = Mutex<Answer?>(nil)
   private let ready = DispatchSemaphore(value: 0)
 

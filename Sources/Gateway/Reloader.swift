@@ -12,6 +12,7 @@ package final class Reloader: Sendable {
   private let tls: TLSHolder
   private let dtls: DTLSHolder?
   private let registry: RegistryHolder
+  private let keys: SubjectKeys?
   private let links: [WorkerLink]
   private let sinks: Sinks
   private let reread: (@Sendable () throws -> Configuration)?
@@ -35,7 +36,7 @@ package final class Reloader: Sendable {
 
   init(
     configuration: Configuration, folder: String, directory: String, tls: TLSHolder, dtls: DTLSHolder?,
-    material: TLSMaterial, ticketKeys: [UInt8], registry: RegistryHolder, links: [WorkerLink],
+    material: TLSMaterial, ticketKeys: [UInt8], registry: RegistryHolder, keys: SubjectKeys?, links: [WorkerLink],
     sinks: Sinks, reread: (@Sendable () throws -> Configuration)?, log: @escaping Log
   ) {
     self.configuration = configuration
@@ -45,6 +46,7 @@ package final class Reloader: Sendable {
     self.dtls = dtls
     inForce = Mutex(InForce(material, ticketKeys))
     self.registry = registry
+    self.keys = keys
     self.links = links
     self.sinks = sinks
     self.reread = reread
@@ -120,6 +122,7 @@ package final class Reloader: Sendable {
       // Until it is right again the old registry stays in force.
       try store.checkEgress(to: sinks.labels)
       let snapshot = try store.loadSnapshot()
+      try keys?.cover()
       snapshot.warn(devicesMax: configuration.data.devicesMax, log)
       registry.swap(snapshot)
       let completion = try Completion(links.count)

@@ -12,8 +12,8 @@ struct FixgateCommand: ParsableCommand {
     subcommands: [
       InitCommand.self, ServeCommand.self, ConfigCommand.self, TenantCommand.self, DeviceCommand.self, EnrolCommand.self,
       RegistryCommand.self, SendCommand.self, HistoryCommand.self, StatusCommand.self, QuarantineCommand.self,
-      GapsCommand.self, LatestCommand.self, TokenCommand.self, AuditCommand.self,
-      UsageCommand.self, AggregateCommand.self, PrivacyCommand.self, StoreCommand.self, DemoCommand.self,
+      GapsCommand.self, LatestCommand.self, SubjectCommand.self, HoldCommand.self, RetentionCommand.self, TokenCommand.self,
+      AuditCommand.self, UsageCommand.self, AggregateCommand.self, PrivacyCommand.self, StoreCommand.self, DemoCommand.self,
     ])
 }
 

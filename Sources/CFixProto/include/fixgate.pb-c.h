@@ -137,7 +137,11 @@ typedef enum _Fixgate__V1__VerdictCode {
   FIXGATE__V1__VERDICT_CODE__VERDICT_HELD_RECEIVER_INVALID = 53,
   FIXGATE__V1__VERDICT_CODE__VERDICT_HELD_ROLLOVER_SUSPECTED = 54,
   FIXGATE__V1__VERDICT_CODE__VERDICT_HELD_FROZEN = 55,
-  FIXGATE__V1__VERDICT_CODE__VERDICT_HELD_TELEPORT = 56
+  FIXGATE__V1__VERDICT_CODE__VERDICT_HELD_TELEPORT = 56,
+  /*
+   * what the subject did at that time was erased on request, and is not taken again
+   */
+  FIXGATE__V1__VERDICT_CODE__VERDICT_ERASED = 62
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(FIXGATE__V1__VERDICT_CODE)
 } Fixgate__V1__VerdictCode;
 typedef enum _Fixgate__V1__RefusalCode {

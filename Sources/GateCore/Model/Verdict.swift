@@ -45,6 +45,10 @@ package enum Verdict: UInt16, CaseIterable, Sendable {
   case heldFrozen = 55
   case heldTeleport = 56
 
+  // Refused for good: the sequence is settled, nothing else is kept.
+  /// What the subject did at that time was erased.
+  case erased = 62
+
   package enum Outcome: Sendable { case stored, held, refused }
 
   package var outcome: Outcome {

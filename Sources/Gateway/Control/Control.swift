@@ -14,11 +14,15 @@ package enum ControlRequest: Equatable, Sendable {
   case marks(device: UInt32)
   /// Ask the device, where it is connected, for the holes below what it has sent.
   case ask(device: UInt32)
+  /// The book of subjects asks for something.
+  case subjects
+  /// Give all of a tenant's subjects new keys. `tenant`: dense index.
+  case rotateKeys(tenant: UInt32)
 }
 
 extension ControlRequest: Codable {
-  private enum Key: String, CodingKey { case request, device }
-  private enum Name: String, Codable { case status, reload, reloadAll, marks, ask }
+  private enum Key: String, CodingKey { case request, device, tenantIndex }
+  private enum Name: String, Codable { case status, reload, reloadAll, marks, ask, subjects, rotateKeys }
 
   package init(from decoder: any Decoder) throws {
     let object = try decoder.container(keyedBy: Key.self)
@@ -28,6 +32,8 @@ extension ControlRequest: Codable {
     case .reloadAll: self = .reloadAll
     case .marks: self = .marks(device: try object.decode(UInt32.self, forKey: .device))
     case .ask: self = .ask(device: try object.decode(UInt32.self, forKey: .device))
+    case .subjects: self = .subjects
+    case .rotateKeys: self = .rotateKeys(tenant: try object.decode(UInt32.self, forKey: .tenantIndex))
     }
   }
 
@@ -40,6 +46,10 @@ extension ControlRequest: Codable {
     case .marks(let device):
       try object.encode(Name.marks, forKey: .request)
       try object.encode(device, forKey: .device)
+    case .subjects: try object.encode(Name.subjects, forKey: .request)
+    case .rotateKeys(let tenant):
+      try object.encode(Name.rotateKeys, forKey: .request)
+      try object.encode(tenant, forKey: .tenantIndex)
     case .ask(let device):
       try object.encode(Name.ask, forKey: .request)
       try object.encode(device, forKey: .device)
@@ -54,6 +64,8 @@ package struct ControlAnswer: Codable, Sendable {
   package var marks: [StreamMarks]?
   /// Ranges that a device was asked for.
   package var asked: Int?
+  /// Subjects and devices that have new keys.
+  package var keys: Int?
   package var problem: String?
 
   package init(status: Status? = nil, closed: Int? = nil, problem: String? = nil) {

@@ -7,6 +7,15 @@ package enum SequencerRequest: Sendable {
   case snapshot(@Sendable (Snapshot) -> Void)
   /// - Parameter device: dense index.
   case marks(device: UInt32, @Sendable ([StreamMarks]) -> Void)
+  /// Go on with the keys in force, and forget where these devices were.
+  case forget([UInt32], @Sendable (Forgotten) -> Void)
+
+  package struct Forgotten: Sendable {
+    /// Records below it are sealed under older keys.
+    package var lsn: UInt64
+    /// Number of the first checkpoint that does not know those places.
+    package var checkpoint: UInt64
+  }
 }
 
 /// What the sequencer publishes, and what it is told, across threads.
@@ -18,13 +27,15 @@ package final class SequencerLink: Sendable {
   package let checkpointLSN = Atomic<UInt64>(0)
   /// Fixes of backlog that a device may have unacked; shrinks as the journal fills.
   package let backlogWindow: Atomic<UInt32>
-  /// LSN of the oldest record that the journal still has.
-  package let firstLSN = Atomic<UInt64>(0)
   /// In the order of the configuration; the first is the one that the equation speaks of.
   package let sinks = Mutex<[SinkLink]>([])
   package let checkpointSleeper: Sleeper
-  /// A checkpoint to write: its LSN and bytes.
-  let checkpoint = Mutex<(lsn: UInt64, bytes: [UInt8])?>(nil)
+  /// LSN of the oldest record in the journal.
+  package let journalFirstLSN = Atomic<UInt64>(0)
+  /// Number of the last checkpoint that was written.
+  package let checkpointNumber = Atomic<UInt64>(0)
+  /// A checkpoint to write: its LSN, bytes and number.
+  let checkpoint = Mutex<(lsn: UInt64, bytes: [UInt8], number: UInt64)?>(nil)
   private let requests = Mutex<[SequencerRequest]>([])
   private let hasRequests = Atomic(false)
   private let stopping = Atomic(false)

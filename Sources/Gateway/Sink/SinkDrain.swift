@@ -8,6 +8,7 @@ package struct SinkDrain<Sink: FixSink & ~Copyable>: ~Copyable {
   package private(set) var progress: SinkProgress
 
   private let batchRows: Int
+  private let cipher: (any SubjectCipher)?
   private var reader: JournalReader
   private var buffer: [UInt8] = []
   /// Below it the fixes are counted; those that are read all the same are counted as recovered first.
@@ -28,11 +29,14 @@ package struct SinkDrain<Sink: FixSink & ~Copyable>: ~Copyable {
 
   /// - Parameters:
   ///   - reader: stands at the lower of the sink's cursor and `progress`'s, or at the oldest record above.
+  ///   - cipher: opens what was sealed.
   ///   - progress: what has been counted of this sink; `nil` = nothing, and it goes on from the sink's own cursor.
   package init(
-    batchRows: Int, sink: consuming Sink, reader: consuming JournalReader, progress: SinkProgress? = nil
+    batchRows: Int, sink: consuming Sink, reader: consuming JournalReader, cipher: (any SubjectCipher)? = nil,
+    progress: SinkProgress? = nil
   ) {
     self.batchRows = batchRows
+    self.cipher = cipher
     var progress = progress ?? SinkProgress(cursor: sink.cursor)
     accountedLSN = progress.cursor
     storedLSN = sink.cursor
@@ -53,11 +57,12 @@ package struct SinkDrain<Sink: FixSink & ~Copyable>: ~Copyable {
   /// - Returns: whether there may be more.
   /// - Throws: `JournalError` or the sink's; nothing was stored.
   package mutating func step(upTo durable: UInt64, names: RegistrySnapshot) throws -> Bool {
+    cipher?.refresh()
     while uncommitted.rows < batchRows, reader.position < durable {
       guard let batch = try reader.next(upTo: durable, into: &buffer) else { break }
-      count(batch)
-      let bytes = buffer
-      try sink.write(bytes.span, records: batch.records, skip: batch.skip, firstLSN: batch.firstLSN, names: names)
+      let (bytes, records) = JournalBatch.opened(buffer, batch.records, with: cipher)
+      count(bytes.span, records, batch)
+      try sink.write(bytes.span, records: records, skip: batch.skip, firstLSN: batch.firstLSN, names: names)
     }
     guard uncommitted.rows > 0 else { return false }
     let isFull = uncommitted.rows >= batchRows
@@ -66,18 +71,18 @@ package struct SinkDrain<Sink: FixSink & ~Copyable>: ~Copyable {
   }
 
   /// Counts the batch's fixes here and not in the sink, so that the two can be held against each other.
-  private mutating func count(_ batch: JournalBatch) {
+  private mutating func count(_ bytes: Span<UInt8>, _ records: Range<Int>, _ batch: JournalBatch) {
     var index = 0
-    var at = batch.records.lowerBound
-    while at + Record.headerBytes <= batch.records.upperBound, index < batch.count {
-      let length = Int(buffer.span.load32(at: at))
+    var at = records.lowerBound
+    while at + Record.headerBytes <= records.upperBound, index < batch.count {
+      let length = Int(bytes.load32(at: at))
       guard length > 0 else { break }
       let lsn = batch.firstLSN + UInt64(index)
       if index >= batch.skip {
         if progress.waitingSinceMs == nil {
-          progress.waitingSinceMs = Int64(bitPattern: buffer.span.load64(at: at + Record.receiveTimeOffset))
+          progress.waitingSinceMs = Int64(bitPattern: bytes.load64(at: at + Record.receiveTimeOffset))
         }
-        if buffer[at + 4] != RecordKind.gap.rawValue {
+        if bytes[at + 4] != RecordKind.gap.rawValue {
           uncommitted.fixes += 1
           if lsn < accountedLSN { uncommitted.again += 1 }
           if lsn < storedLSN { uncommitted.stored += 1 }

@@ -11,6 +11,8 @@ final class SinkFeeder<Sink: FixSink & ~Copyable> {
   private let journalPath: String
   private let batchRows: Int
   private let intervalNs: UInt64
+  /// Opens what was sealed.
+  private let cipher: (any SubjectCipher)?
   private let open: () throws -> Sink
   /// Called now and then with the durable cursor, once it has moved.
   private let keep: (UInt64) -> Void
@@ -26,7 +28,7 @@ final class SinkFeeder<Sink: FixSink & ~Copyable> {
 
   init(
     link: SinkLink, sequencer: SequencerLink, registry: RegistryHolder, journalPath: String, batchRows: Int,
-    intervalMs: Int, log: @escaping Log, keep: @escaping (UInt64) -> Void = { _ in }, open: @escaping () throws -> Sink
+    intervalMs: Int, cipher: (any SubjectCipher)?, log: @escaping Log, keep: @escaping (UInt64) -> Void = { _ in }, open: @escaping () throws -> Sink
   ) {
     self.link = link
     self.sequencer = sequencer
@@ -34,6 +36,7 @@ final class SinkFeeder<Sink: FixSink & ~Copyable> {
     self.journalPath = journalPath
     self.batchRows = batchRows
     intervalNs = UInt64(intervalMs) * 1_000_000
+    self.cipher = cipher
     self.log = log
     self.keep = keep
     self.open = open
@@ -84,9 +87,9 @@ final class SinkFeeder<Sink: FixSink & ~Copyable> {
     guard sink.cursor <= durable else { throw SinkError.ahead(cursor: sink.cursor, journalLSN: durable) }
     let progress = link.progress
     let wanted = min(sink.cursor, progress.cursor)
-    let first = sequencer.firstLSN.load(ordering: .acquiring)
+    let first = sequencer.journalFirstLSN.load(ordering: .acquiring)
     let reader = try JournalReader.open(directory: journalPath, from: max(wanted, first))
-    return SinkDrain(batchRows: batchRows, sink: sink, reader: reader, progress: progress)
+    return SinkDrain(batchRows: batchRows, sink: sink, reader: reader, cipher: cipher, progress: progress)
   }
 
   /// - Returns: whether there may be more to store at once.
@@ -148,12 +151,13 @@ final class SinkFeeder<Sink: FixSink & ~Copyable> {
 
   /// When the gateway received the first record that the sink has not taken.
   private func oldestWaitingMs() -> Int64? {
-    let from = max(link.progress.cursor, sequencer.firstLSN.load(ordering: .acquiring))
+    let from = max(link.progress.cursor, sequencer.journalFirstLSN.load(ordering: .acquiring))
     var buffer: [UInt8] = []
     guard var reader = try? JournalReader.open(directory: journalPath, from: from),
       let batch = try? reader.next(upTo: sequencer.durableLSN.load(ordering: .acquiring), into: &buffer)
     else { return nil }
-    return (try? Record.read(buffer.span, at: batch.records.lowerBound))?.record.receiveTimeMs
+    let (bytes, records) = JournalBatch.opened(buffer, batch.records, with: cipher)
+    return (try? Record.read(bytes.span, at: records.lowerBound))?.record.receiveTimeMs
   }
 }
 

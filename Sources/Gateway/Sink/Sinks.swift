@@ -2,6 +2,7 @@ import GateCore
 import GateNet
 import GatePostgres
 import GateStore
+import GateTLS
 import Synchronization
 
 /// The sinks of a running gateway: a thread each, but for those that are paused. Changes while the gateway runs, one change at a
@@ -16,6 +17,8 @@ final class Sinks: Sendable {
     var journalPath: String
     var sequencer: SequencerLink
     var registry: RegistryHolder
+    /// `nil`: nothing is sealed in the journal.
+    var keys: SubjectKeyHolder?
     var failed: EventFD
     var log: Log
   }
@@ -117,7 +120,7 @@ final class Sinks: Sendable {
 
   private func marked(_ settings: SinkSettings) throws -> SinkProgress {
     let mark = SinkMark.read(settings.name, in: try Directory(around.directory))
-    return SinkProgress(cursor: mark ?? around.sequencer.firstLSN.load(ordering: .acquiring))
+    return SinkProgress(cursor: mark ?? around.sequencer.journalFirstLSN.load(ordering: .acquiring))
   }
 
   // MARK: - One sink
@@ -128,12 +131,17 @@ final class Sinks: Sendable {
     var progress = progress
     progress.isOpen = false
     if settings.isPaused { progress.waitingSinceMs = progress.waitingSinceMs ?? SystemClock.wallMs() }
+    if settings.type != .sqlite {
+      around.log(.warning, "sink \(settings.name): 'subject erase' and retention do not reach it; what it holds is deleted there")
+    }
     let link = try SinkLink(settings, progress: progress)
     guard !settings.isPaused else { return Running(link: link, thread: nil) }
+    // One a thread: it holds what the thread works with.
+    let cipher = try around.keys.map { try RingCipher($0) }
     let around = around
     let identity = identity
     let thread = try ThreadHandle("fixgate-sink", failed: around.failed, log: around.log) {
-      try Sinks.run(link, embedded: embedded, identity: identity, around: around)
+      try Sinks.run(link, embedded: embedded, identity: identity, cipher: cipher, around: around)
     }
     return Running(link: link, thread: thread)
   }
@@ -151,7 +159,7 @@ final class Sinks: Sendable {
 
   /// The body of a sink's thread.
   private static func run(
-    _ link: SinkLink, embedded: Configuration.SQLite, identity: String, around: Surroundings
+    _ link: SinkLink, embedded: Configuration.SQLite, identity: String, cipher: RingCipher?, around: Surroundings
   ) throws(NetError) {
     let settings = link.settings
     // Only what is counted suffers if the mark cannot be written.
@@ -162,14 +170,15 @@ final class Sinks: Sendable {
     case .sqlite:
       let feeder = SinkFeeder(
         link: link, sequencer: around.sequencer, registry: around.registry, journalPath: around.journalPath,
-        batchRows: embedded.batchRows, intervalMs: embedded.intervalMs, log: around.log,
+        batchRows: embedded.batchRows, intervalMs: embedded.intervalMs, cipher: cipher, log: around.log,
         open: { try Sinks.embedded(embedded, directory: around.directory) })
       try feeder.run()
     case .postgresql:
       #if PostgreSQL
       let feeder = SinkFeeder(
         link: link, sequencer: around.sequencer, registry: around.registry, journalPath: around.journalPath,
-        batchRows: settings.batchRows, intervalMs: settings.intervalMs, log: around.log, keep: keep,
+        batchRows: settings.batchRows, intervalMs: settings.intervalMs, cipher: cipher, log: around.log,
+        keep: keep,
         open: {
           let server = try PostgresServer(settings, folder: around.folder)
           let options = PostgresSink.Options(
