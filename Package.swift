@@ -3,9 +3,7 @@ import PackageDescription
 
 // Built only when asked for: they need more packages, or an instrumented build.
 let withPeers = Context.environment["FIXGATE_BENCH"] == "peers"
-// Sinks that are servers: needs libpq and the trait PostgreSQL.
-let withSinkBench = Context.environment["FIXGATE_BENCH"] == "sinks"
-let withBench = withPeers || withSinkBench || Context.environment["FIXGATE_BENCH"] == "1"
+let withBench = withPeers || Context.environment["FIXGATE_BENCH"] == "1"
 let withFuzz = Context.environment["FIXGATE_FUZZ"] == "1"
 // Another TLS library as a client, in the tests: minutes of C to build.
 let withForeign = Context.environment["FIXGATE_FOREIGN"] == "1"
@@ -221,19 +219,6 @@ if withBench {
         "BenchFleet", "BenchReport", "GateCore", .product(name: "Histogram", package: "hdrhistogram-swift"),
       ],
       path: "bench/Tests", swiftSettings: settings),
-  ]
-}
-
-if withSinkBench {
-  package.targets += [
-    .target(name: "CCopyLoop", dependencies: ["CPostgreSQL"], path: "bench/CCopyLoop"),
-    .executableTarget(
-      name: "fixgate-bench-sinks",
-      dependencies: [
-        "BenchFleet", "BenchLoad", "BenchReport", "CCopyLoop", "GateCore", "GatePostgres", "GateStore",
-        .product(name: "ArgumentParser", package: "swift-argument-parser"),
-      ],
-      path: "bench/Sinks", swiftSettings: settings),
   ]
 }
 

@@ -21,20 +21,11 @@ package final class Enrolment {
   package var authorityPEM: [UInt8] { Array(authority) }
 
   /// Made in memory where the system has such a folder: each enrolment is synced, and here nobody measures that.
-  /// - Parameter sinks: what stands in the configuration below `sinks:`, and their names; `nil` = what `init` writes.
-  package init(devices: Int, sinks: (text: String, names: [String])? = nil) throws {
+  package init(devices: Int) throws {
     let memory = "/dev/shm"
     let parent = FileManager.default.isWritableFile(atPath: memory) ? memory : NSTemporaryDirectory()
     folder = parent + "/fixgate-bench-\(UUID().uuidString)"
     try GatewayProcess.run(try GatewayProcess.beside("fixgate"), ["init", folder, "--port", "7443"])
-    if let sinks {
-      let file = URL(filePath: folder + "/fixgate.yaml")
-      let text = try String(contentsOf: file, encoding: .utf8)
-      try Data((text.components(separatedBy: "\nsinks:")[0] + "\nsinks:\n" + sinks.text + "\n").utf8).write(to: file)
-      try GatewayProcess.run(
-        try GatewayProcess.beside("fixgate"),
-        ["tenant", "egress", "demo", "--config", file.path] + sinks.names.flatMap { ["--sink", $0] })
-    }
     let registry = try RegistryStore(path: folder + "/data/" + GatewayServer.registryName)
     var tokens: [[UInt8]] = []
     for i in 0..<devices {
