@@ -28,6 +28,9 @@ let package = Package(
     // Preloaded by tests, never linked: see Tests/PowerCut/CPowerCut/powercut.c.
     .library(name: "powercut", type: .dynamic, targets: ["CPowerCut"]),
   ],
+  traits: [
+    .trait(name: "PostgreSQL", description: "Sinks of type postgresql; needs libpq-dev.")
+  ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
     .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
@@ -39,6 +42,7 @@ let package = Package(
     .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
     .systemLibrary(name: "CProtobufC", pkgConfig: "libprotobuf-c", providers: [.apt(["libprotobuf-c-dev"])]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+    .systemLibrary(name: "CPostgreSQL", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
     .target(name: "CLinux"),
     .target(name: "CGateShims"),
     .target(name: "CFixProto", dependencies: ["CProtobufC"]),
@@ -50,11 +54,16 @@ let package = Package(
     .target(name: "GateTLS", dependencies: ["GateCore", "COpenSSL"], swiftSettings: withFuzz ? fuzzed : settings),
     .target(name: "GateNet", dependencies: ["GateCore", "CLinux"], swiftSettings: settings),
     .target(name: "GateStore", dependencies: ["GateCore", "CSQLite", "CLinux"], swiftSettings: settings),
+    // Empty without its trait.
+    .target(
+      name: "GatePostgres",
+      dependencies: ["GateCore", "GateStore", .target(name: "CPostgreSQL", condition: .when(traits: ["PostgreSQL"]))],
+      swiftSettings: settings),
     .target(name: "GateDevice", dependencies: ["GateCore", "GateProto"], swiftSettings: settings),
     .target(name: "GateTrack", dependencies: ["GateCore", "CZlib"], swiftSettings: withFuzz ? fuzzed : settings),
     .target(
       name: "Gateway",
-      dependencies: ["GateCore", "GateMemory", "GateProto", "GateTLS", "GateNet", "GateStore"],
+      dependencies: ["GateCore", "GateMemory", "GateProto", "GateTLS", "GateNet", "GateStore", "GatePostgres"],
       swiftSettings: withFuzz ? fuzzed : settings),
 
     // The whole pipeline in one thread, under faults, by seed.
@@ -104,8 +113,8 @@ let package = Package(
     .testTarget(
       name: "GatewayTests",
       dependencies: [
-        "fixgate", "Gateway", "GateCore", "GateDevice", "GateNet", "GateProto", "GateStore", "GateTLS", "GateTrack",
-        "PowerCutDisk", "GatewayProperties", "DTLSProperties",
+        "fixgate", "Gateway", "GateConfiguration", "GateCore", "GateDevice", "GateNet", "GatePostgres", "GateProto",
+        "GateStore", "GateTLS", "GateTrack", "PowerCutDisk", "GatewayProperties", "DTLSProperties",
       ],
       swiftSettings: settings),
 

@@ -60,7 +60,9 @@ package enum ConfigurationFile {
       let key = prefix + (name.string ?? "")
       let line = name.mark?.line ?? 1
       guard seen.insert(key).inserted else { throw .repeatedKey(key, path: path, line: line) }
-      if let known = ConfigurationKey.all.first(where: { $0.path == key }) {
+      if key == sinksKey {
+        configuration.sinks = try sinks(node, path: path, line: line)
+      } else if let known = ConfigurationKey.all.first(where: { $0.path == key }) {
         guard let values = scalars(node), known.isList || values.count == 1, known.set(&configuration, values) else {
           throw .badValue(
             key: key, value: node.scalar?.string ?? "a section", place: "\(path):\(line)", expects: known.expects)
@@ -73,13 +75,13 @@ package enum ConfigurationFile {
           throw .badValue(key: key, value: node.scalar?.string ?? "a list", place: "\(path):\(line)", expects: "a section")
         }
       } else {
-        let nearest = nearestNames(to: key, among: ConfigurationKey.all.map(\.path))
+        let nearest = nearestNames(to: key, among: ConfigurationKey.all.map(\.path) + [sinksKey])
         throw .unknownKey(key, path: path, line: line, nearest: nearest)
       }
     }
   }
 
-  private static func scalars(_ node: Node) -> [String]? {
+  static func scalars(_ node: Node) -> [String]? {
     switch node {
     case .scalar(let scalar): return [scalar.string]
     case .sequence(let sequence):
@@ -107,7 +109,7 @@ package enum ConfigurationFile {
   package static func commented(_ configuration: Configuration) -> String {
     var text = """
       # fixgate: configuration. Every key is here with its default; remove what you do not change.
-      # Each can be overridden by the environment: limits.live_burst is FIXGATE_LIMITS_LIVE_BURST.
+      # Each but sinks can be overridden by the environment: limits.live_burst is FIXGATE_LIMITS_LIVE_BURST.
       # Relative paths start from this file's folder.
 
       """
@@ -131,6 +133,6 @@ package enum ConfigurationFile {
         text += "\(indent)\(name): \(values[0])\n"
       }
     }
-    return text
+    return text + commented(configuration.sinks)
   }
 }

@@ -101,7 +101,8 @@ final class SimGateway {
     for port in ports { port.window = UInt32(loop.backlogWindow) }
     if committed { return true }
     if loop.isChoreDue(at: now),
-      let new = loop.chores(at: now, sinkLSN: drain.progress.durableCursor, checkpointLSN: checkpointLSN)
+      let new = loop.chores(
+        at: now, hold: JournalHold([sinkReport], wallMs: wallMs), checkpointLSN: checkpointLSN)
     {
       checkpoint = new
     }
@@ -129,7 +130,11 @@ final class SimGateway {
     }
   }
 
+  private var sinkReport: SinkReport {
+    SinkReport(settings: SinkSettings(name: "table", type: .sqlite), progress: drain.progress)
+  }
+
   var snapshot: Snapshot {
-    loop.snapshot(received: ports.reduce(0) { $0 + $1.toSequencer.itemsPublished }, sink: drain.progress)
+    loop.snapshot(received: ports.reduce(0) { $0 + $1.toSequencer.itemsPublished }, sinks: [sinkReport])
   }
 }

@@ -1,8 +1,8 @@
-internal import GateCore
+package import GateCore
 
 extension Column {
   /// The unsigned ones (uint32 in `Fix`), by `index`.
-  static let unsigned: FixFields = {
+  package static let unsigned: FixFields = {
     var fields = FixFields()
     for column in allCases {
       switch column {
@@ -88,30 +88,36 @@ enum FixTable {
 }
 
 /// Which columns of `fix` one row fills. A statement names only those: the others are NULL at no cost of binding.
-struct RowShape: Equatable, Hashable, BitwiseCopyable {
-  struct Extras: OptionSet, Hashable, BitwiseCopyable {
-    let rawValue: UInt32
-    static let subject = Extras(rawValue: 1)
-    static let policyVersion = Extras(rawValue: 2)
-    static let workSubject = Extras(rawValue: 4)
-    static let task = Extras(rawValue: 8)
-    static let stop = Extras(rawValue: 16)
-    static let originals = Extras(rawValue: 32)
-    static let attributes = Extras(rawValue: 64)
-    static let all = Extras(rawValue: 127)
+package struct RowShape: Equatable, Hashable, BitwiseCopyable {
+  package struct Extras: OptionSet, Hashable, BitwiseCopyable {
+    package let rawValue: UInt32
+    package init(rawValue: UInt32) { self.rawValue = rawValue }
+    package static let subject = Extras(rawValue: 1)
+    package static let policyVersion = Extras(rawValue: 2)
+    package static let workSubject = Extras(rawValue: 4)
+    package static let task = Extras(rawValue: 8)
+    package static let stop = Extras(rawValue: 16)
+    package static let originals = Extras(rawValue: 32)
+    package static let attributes = Extras(rawValue: 64)
+    package static let all = Extras(rawValue: 127)
   }
 
-  var fields: FixFields
-  var extras: Extras
+  package var fields: FixFields
+  package var extras: Extras
+
+  package init(fields: FixFields, extras: Extras) {
+    self.fields = fields
+    self.extras = extras
+  }
 
   var hasText: Bool { !extras.intersection([.workSubject, .task, .stop, .originals, .attributes]).isEmpty }
 
   /// Every column.
-  static let full = RowShape(
+  package static let full = RowShape(
     fields: FixFields.columns.union([.monotonic, .position, .time]), extras: .all)
 
   /// Names of the columns in the order in which `RowInserter` binds them.
-  var columns: [String] {
+  package var columns: [String] {
     var names = ["device", "stream", "sequence", "tenant", "receive_time_ms", "verdict", "lane", "transport"]
     if fields.contains(.time) { names.append("fix_time_ms") }
     if fields.contains(.position) { names += ["latitude_e7", "longitude_e7"] }

@@ -127,6 +127,19 @@ package struct JournalFile: ~Copyable, Sendable {
     segments.reduce(0) { $0 + $1.bytes } + spares.count * segmentBytes + preparedBytes
   }
 
+  /// About how many bytes the records from `lsn` on take: within a segment all count the same.
+  package func bytes(from lsn: UInt64) -> Int {
+    var total = 0.0
+    for (index, segment) in segments.enumerated() {
+      let isLast = index == segments.count - 1
+      let end = isLast ? endLSN : segments[index + 1].baseLSN
+      guard end > lsn, end > segment.baseLSN else { continue }
+      let used = isLast ? offset : segment.bytes
+      total += Double(used) * Double(end - max(lsn, segment.baseLSN)) / Double(end - segment.baseLSN)
+    }
+    return Int(total)
+  }
+
   /// Whether the last write succeeded.
   package var isHealthy: Bool {
     switch current {

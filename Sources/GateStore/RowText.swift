@@ -1,19 +1,21 @@
-internal import GateCore
+package import GateCore
 
 /// The text columns of one row, rendered one behind the other into bytes that are reused from row to row.
-struct RowText {
-  private(set) var bytes: [UInt8] = []
-  private(set) var workSubject: Range<Int>?
-  private(set) var task: Range<Int>?
-  private(set) var stop: Range<Int>?
-  private(set) var originals: Range<Int>?
-  private(set) var attributes: Range<Int>?
+package struct RowText {
+  package private(set) var bytes: [UInt8] = []
+  package private(set) var workSubject: Range<Int>?
+  package private(set) var task: Range<Int>?
+  package private(set) var stop: Range<Int>?
+  package private(set) var originals: Range<Int>?
+  package private(set) var attributes: Range<Int>?
   /// From the device's `Work`; the record's own number counts before it.
-  private(set) var policyVersion: UInt32?
+  package private(set) var policyVersion: UInt32?
+
+  package init() {}
 
   /// - Parameter source: the bytes the record was read from.
   /// - Throws: where attributes or work are not protobuf: the decoder lets no such thing through.
-  mutating func render(_ record: Record, from source: Span<UInt8>) throws(DecodeError) {
+  package mutating func render(_ record: Record, from source: Span<UInt8>) throws(DecodeError) {
     bytes.removeAll(keepingCapacity: true)
     workSubject = nil
     task = nil
@@ -135,6 +137,8 @@ extension [UInt8] {
     for i in range {
       let byte = source[i]
       switch byte {
+      // PostgreSQL has no NUL in JSON, and C strings end there.
+      case 0: append(contentsOf: "\\ufffd".utf8)
       case UInt8(ascii: "\""), UInt8(ascii: "\\"):
         append(UInt8(ascii: "\\"))
         append(byte)

@@ -59,38 +59,14 @@ package struct SQLiteSink: ~Copyable {
   private let inserter = RowInserter()
   private let usage = UsageBook()
 
-  /// The records of the commit to come, one behind the other.
-  private var bytes: [UInt8] = []
-  private var fixes: [Entry] = []
-  private var others: [Entry] = []
-  private var asides: [Aside] = []
-  /// LSN behind the last buffered record; `nil` before the first record of a new file.
-  private var expected: UInt64?
+  private var pending: PendingRecords
   private var names = RegistrySnapshot.empty
   /// Devices whose names are in the file, by index.
   private var named: [Bool] = []
   private var bytesSinceCheckpoint = 0
-  private var newestReceiveMs = Int64.min
   private var prunedAtMs = Int64.min
   private var syncFailed = false
   private var directorySynced = false
-
-  private struct Entry: BitwiseCopyable {
-    /// Device above stream.
-    var key: UInt64
-    var sequence: UInt64
-    var lsn: UInt64
-    /// Position in `bytes`.
-    var at: Int
-  }
-
-  private struct Aside {
-    var lsn: UInt64
-    /// `nil`: up to the next record that can be read.
-    var count: Int?
-    var reason: String
-    var range: Range<Int>
-  }
 
   /// Opens the file, creating it (mode 0600) or bringing it to today's schema.
   package init(path: String, options: Options = Options()) throws(StoreError) {
@@ -110,7 +86,7 @@ package struct SQLiteSink: ~Copyable {
       totals.setAside = Int(state.int64(6))
     }
     cursor = position ?? 0
-    expected = position
+    pending = PendingRecords(expected: position)
     self.totals = totals
     self.statements = statements
     self.options = options
@@ -149,62 +125,7 @@ package struct SQLiteSink: ~Copyable {
     _ bytes: Span<UInt8>, records: Range<Int>, skip: Int, firstLSN: UInt64, names: RegistrySnapshot
   ) throws(StoreError) {
     self.names = names
-    var at = records.lowerBound
-    var lsn = firstLSN
-    let start = firstLSN + UInt64(skip)
-    if expected == nil { expected = start }
-    let wanted = max(start, expected ?? start)
-    let bytes = bytes.extracting(first: records.upperBound)
-    while at < records.upperBound {
-      let record: Record
-      let end: Int
-      do throws(RecordError) {
-        (record, end) = try Record.read(bytes, at: at)
-      } catch {
-        // Its length cannot be trusted either: all up to the end of the batch goes aside.
-        if lsn >= wanted { reach(lsn) }
-        let copy = append(bytes, at..<records.upperBound)
-        asides.append(Aside(lsn: max(lsn, wanted), count: nil, reason: "unreadable", range: copy))
-        expected = max(lsn, wanted)
-        return
-      }
-      if lsn >= wanted {
-        reach(lsn)
-        let copy = append(bytes, at..<end)
-        take(record, lsn, copy)
-        expected = lsn + 1
-      }
-      lsn += 1
-      at = end
-    }
-  }
-
-  private mutating func take(_ record: Record, _ lsn: UInt64, _ copy: Range<Int>) {
-    newestReceiveMs = max(newestReceiveMs, record.receiveTimeMs)
-    guard record.fix.sequence <= Limits.sequenceMax else {
-      asides.append(Aside(lsn: lsn, count: 1, reason: "sequence above 2^62", range: copy))
-      return
-    }
-    let entry = Entry(
-      key: UInt64(record.device) << 32 | UInt64(record.stream), sequence: record.fix.sequence, lsn: lsn, at: copy.lowerBound)
-    if record.kind == .fix { fixes.append(entry) } else { others.append(entry) }
-  }
-
-  /// Settles how many records lie between the last buffered one and `lsn`.
-  private mutating func reach(_ lsn: UInt64) {
-    guard let expected, lsn > expected else { return }
-    if let last = asides.last, last.count == nil {
-      asides[asides.count - 1].count = Int(lsn - last.lsn)
-    } else {
-      asides.append(Aside(lsn: expected, count: Int(lsn - expected), reason: "lost by the journal", range: 0..<0))
-    }
-    self.expected = lsn
-  }
-
-  private mutating func append(_ source: Span<UInt8>, _ range: Range<Int>) -> Range<Int> {
-    let start = bytes.count
-    unsafe source.extracting(range).withUnsafeBufferPointer { unsafe bytes.append(contentsOf: $0) }
-    return start..<bytes.count
+    pending.take(bytes, records: records, skip: skip, firstLSN: firstLSN)
   }
 
   // MARK: Committing
@@ -214,20 +135,19 @@ package struct SQLiteSink: ~Copyable {
   /// - Parameter nextLSN: behind the last record of the last `write`.
   /// - Throws: nothing was written, the buffer stays; try again.
   package mutating func commit(nextLSN: UInt64) throws(StoreError) -> SinkCounts {
-    if expected == nil { expected = nextLSN }
-    reach(nextLSN)
+    pending.close(at: nextLSN)
     precondition(nextLSN >= cursor, "a cursor never goes back")
-    fixes.sort { ($0.key, $0.sequence) < ($1.key, $1.sequence) }
+    pending.sortFixes()
     var counts = SinkCounts()
     var newlyNamed: [Int] = []
     try connection.begin()
     do throws(StoreError) {
       try insertFixes(&counts)
-      for entry in others { try insertOther(entry, &counts) }
-      for aside in asides { try setAside(aside, &counts) }
+      for entry in pending.others { try insertOther(entry, &counts) }
+      for aside in pending.asides { try setAside(aside, &counts) }
       newlyNamed = try insertNames()
-      for entry in fixes { usage.count(bytes.span, at: entry.at) }
-      for entry in others { usage.count(bytes.span, at: entry.at) }
+      for entry in pending.fixes { usage.count(pending.bytes.span, at: entry.at) }
+      for entry in pending.others { usage.count(pending.bytes.span, at: entry.at) }
       try usage.write(connection)
       try prune()
       var sum = totals
@@ -244,9 +164,9 @@ package struct SQLiteSink: ~Copyable {
     totals += counts
     cursor = nextLSN
     for device in newlyNamed { mark(device) }
-    bytesSinceCheckpoint += bytes.count
-    if newestReceiveMs > prunedAtMs { prunedAtMs = newestReceiveMs }
-    forget()
+    bytesSinceCheckpoint += pending.bytes.count
+    prunedAtMs = max(prunedAtMs, pending.newestReceiveMs)
+    pending.forget()
     // The rows are in: trouble with the log is not theirs. `makeDurable` will hear of a disk that cannot sync.
     if bytesSinceCheckpoint >= options.checkpointBytes { try? checkpoint() }
     return counts
@@ -257,10 +177,10 @@ package struct SQLiteSink: ~Copyable {
     let before = connection.totalChanges
     var refused = 0
     var latestChanges = 0
-    for entry in fixes {
-      let record = SQLiteSink.reread(bytes.span, entry.at)
+    for entry in pending.fixes {
+      let record = PendingRecords.record(pending.bytes.span, entry.at)
       do throws(RowInserter.Failure) {
-        try inserter.insert(record, from: bytes.span, into: connection)
+        try inserter.insert(record, from: pending.bytes.span, into: connection)
       } catch {
         let reason: String
         switch error {
@@ -269,10 +189,9 @@ package struct SQLiteSink: ~Copyable {
         case .store(let error): throw error
         }
         refused += 1
-        let range = entry.at..<entry.at + Int(bytes.span.load32(at: entry.at))
         var aside = SinkCounts()
         let beforeAside = connection.totalChanges
-        try setAside(Aside(lsn: entry.lsn, count: 1, reason: reason, range: range), &aside)
+        try setAside(PendingRecords.Aside(lsn: entry.lsn, count: 1, reason: reason, range: pending.range(of: entry)), &aside)
         latestChanges += connection.totalChanges - beforeAside
         counts.setAside += aside.setAside
         continue
@@ -292,18 +211,17 @@ package struct SQLiteSink: ~Copyable {
     try inserter.flush()
     let inserted = connection.totalChanges - before - latestChanges
     counts.stored += inserted
-    counts.alreadyStored += fixes.count - refused - inserted
+    counts.alreadyStored += pending.fixes.count - refused - inserted
     if let newest { try statements.moveLatest(newest.record) }
   }
 
-  private func insertOther(_ entry: Entry, _ counts: inout SinkCounts) throws(StoreError) {
-    let record = SQLiteSink.reread(bytes.span, entry.at)
+  private func insertOther(_ entry: PendingRecords.Entry, _ counts: inout SinkCounts) throws(StoreError) {
+    let record = PendingRecords.record(pending.bytes.span, entry.at)
     let isNew: Bool
     switch record.kind {
     case .fix: preconditionFailure("fixes are not among the others")
     case .held:
-      let length = Int(bytes.span.load32(at: entry.at))
-      isNew = try statements.quarantine(record, bytes.span.extracting(entry.at..<entry.at + length), connection)
+      isNew = try statements.quarantine(record, pending.bytes.span.extracting(pending.range(of: entry)), connection)
       if isNew { counts.held += 1 }
     case .refused:
       isNew = try statements.refuse(record, connection)
@@ -315,11 +233,10 @@ package struct SQLiteSink: ~Copyable {
     if !isNew { counts.alreadyStored += 1 }
   }
 
-  private func setAside(_ aside: Aside, _ counts: inout SinkCounts) throws(StoreError) {
-    // Without anything behind it to say how many there were, it counts as one.
-    let count = aside.count ?? 1
-    try statements.setAside(lsn: aside.lsn, count: count, reason: aside.reason, bytes.span.extracting(aside.range))
-    counts.setAside += count
+  private func setAside(_ aside: PendingRecords.Aside, _ counts: inout SinkCounts) throws(StoreError) {
+    try statements.setAside(
+      lsn: aside.lsn, count: aside.number, reason: aside.reason, pending.bytes.span.extracting(aside.range))
+    counts.setAside += aside.number
   }
 
   /// Copies the names of devices not seen before, so that the file explains itself. Names never change.
@@ -327,17 +244,17 @@ package struct SQLiteSink: ~Copyable {
   private func insertNames() throws(StoreError) -> [Int] {
     var done: [Int] = []
     var last: UInt32 = 0
-    for entry in fixes {
-      let device = UInt32(entry.key >> 32)
+    for entry in pending.fixes {
+      let device = entry.device
       if device == last { continue }
       last = device
       try insertName(device, &done)
     }
-    for entry in others { try insertName(UInt32(entry.key >> 32), &done) }
+    for entry in pending.others { try insertName(entry.device, &done) }
     // Subjects come and go: whoever carries a device of this batch.
     var lastSubject: UInt32 = 0
-    for entry in fixes {
-      let subject = bytes.span.load32(at: entry.at + 16)
+    for entry in pending.fixes {
+      let subject = pending.bytes.span.load32(at: entry.at + 16)
       if subject == lastSubject { continue }
       lastSubject = subject
       let name = names.subjectName(subject)
@@ -363,23 +280,9 @@ package struct SQLiteSink: ~Copyable {
 
   /// Deletes what quarantine has kept for long enough; ids ascend, so the count is bounded by them.
   private func prune() throws(StoreError) {
-    if !others.isEmpty { try statements.pruneByCount(options.quarantineRowsMax) }
-    guard newestReceiveMs > prunedAtMs else { return }
-    try statements.pruneByAge(before: newestReceiveMs.subtractingReportingOverflow(options.quarantineMs).partialValue)
-  }
-
-  private mutating func forget() {
-    bytes.removeAll(keepingCapacity: true)
-    fixes.removeAll(keepingCapacity: true)
-    others.removeAll(keepingCapacity: true)
-    asides.removeAll(keepingCapacity: true)
-  }
-
-  private static func reread(_ bytes: Span<UInt8>, _ at: Int) -> Record {
-    guard let record = try? Record.read(bytes, at: at).record else {
-      preconditionFailure("a record that was read once can be read again")
-    }
-    return record
+    if !pending.others.isEmpty { try statements.pruneByCount(options.quarantineRowsMax) }
+    guard pending.newestReceiveMs > prunedAtMs else { return }
+    try statements.pruneByAge(before: pending.newestReceiveMs.subtractingReportingOverflow(options.quarantineMs).partialValue)
   }
 
   // MARK: Durability

@@ -27,7 +27,7 @@ package final class GatewayServer {
   private let controlStop: EventFD
   private var workerThreads: [ThreadHandle] = []
   private var sequencerThread: ThreadHandle?
-  private var sinkThread: ThreadHandle?
+  private let sinks: Sinks
   private var checkpointThread: ThreadHandle?
   private var keeperThread: ThreadHandle?
   private let keeperStop: EventFD
@@ -47,8 +47,12 @@ package final class GatewayServer {
 
   /// - Parameters:
   ///   - folder: relative paths of the configuration start here.
+  ///   - reread: the configuration as it stands now, for `reload`; `nil` = it never changes.
   /// - Throws: any error of the parts, each with a description that says what to do.
-  package init(_ configuration: Configuration, folder: String, log: @escaping Log) throws {
+  package init(
+    _ configuration: Configuration, folder: String, reread: (@Sendable () throws -> Configuration)? = nil,
+    log: @escaping Log
+  ) throws {
     self.log = log
     started = SystemClock.now()
     func path(_ text: String, in base: String) -> String { text.hasPrefix("/") ? text : base + "/" + text }
@@ -81,16 +85,13 @@ package final class GatewayServer {
     let (context, ticketKeys) = try material.makeContext(configuration, registry: registry)
     let tls = TLSHolder(context)
 
-    var options = SQLiteSink.Options()
-    options.quarantineMs = Int64(configuration.sqlite.quarantineDays) * 86_400_000
-    options.quarantineRowsMax = Int64(configuration.sqlite.quarantineRows)
-    let sink = try SQLiteSink(path: path(configuration.sqlite.file, in: directory), options: options)
+    for sink in configuration.sinks { try Sinks.check(sink) }
+    let firstCursor = try Sinks.firstCursor(configuration, directory: directory)
     let journalPath = directory + "/" + GatewayServer.journalName
     try Directory.make(journalPath)
     var recovery = try Recovery.run(
       directory: directory, journalPath: journalPath, segmentBytes: configuration.journal.segmentBytes,
-      sinkCursor: sink.cursor, cipher: try cipher(), log: log)
-    let reader = try JournalReader.open(directory: journalPath, from: max(sink.cursor, recovery.journalFirstLSN))
+      sinkCursor: firstCursor, cipher: try cipher(), log: log)
 
     let workers = configuration.workers > 0 ? configuration.workers : min(CPUs.available, GatewayServer.workersMax)
     var links: [WorkerLink] = []
@@ -132,29 +133,29 @@ package final class GatewayServer {
       settings: Sequencer.Settings(configuration), link: sequencerLink, workers: links, limiters: limiters,
       journal: recovery.takeJournal(), devices: recovery.devices, recovered: recovery.recovered,
       checkpointLSN: recovery.checkpointLSN, cipher: try cipher(), log: log)
-    let feeder = SinkFeeder(
-      settings: SinkFeeder.Settings(
-        batchRows: configuration.sqlite.batchRows, intervalNs: UInt64(configuration.sqlite.intervalMs) * 1_000_000,
-        mask: configuration.sqlite.mask),
-      link: sequencerLink, registry: registry, sink: sink, reader: reader, cipher: try cipher(), log: log)
     let checkpointer = Checkpointer(link: sequencerLink, directory: directory, log: log)
+
+    sinks = try Sinks(
+      configuration, firstCursor: max(firstCursor, recovery.journalFirstLSN),
+      around: Sinks.Surroundings(
+        folder: folder, directory: directory, journalPath: journalPath, sequencer: sequencerLink, registry: registry,
+        keys: keys?.holder, failed: failed, log: log))
 
     let reloader = Reloader(
       configuration: configuration, folder: folder, directory: directory, tls: tls, dtls: dtls, material: material,
-      ticketKeys: ticketKeys, registry: registry, keys: keys, links: links, log: log)
+      ticketKeys: ticketKeys, registry: registry, keys: keys, links: links, sinks: sinks, reread: reread, log: log)
     self.reloader = reloader
     let enroller = try Enroller(
       configuration: configuration, folder: folder, directory: directory, reloader: reloader, log: log)
     self.enroller = enroller
 
-    let storePath = path(configuration.sqlite.file, in: directory)
+    let stores = configuration.sinks.contains { $0.type == .sqlite } ? [configuration.sqlite.path(in: directory)] : []
     let data = directory
     let subjects = try keys.map {
-      try SubjectKeeper($0, directory: data, stores: [storePath], link: sequencerLink, log: log)
+      try SubjectKeeper($0, directory: data, stores: stores, link: sequencerLink, log: log)
     }
     self.subjects = subjects
 
-    sinkThread = try ThreadHandle("fixgate-sink", failed: failed, log: log) { try feeder.run() }
     checkpointThread = try ThreadHandle("fixgate-marks", failed: failed, log: log) { try checkpointer.run() }
     if let file = stored?.first?.file {
       let keeper = SessionKeeper(file, directory: directory, stop: keeperStop, log: log)
@@ -213,12 +214,12 @@ package final class GatewayServer {
     keeperThread?.join()
     sequencerLink.stop()
     sequencerThread?.join()
-    sequencerLink.stopSink()
-    sinkThread?.join()
+    sequencerLink.stopCheckpoints()
+    sinks.stop()
     checkpointThread?.join()
   }
 
-  /// Reads certificate, key, ticket keys, authorities and registry anew. No connection is dropped but those whose credential
+  /// Reads certificate, key, ticket keys, authorities, registry and the list of sinks anew. No connection is dropped but those whose credential
   /// is good no more; what cannot be used leaves the old in force, with a line in the log.
   package func reload() { _ = reloader.reloadAll() }
 
@@ -316,24 +317,4 @@ private final class ControlBox {
   private let server: ControlServer
   init(_ server: consuming ControlServer) { self.server = server }
   func run() throws { try server.run() }
-}
-
-/// A thread of the gateway. One that throws has met an error of the system that it cannot go on from.
-private final class ThreadHandle {
-  private var thread: OSThread?
-
-  init(_ name: String, failed: EventFD, log: @escaping Log, _ body: sending @escaping () throws -> Void) throws(NetError) {
-    thread = try OSThread(name) {
-      do {
-        try body()
-      } catch {
-        log(.error, "\(GatewayError.thread("\(name): \(error)"))")
-        failed.signal()
-      }
-    }
-  }
-
-  func join() {
-    if let thread = thread.take() { thread.join() }
-  }
 }

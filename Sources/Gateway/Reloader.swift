@@ -14,6 +14,8 @@ package final class Reloader: Sendable {
   private let registry: RegistryHolder
   private let keys: SubjectKeys?
   private let links: [WorkerLink]
+  private let sinks: Sinks
+  private let reread: (@Sendable () throws -> Configuration)?
   private let log: Log
   /// What new connections get; one reload at a time.
   private let inForce: Mutex<InForce>
@@ -32,10 +34,10 @@ package final class Reloader: Sendable {
 
   private static let patienceNs: UInt64 = 10_000_000_000
 
-  package init(
+  init(
     configuration: Configuration, folder: String, directory: String, tls: TLSHolder, dtls: DTLSHolder?,
     material: TLSMaterial, ticketKeys: [UInt8], registry: RegistryHolder, keys: SubjectKeys?, links: [WorkerLink],
-    log: @escaping Log
+    sinks: Sinks, reread: (@Sendable () throws -> Configuration)?, log: @escaping Log
   ) {
     self.configuration = configuration
     self.folder = folder
@@ -46,6 +48,8 @@ package final class Reloader: Sendable {
     self.registry = registry
     self.keys = keys
     self.links = links
+    self.sinks = sinks
+    self.reread = reread
     self.log = log
   }
 
@@ -54,7 +58,7 @@ package final class Reloader: Sendable {
     inForce.withLock { _ in loadRegistry() }
   }
 
-  /// Certificate, key, ticket keys, authorities, registry.
+  /// Certificate, key, ticket keys, authorities, registry, and the configuration's list of sinks.
   package func reloadAll() -> ControlAnswer {
     inForce.withLock { inForce in
       var problem: String?
@@ -63,6 +67,12 @@ package final class Reloader: Sendable {
       } catch {
         problem = "\(error)"
         log(.error, "not reloaded, the old certificate, keys and authorities stay in force: \(error)")
+      }
+      do {
+        if let reread { try loadSinks(try reread()) }
+      } catch {
+        problem = problem ?? "\(error)"
+        log(.error, "not reloaded, the sinks stay as they are: \(error)")
       }
       var answer = loadRegistry()
       if let problem = answer.problem {
@@ -100,11 +110,17 @@ package final class Reloader: Sendable {
     log(.notice, "reloaded: new connections get the certificate that ends in \(material.daysLeft) days")
   }
 
+  private func loadSinks(_ configuration: Configuration) throws {
+    let store = try RegistryStore(path: directory + "/" + GatewayServer.registryName)
+    try store.checkEgress(to: configuration.sinkLabels)
+    try sinks.apply(configuration)
+  }
+
   private func loadRegistry() -> ControlAnswer {
     do {
       let store = try RegistryStore(path: directory + "/" + GatewayServer.registryName)
       // Until it is right again the old registry stays in force.
-      try store.checkEgress(to: configuration.sinkLabels)
+      try store.checkEgress(to: sinks.labels)
       let snapshot = try store.loadSnapshot()
       try keys?.cover()
       snapshot.warn(devicesMax: configuration.data.devicesMax, log)

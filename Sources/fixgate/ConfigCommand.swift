@@ -38,7 +38,9 @@ struct ConfigCommand: ParsableCommand {
       report.run("data \(setup.dataDirectory)") { try Check.directory(setup) }
       report.run("registry") { try Check.registry(setup) }
       report.run("egress") { try Check.egress(setup) }
-      report.run("store") { try Check.file(setup.storePath, SchemaCheck.store) }
+      for sink in setup.configuration.sinks {
+        report.run(sink == .embedded ? "store" : "sink \(sink.name)") { try setup.check(sink) }
+      }
       if !setup.configuration.listen.dtls.isEmpty {
         report.run("sessions") { try Check.sessions(setup) }
       }

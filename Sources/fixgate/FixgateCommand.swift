@@ -7,13 +7,13 @@ import Gateway
 struct FixgateCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "fixgate",
-    abstract: "A compact gateway for location fixes: TLS in, a durable queue, SQLite out. An ack means: on disk here.",
+    abstract: "A compact gateway for location fixes: TLS in, a durable queue, SQLite or PostgreSQL out. An ack means: on disk here.",
     version: fixgateVersion,
     subcommands: [
       InitCommand.self, ServeCommand.self, ConfigCommand.self, TenantCommand.self, DeviceCommand.self, EnrolCommand.self,
       RegistryCommand.self, SendCommand.self, HistoryCommand.self, StatusCommand.self, QuarantineCommand.self,
       GapsCommand.self, LatestCommand.self, SubjectCommand.self, HoldCommand.self, RetentionCommand.self, TokenCommand.self,
-      AuditCommand.self, UsageCommand.self, AggregateCommand.self, PrivacyCommand.self, DemoCommand.self,
+      AuditCommand.self, UsageCommand.self, AggregateCommand.self, PrivacyCommand.self, StoreCommand.self, DemoCommand.self,
     ])
 }
 
@@ -40,9 +40,17 @@ struct Setup {
   var dataDirectory: String { path(configuration.data.directory) }
   var registryPath: String { dataDirectory + "/" + GatewayServer.registryName }
   var registryKeyPath: String { path(configuration.tls.registryKey) }
+  /// Of the embedded store.
   var storePath: String {
-    let file = configuration.sqlite.file
-    return file.hasPrefix("/") ? file : dataDirectory + "/" + file
+    get throws {
+      guard configuration.sinks.contains(where: { $0.type == .sqlite }) else {
+        throw Complaint(
+          "this reads the embedded store, and 'sinks' of the configuration does not have it: ask your database, "
+            + "in PostgreSQL SELECT * FROM fixgate.track")
+      }
+      let file = configuration.sqlite.file
+      return file.hasPrefix("/") ? file : dataDirectory + "/" + file
+    }
   }
 }
 

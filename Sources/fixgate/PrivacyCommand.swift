@@ -33,7 +33,7 @@ struct PrivacyCommand: ParsableCommand {
       var page = Page()
       page.title("Privacy report: tenant \(tenant), \(Clock.text(nowMs))")
       let figures =
-        FileManager.default.fileExists(atPath: setup.storePath)
+        FileManager.default.fileExists(atPath: try setup.storePath)
         ? try PrivacyFigures(path: setup.storePath, tenant: index) : PrivacyFigures()
       try collected(&page, registry, figures)
       try kept(&page, setup, registry, index, figures)

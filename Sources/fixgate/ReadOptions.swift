@@ -27,7 +27,7 @@ struct ReadOptions: ParsableArguments {
       try ReadClient.ask(query, tenant: tenant, token: token, socket: socketPath(), write)
     } else {
       let setup = try config.load()
-      let reader = setup.reader(of: tenant)
+      let reader = try setup.reader(of: tenant)
       try setup.note(query.kind.action, tenant: tenant, device: query.device.flatMap { try? reader.index(ofDevice: $0) })
       try withoutActuallyEscaping(write) { try reader.answer(query, into: ReadOutput($0)) }
     }
@@ -52,9 +52,9 @@ struct ReadOptions: ParsableArguments {
 }
 
 extension Setup {
-  func reader(of tenant: String) -> TenantReader {
+  func reader(of tenant: String) throws -> TenantReader {
     let directory = dataDirectory
-    return TenantReader(tenant: tenant, storePath: storePath, registryPath: registryPath) { device in
+    return TenantReader(tenant: tenant, storePath: try storePath, registryPath: registryPath) { device in
       try Setup.marks(of: device, in: directory)
     }
   }

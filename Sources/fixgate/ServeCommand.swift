@@ -8,7 +8,7 @@ struct ServeCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "serve",
     abstract: "Run the gateway until SIGTERM or SIGINT.",
-    discussion: "Prints one line that begins with 'ready' once it listens. SIGTERM stops it in order: what was taken is answered and kept. SIGHUP reads certificates, keys, authorities and registry anew without dropping a connection.")
+    discussion: "Prints one line that begins with 'ready' once it listens. SIGTERM stops it in order: what was taken is answered and kept. SIGHUP reads certificates, keys, authorities, registry and the list of sinks anew without dropping a connection.")
 
   @OptionGroup var config: ConfigurationOption
 
@@ -16,7 +16,9 @@ struct ServeCommand: ParsableCommand {
     let setup = try config.load()
     let signals = try Signals()
     let log = Logs.make(level: setup.configuration.logLevel)
-    let gateway = try GatewayServer(setup.configuration, folder: setup.folder, log: log)
+    let config = config
+    let gateway = try GatewayServer(
+      setup.configuration, folder: setup.folder, reread: { try config.load().configuration }, log: log)
     let addresses = gateway.addresses.map { "tls=\($0)" } + gateway.datagramAddresses.map { "dtls=\($0)" }
     print("ready " + addresses.joined(separator: " "))
     fflush(nil)

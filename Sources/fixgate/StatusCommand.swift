@@ -45,10 +45,17 @@ enum StatusText {
       \(status.datagrams.forged), replayed \(status.datagrams.replayed), lost by the system \(status.datagrams.kernel_drops)
       journal: records \(status.journal.first_lsn) to \(status.journal.end_lsn), \(status.journal.bytes >> 20) MiB, \
       \(status.journal.commits) commits
-      store: \(status.store.lag_records) records behind
       """
+    for sink in status.sinks { text += "\n" + line(sink) }
     if let problem = status.journal.problem { text += "\nnothing is taken: \(problem)" }
-    if let problem = status.store.problem { text += "\nthe store is behind: \(problem)" }
     return text
+  }
+
+  private static func line(_ sink: Status.Sink) -> String {
+    let type = sink.type == sink.name ? "" : " (\(sink.type))"
+    let lag = "\(sink.lag_records) records, \(sink.lag_bytes >> 10) KiB, \(Int(sink.lag_s)) s behind"
+    let counts = "stored \(sink.stored), there already \(sink.already_stored), set aside \(sink.set_aside)"
+    let text = "sink \(sink.name)\(type): \(sink.state.rawValue), \(lag); \(counts)"
+    return text + (sink.problem.map { "\n  \($0)" } ?? "")
   }
 }

@@ -35,7 +35,7 @@ import Testing
     var handedOut: [UInt64?] = []
     for (second, onDisk) in [(2, 0), (4, 0), (6, 1), (8, 1)] as [(UInt64, UInt64)] {
       let at = Instant(ns: second * 1_000_000_000)
-      handedOut.append(loop.chores(at: at, sinkLSN: 1, checkpointLSN: onDisk)?.lsn)
+      handedOut.append(loop.chores(at: at, hold: JournalHold(lsn: 1), checkpointLSN: onDisk)?.lsn)
     }
     #expect(handedOut == [1, 1, nil, nil])
   }

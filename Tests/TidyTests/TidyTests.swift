@@ -22,11 +22,13 @@ private let allowed: [String: Set<String>] = [
   "GateTLS": ["GateCore", "COpenSSL", "Glibc", "Synchronization"],
   "GateNet": ["GateCore", "CLinux", "Glibc", "Synchronization"],
   "GateStore": ["GateCore", "CSQLite", "CLinux", "Glibc", "Synchronization"],
+  "GatePostgres": ["GateCore", "GateStore", "CPostgreSQL", "Glibc"],
   "GateDevice": ["GateCore", "GateProto"],
   // Off the data plane; Foundation for its XML parser.
   "GateTrack": ["GateCore", "CZlib", "Glibc", "Foundation", "FoundationXML"],
   "Gateway": [
-    "GateCore", "GateMemory", "GateProto", "GateTLS", "GateNet", "GateStore", "Foundation", "Synchronization",
+    "GateCore", "GateMemory", "GateProto", "GateTLS", "GateNet", "GateStore", "GatePostgres", "Foundation",
+    "Synchronization",
   ],
   "GateConfiguration": ["GateCore", "Gateway", "Foundation", "Yams"],
   "GateSim": [

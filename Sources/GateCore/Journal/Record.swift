@@ -35,6 +35,13 @@ package struct Original: Equatable, Sendable, BitwiseCopyable {
 /// ```
 package struct Record: Sendable, BitwiseCopyable {
   package static let headerBytes = 72
+  /// Of single fields, for those who look at many records.
+  package static let subjectOffset = 16
+  package static let receiveTimeOffset = 32
+  package static let presentOffset = 56
+  package static let attributesLengthOffset = 60
+  package static let workLengthOffset = 62
+  package static let policyOffset = 64
 
   package var kind = RecordKind.fix
   /// Raw value of `Verdict`, or the reason of a gap.

@@ -109,8 +109,10 @@ package struct Configuration: Equatable, Sendable {
 
   package struct Journal: Equatable, Sendable {
     package var segmentBytes = 64 << 20
-    /// Above this nothing is taken until a sink has caught up.
+    /// Above this nothing is taken until the sinks have caught up.
     package var bytesMax = 8 << 30
+    /// Nor is anything once a record has waited for so long.
+    package var daysMax = 30
     package var commitIntervalUs = 2_000
     package var checkpointIntervalS = 30
   }
@@ -121,9 +123,6 @@ package struct Configuration: Equatable, Sendable {
     package var batchRows = 50_000
     /// Time between transactions at least, while little is to be stored.
     package var intervalMs = 200
-    /// Names of `FieldMask` that it gets; empty = all.
-    package var fields: [String] = []
-    package var mask: FieldMask? { fields.isEmpty ? nil : FieldMask(fields) }
     package var quarantineDays = 30
     package var quarantineRows = 1_000_000
   }
@@ -138,6 +137,8 @@ package struct Configuration: Equatable, Sendable {
   package var journal = Journal()
   package var normalising = NormalisingRules()
   package var sqlite = SQLite()
+  /// At least one, each name once.
+  package var sinks = [SinkSettings.embedded]
   package var logLevel = "info"
 
   package init() {}

@@ -1,102 +1,11 @@
 import GateCore
 import GateNet
 
-/// One setting as it stands in the file: its path, what it means, and how its text becomes a value.
-package struct ConfigurationKey: Sendable {
-  /// `section.name`, as nested in the file. The environment overrides it as `FIXGATE_SECTION_NAME`.
-  package let path: String
-  package let comment: String
-  /// What a value must be, for messages.
-  package let expects: String
-  package let isList: Bool
-  /// - Returns: false if a value does not do.
-  package let set: @Sendable (inout Configuration, [String]) -> Bool
-  package let get: @Sendable (Configuration) -> [String]
+package enum ConfigurationKey: SettingTable {
+  typealias Settings = Configuration
 
-  package var environmentName: String {
-    "FIXGATE_" + path.uppercased().map { $0 == "." ? "_" : String($0) }.joined()
-  }
-}
-
-extension ConfigurationKey {
-  private static func text(
-    _ path: String, _ comment: String, _ at: any WritableKeyPath<Configuration, String> & Sendable,
-    expects: String = "a path", allowed: [String]? = nil, mayBeEmpty: Bool = false
-  ) -> ConfigurationKey {
-    ConfigurationKey(
-      path: path, comment: comment, expects: allowed.map { "one of " + $0.joined(separator: ", ") } ?? expects,
-      isList: false,
-      set: { configuration, values in
-        guard values.count == 1, mayBeEmpty || !values[0].isEmpty, allowed?.contains(values[0]) ?? true else { return false }
-        configuration[keyPath: at] = values[0]
-        return true
-      },
-      get: { [$0[keyPath: at]] })
-  }
-
-  private static func number<T: FixedWidthInteger & Sendable>(
-    _ path: String, _ comment: String, _ at: any WritableKeyPath<Configuration, T> & Sendable, _ range: ClosedRange<T>
-  ) -> ConfigurationKey {
-    ConfigurationKey(
-      path: path, comment: comment, expects: "a whole number from \(range.lowerBound) to \(range.upperBound)",
-      isList: false,
-      set: { configuration, values in
-        guard values.count == 1, let value = T(values[0].filter { $0 != "_" }), range.contains(value) else { return false }
-        configuration[keyPath: at] = value
-        return true
-      },
-      get: { ["\($0[keyPath: at])"] })
-  }
-
-  private static func flag(
-    _ path: String, _ comment: String, _ at: any WritableKeyPath<Configuration, Bool> & Sendable
-  ) -> ConfigurationKey {
-    ConfigurationKey(
-      path: path, comment: comment, expects: "true or false", isList: false,
-      set: { configuration, values in
-        guard values == ["true"] || values == ["false"] else { return false }
-        configuration[keyPath: at] = values == ["true"]
-        return true
-      },
-      get: { ["\($0[keyPath: at])"] })
-  }
-
-  /// One of the raw values of `T`.
-  private static func choice<T: RawRepresentable<String> & CaseIterable & Sendable>(
-    _ path: String, _ comment: String, _ at: any WritableKeyPath<Configuration, T> & Sendable
-  ) -> ConfigurationKey {
-    ConfigurationKey(
-      path: path, comment: comment, expects: "one of " + T.allCases.map(\.rawValue).joined(separator: ", "),
-      isList: false,
-      set: { configuration, values in
-        guard values.count == 1, let value = T(rawValue: values[0]) else { return false }
-        configuration[keyPath: at] = value
-        return true
-      },
-      get: { [$0[keyPath: at].rawValue] })
-  }
-
-  private static func list(
-    _ path: String, _ comment: String, _ at: any WritableKeyPath<Configuration, [String]> & Sendable, expects: String,
-    mayBeEmpty: Bool = false, check: @escaping @Sendable (String) -> Bool = { _ in true }
-  ) -> ConfigurationKey {
-    ConfigurationKey(
-      path: path, comment: comment, expects: expects, isList: true,
-      set: { configuration, values in
-        // `key:` with nothing behind it is one empty text.
-        if mayBeEmpty, values.isEmpty || values == [""] {
-          configuration[keyPath: at] = []
-          return true
-        }
-        guard !values.isEmpty, !values.contains(""), values.allSatisfy(check) else { return false }
-        configuration[keyPath: at] = values
-        return true
-      },
-      get: { $0[keyPath: at] })
-  }
-
-  /// Every key, in the order of the file that `fixgate init` writes.
-  package static let all: [ConfigurationKey] = [
+  /// Every key but the list `sinks`, in the order of the file that `fixgate init` writes.
+  package static let all: [SettingKey<Configuration>] = [
     list(
       "listen.tls", "Addresses for TLS over TCP. Port 0 takes a free port, told in the line 'ready'.", \.listen.tls,
       expects: "host:port or [address]:port"),
@@ -235,8 +144,11 @@ extension ConfigurationKey {
     number(
       "journal.segment_bytes", "Size of a journal file.", \.journal.segmentBytes, (1 << 22)...(1 << 32)),
     number(
-      "journal.bytes_max", "Above this nothing is taken until the store has caught up.", \.journal.bytesMax,
+      "journal.bytes_max", "Above this nothing is taken until the sinks have caught up.", \.journal.bytesMax,
       (1 << 24)...(1 << 50)),
+    number(
+      "journal.days_max", "Nor is anything taken once a record has waited so long for a sink that is not optional.",
+      \.journal.daysMax, 1...3_650),
     number(
       "journal.commit_interval_us",
       "Under load one sync serves all fixes of this time; a lone fix does not wait for it.", \.journal.commitIntervalUs,
@@ -276,10 +188,6 @@ extension ConfigurationKey {
     choice(
       "normalise.speed_class", "The fastest that carries a device: walker, cycle, car or plane.",
       \.normalising.speedClass),
-    list(
-      "sqlite.fields", "All that the store gets of a fix beside who, when and which: position, speed_cm_per_s, ... Empty: everything.",
-      \.sqlite.fields, expects: "fields: \(FieldMask.names.joined(separator: ", "))", mayBeEmpty: true,
-      check: { FieldMask([$0]) != nil }),
     text("sqlite.file", "The store, in data.directory unless it is an absolute path.", \.sqlite.file),
     number("sqlite.batch_rows", "Rows in one transaction at most.", \.sqlite.batchRows, 100...1_000_000),
     number(

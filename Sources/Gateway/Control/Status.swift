@@ -1,5 +1,6 @@
 package import Foundation
 import GateCore
+import GateNet
 import Synchronization
 
 /// What `fixgate status` tells. Field names are stable: scripts rely on them.
@@ -36,6 +37,60 @@ package struct Status: Codable, Equatable, Sendable {
     package var lag_records: UInt64
     package var failures: UInt64
     package var problem: String?
+  }
+
+  /// One of `sinks`, in the order of the configuration; `store` is the first in short.
+  package struct Sink: Codable, Equatable, Sendable {
+    package enum State: String, Codable, Sendable {
+      case running, paused
+      /// It has not answered since the gateway began or the sink was added.
+      case opening
+      /// The last attempt failed: see `problem`.
+      case failing
+    }
+
+    package var name: String
+    package var type: String
+    package var optional: Bool
+    package var state: State
+    package var cursor: UInt64
+    package var durable_cursor: UInt64
+    package var lag_records: UInt64
+    /// About what the journal holds for it.
+    package var lag_bytes: Int
+    /// How long the oldest record that it lacks has waited.
+    package var lag_s: Double
+    /// Of this run, in records but `gaps`.
+    package var stored: UInt64
+    package var already_stored: UInt64
+    package var held: UInt64
+    package var refused: UInt64
+    package var set_aside: UInt64
+    package var gaps: UInt64
+    package var failures: UInt64
+    package var problem: String?
+
+    init(_ report: SinkReport, journalEndLSN: UInt64, wallMs: Int64) {
+      let progress = report.progress
+      name = report.settings.name
+      type = report.settings.type.rawValue
+      optional = report.settings.isOptional
+      state =
+        report.settings.isPaused ? .paused : progress.problem != nil ? .failing : progress.isOpen ? .running : .opening
+      cursor = progress.cursor
+      durable_cursor = progress.durableCursor
+      lag_records = journalEndLSN - min(journalEndLSN, progress.cursor)
+      lag_bytes = report.lagBytes
+      lag_s = lag_records == 0 ? 0 : Double(max(wallMs - (progress.waitingSinceMs ?? wallMs), 0)) / 1_000
+      stored = progress.stored
+      already_stored = progress.alreadyStored
+      held = progress.held
+      refused = progress.refused
+      set_aside = progress.setAside
+      gaps = progress.gaps
+      failures = progress.failures
+      problem = progress.problem
+    }
   }
 
   /// Over UDP; the counts of `Network` hold both transports, but connections, handshakes and sessions only TCP's.
@@ -116,6 +171,7 @@ package struct Status: Codable, Equatable, Sendable {
   package var refusals: [String: UInt64]
   package var journal: Journal
   package var store: Store
+  package var sinks: [Sink]
   package var network: Network
   package var datagrams: Datagrams
   /// Enrolled, revoked ones included.
@@ -132,7 +188,7 @@ package struct Status: Codable, Equatable, Sendable {
     refused_by = [
       "limiter": snapshot.refusedByStage.limited, "stream": snapshot.refusedByStage.refusedStream,
       "gaps": snapshot.refusedByStage.refusedGaps, "storage": snapshot.refusedByStage.refusedStorage,
-      "verdict": snapshot.sink.refused,
+      "verdict": snapshot.sinks.first?.progress.refused ?? 0,
     ]
     verdicts = [:]
     for (code, count) in snapshot.verdicts {
@@ -141,10 +197,12 @@ package struct Status: Codable, Equatable, Sendable {
     journal = Journal(
       first_lsn: snapshot.journalFirstLSN, end_lsn: snapshot.journalEndLSN, bytes: snapshot.journalBytes,
       commits: snapshot.commits, commit_failures: snapshot.commitFailures, problem: snapshot.storageProblem)
+    let wallMs = SystemClock.wallMs()
+    sinks = snapshot.sinks.map { Sink($0, journalEndLSN: snapshot.journalEndLSN, wallMs: wallMs) }
+    let first = sinks.first
     store = Store(
-      cursor: snapshot.sink.cursor, durable_cursor: snapshot.sink.durableCursor,
-      lag_records: snapshot.journalEndLSN - min(snapshot.journalEndLSN, snapshot.sink.cursor),
-      failures: snapshot.sink.failures, problem: snapshot.sink.problem)
+      cursor: first?.cursor ?? 0, durable_cursor: first?.durable_cursor ?? 0, lag_records: first?.lag_records ?? 0,
+      failures: first?.failures ?? 0, problem: first?.problem)
     self.devices = devices
     refusals = [:]
     network = Network()

@@ -3,7 +3,7 @@ package import GateStore
 
 extension Configuration {
   /// Where data goes by this configuration.
-  package var sinkLabels: [SinkLabel] { [SinkLabel(name: SinkLabel.embedded, fields: sqlite.fields)] }
+  package var sinkLabels: [SinkLabel] { sinks.map(\.label) }
 }
 
 extension RegistryStore {

@@ -21,6 +21,8 @@ package struct CommitLoop: ~Copyable {
   private var nextProbe: Instant
   private var nextChore: Instant
   private var nextCheckpoint: Instant
+  /// How long the oldest record has waited for a sink that must have it.
+  private var waitingMs: Int64 = 0
 
   private static let retryAfterMs: UInt32 = 1_000
   private static let probeNs: UInt64 = 500_000_000
@@ -124,7 +126,7 @@ package struct CommitLoop: ~Copyable {
 
   private mutating func probe(at now: Instant) {
     nextProbe = now.advanced(byNs: CommitLoop.probeNs)
-    guard journal.bytesOnDisk <= settings.journalBytesMax else { return }
+    guard bound == nil else { return }
     do throws(JournalError) {
       try journal.probe()
       problem = nil
@@ -147,28 +149,53 @@ package struct CommitLoop: ~Copyable {
   /// Trims and prepares the journal. Call it when `isChoreDue`.
   ///
   /// - Parameters:
-  ///   - sinkLSN: everything below is in the store, durably.
+  ///   - hold: what the sinks still need of it.
   ///   - checkpointLSN: everything below is in the checkpoint on disk.
   /// - Returns: a checkpoint to write, with its LSN.
-  package mutating func chores(at now: Instant, sinkLSN: UInt64, checkpointLSN: UInt64) -> (lsn: UInt64, bytes: [UInt8])? {
+  package mutating func chores(
+    at now: Instant, hold: JournalHold, checkpointLSN: UInt64
+  ) -> (lsn: UInt64, bytes: [UInt8])? {
     nextChore = now.advanced(byNs: CommitLoop.choreNs)
+    waitingMs = hold.waitingMs
     var checkpoint: (lsn: UInt64, bytes: [UInt8])?
     if now >= nextCheckpoint {
       nextCheckpoint = now.advanced(byNs: settings.checkpointIntervalNs)
       checkpoint = makeCheckpoint(beyond: checkpointLSN)
     }
     do throws(JournalError) {
-      try journal.trim(below: min(sinkLSN, checkpointLSN))
+      try journal.trim(below: min(hold.allLSN, checkpointLSN))
+      try giveUpOptional(hold, checkpointLSN)
       if core.batchBytes == 0, problem == nil { _ = try journal.prepareSpare() }
     } catch {
       log(.warning, "journal: \(error)")
     }
-    if journal.bytesOnDisk > settings.journalBytesMax, problem == nil {
+    if let bound, problem == nil {
       fail(.full(.write, errno: 0), at: now)
-      problem = "the journal has reached journal.bytes_max: the store is behind"
-      log(.error, "nothing is taken: \(problem ?? ""); raise it or mend the store")
+      problem = bound
+      log(.error, "nothing is taken: \(bound)")
     }
     return checkpoint
+  }
+
+  /// At its bounds the journal goes on without the sinks that are optional, and only then.
+  private mutating func giveUpOptional(_ hold: JournalHold, _ checkpointLSN: UInt64) throws(JournalError) {
+    let isOld = hold.optionalWaitingMs > settings.journalAgeMaxMs
+    guard isOld || journal.bytesOnDisk > settings.journalBytesMax else { return }
+    let before = journal.firstLSN
+    try journal.trim(below: min(hold.requiredLSN, checkpointLSN))
+    guard journal.firstLSN > before else { return }
+    log(.error, "the journal is at its bound and went on without an optional sink, which never gets \(journal.firstLSN - before) records")
+  }
+
+  /// Why nothing may be taken although the disk is well.
+  private var bound: String? {
+    if journal.bytesOnDisk > settings.journalBytesMax {
+      return "the journal has reached journal.bytes_max: a sink is behind, see 'fixgate status'; raise it or mend the sink"
+    }
+    if waitingMs > settings.journalAgeMaxMs {
+      return "a record has waited for a sink longer than journal.days_max, see 'fixgate status'; raise it or mend the sink"
+    }
+    return nil
   }
 
   /// The dedupe marks as of the journal's end; `nil` while a commit is in hand, or if the disk has them already. One that
@@ -192,19 +219,22 @@ package struct CommitLoop: ~Copyable {
     return (journal.endLSN, Checkpoint(lsn: journal.endLSN, devices: core.devices).encoded())
   }
 
-  /// - Parameter received: fixes that the workers have published. Read it before `sink`.
-  package func snapshot(received: UInt64, sink: SinkProgress) -> Snapshot {
+  /// - Parameters:
+  ///   - received: fixes that the workers have published. Read it before `sinks`.
+  ///   - sinks: the first is what the equation is about.
+  package func snapshot(received: UInt64, sinks: [SinkReport]) -> Snapshot {
+    let sink = sinks.first?.progress ?? SinkProgress()
     var snapshot = Snapshot()
     let counts = core.counts
     snapshot.received = received
-    snapshot.recovered = recovered
+    snapshot.recovered = recovered + sink.recovered
     snapshot.stored = sink.stored
     snapshot.duplicate = counts.duplicate + sink.alreadyStored
     snapshot.held = sink.held
     snapshot.refused = counts.refused + sink.refused
     snapshot.setAside = sink.setAside
     snapshot.pending = snapshot.received - counts.taken + UInt64(core.batchFixes)
-    snapshot.queued = recovered + counts.journaled - sink.consumed
+    snapshot.queued = recovered + counts.journaled + sink.recovered - sink.consumed
     snapshot.refusedByStage = counts
     snapshot.verdicts = core.verdicts
     snapshot.journalFirstLSN = journal.firstLSN
@@ -213,7 +243,10 @@ package struct CommitLoop: ~Copyable {
     snapshot.commits = commits
     snapshot.commitFailures = commitFailures
     snapshot.storageProblem = problem
-    snapshot.sink = sink
+    snapshot.sinks = sinks
+    for i in snapshot.sinks.indices {
+      snapshot.sinks[i].lagBytes = journal.bytes(from: snapshot.sinks[i].progress.cursor)
+    }
     return snapshot
   }
 }

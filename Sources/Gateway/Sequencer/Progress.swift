@@ -2,28 +2,6 @@ package import GateCore
 package import GateNet
 package import Synchronization
 
-/// How far a sink has got. Written by the sink's thread after each transaction, read by the sequencer and for status.
-package struct SinkProgress: Equatable, Sendable {
-  /// Next record to store.
-  package var cursor: UInt64 = 0
-  /// As `cursor`, but synced: the journal may be trimmed below.
-  package var durableCursor: UInt64 = 0
-  /// Fixes read from the journal, whatever became of them.
-  package var consumed: UInt64 = 0
-  package var stored: UInt64 = 0
-  /// Rows that were there already.
-  package var alreadyStored: UInt64 = 0
-  package var held: UInt64 = 0
-  package var refused: UInt64 = 0
-  package var setAside: UInt64 = 0
-  package var gaps: UInt64 = 0
-  package var failures: UInt64 = 0
-  /// Why the last transaction failed; `nil` when it did not.
-  package var problem: String?
-
-  package init() {}
-}
-
 /// A question to the sequencer.
 package enum SequencerRequest: Sendable {
   case snapshot(@Sendable (Snapshot) -> Void)
@@ -51,8 +29,8 @@ package final class SequencerLink: Sendable {
   package let checkpointLSN = Atomic<UInt64>(0)
   /// Fixes of backlog that a device may have unacked; shrinks as the journal fills.
   package let backlogWindow: Atomic<UInt32>
-  package let sink = Mutex(SinkProgress())
-  package let sinkSleeper: Sleeper
+  /// In the order of the configuration; the first is the one that the equation speaks of.
+  package let sinks = Mutex<[SinkLink]>([])
   package let checkpointSleeper: Sleeper
   /// LSN of the oldest record in the journal.
   package let journalFirstLSN = Atomic<UInt64>(0)
@@ -63,12 +41,11 @@ package final class SequencerLink: Sendable {
   private let requests = Mutex<[SequencerRequest]>([])
   private let hasRequests = Atomic(false)
   private let stopping = Atomic(false)
-  private let sinkStopping = Atomic(false)
+  private let checkpointStopping = Atomic(false)
 
   package init(backlogWindow: Int) throws(NetError) {
     self.backlogWindow = Atomic(UInt32(clamping: backlogWindow))
     sleeper = try Sleeper()
-    sinkSleeper = try Sleeper()
     checkpointSleeper = try Sleeper()
   }
 
@@ -96,14 +73,16 @@ package final class SequencerLink: Sendable {
 
   var isStopping: Bool { stopping.load(ordering: .acquiring) }
 
-  /// The sequencer has ended: store what is durable, end.
-  package func stopSink() {
-    sinkStopping.store(true, ordering: .releasing)
-    sinkSleeper.wake()
+  /// The sequencer has ended: write the checkpoint that waits, end.
+  package func stopCheckpoints() {
+    checkpointStopping.store(true, ordering: .releasing)
     checkpointSleeper.wake()
   }
 
-  var isSinkStopping: Bool { sinkStopping.load(ordering: .acquiring) }
+  var isCheckpointStopping: Bool { checkpointStopping.load(ordering: .acquiring) }
+
+  /// More is durable.
+  func wakeSinks() { sinks.withLock { for sink in $0 { sink.sleeper.wake() } } }
 
   var isQuiet: Bool { !hasRequests.load(ordering: .acquiring) && !isStopping }
 }
@@ -133,7 +112,8 @@ package struct Snapshot: Equatable, Sendable {
   package var commits: UInt64 = 0
   package var commitFailures: UInt64 = 0
   package var storageProblem: String?
-  package var sink = SinkProgress()
+  /// In the order of the configuration.
+  package var sinks: [SinkReport] = []
 
   package var isBalanced: Bool {
     received + recovered == stored + duplicate + held + refused + queued + pending + setAside

@@ -11,6 +11,7 @@ package final class Sequencer {
     package var commitIntervalNs: UInt64
     package var checkpointIntervalNs: UInt64
     package var journalBytesMax: Int
+    package var journalAgeMaxMs: Int64
     package var rules: NormalisingRules
     package var backlogWindow: Int
 
@@ -18,6 +19,7 @@ package final class Sequencer {
       commitIntervalNs = UInt64(configuration.journal.commitIntervalUs) * 1_000
       checkpointIntervalNs = UInt64(configuration.journal.checkpointIntervalS) * 1_000_000_000
       journalBytesMax = configuration.journal.bytesMax
+      journalAgeMaxMs = Int64(configuration.journal.daysMax) * 86_400_000
       rules = configuration.normalising
       backlogWindow = configuration.limits.backlogWindow
     }
@@ -70,9 +72,9 @@ package final class Sequencer {
         }
       }
       if loop.isChoreDue(at: now) {
-        let durable = link.sink.withLock { $0.durableCursor }
+        let hold = JournalHold(link.sinks.withLock { $0 }.map(\.report), wallMs: SystemClock.wallMs())
         let marks = link.checkpointLSN.load(ordering: .acquiring)
-        if let checkpoint = loop.chores(at: now, sinkLSN: durable, checkpointLSN: marks) { hand(checkpoint) }
+        if let checkpoint = loop.chores(at: now, hold: hold, checkpointLSN: marks) { hand(checkpoint) }
         link.backlogWindow.store(UInt32(clamping: loop.backlogWindow), ordering: .relaxed)
         link.journalFirstLSN.store(loop.journal.firstLSN, ordering: .releasing)
       }
@@ -116,7 +118,7 @@ package final class Sequencer {
 
   private func publish() {
     link.durableLSN.store(loop.durableLSN, ordering: .releasing)
-    link.sinkSleeper.wake()
+    link.wakeSinks()
   }
 
   /// Gives every answer to its worker and wakes those that got one. A worker whose ring was full has answers to come.
@@ -168,6 +170,6 @@ package final class Sequencer {
     // What is published and not taken lies in the rings; a ring's counter moves with its messages.
     var received: UInt64 = 0
     for worker in workers { received += worker.toSequencer.itemsPublished }
-    return loop.snapshot(received: received, sink: link.sink.withLock { $0 })
+    return loop.snapshot(received: received, sinks: link.sinks.withLock { $0 }.map(\.report))
   }
 }

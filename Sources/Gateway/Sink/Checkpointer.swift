@@ -53,7 +53,7 @@ final class Checkpointer {
 
   func run() throws(NetError) {
     while true {
-      let stopping = link.isSinkStopping
+      let stopping = link.isCheckpointStopping
       if let (lsn, bytes, number) = link.checkpoint.withLock({ waiting in
         let taken = waiting
         waiting = nil
@@ -70,7 +70,7 @@ final class Checkpointer {
       }
       if stopping { return }
       link.checkpointSleeper.prepare()
-      if !link.isSinkStopping, link.checkpoint.withLock({ $0 == nil }) {
+      if !link.isCheckpointStopping, link.checkpoint.withLock({ $0 == nil }) {
         try link.checkpointSleeper.sleep(until: SystemClock.now().advanced(byNs: 1_000_000_000))
       }
       link.checkpointSleeper.awake()

@@ -5,7 +5,7 @@ package import GateStore
 /// no clock: `SinkFeeder` is the thread around it, and the simulator is the other interpreter.
 package struct SinkDrain<Sink: FixSink & ~Copyable>: ~Copyable {
   package private(set) var sink: Sink
-  package private(set) var progress = SinkProgress()
+  package private(set) var progress: SinkProgress
 
   private let batchRows: Int
   private let cipher: (any SubjectCipher)?
@@ -13,21 +13,40 @@ package struct SinkDrain<Sink: FixSink & ~Copyable>: ~Copyable {
   private var masked: [UInt8] = []
   private var reader: JournalReader
   private var buffer: [UInt8] = []
-  /// Fixes and records read since the last commit.
-  private var uncommitted: UInt64 = 0
-  private var uncommittedRows = 0
+  /// Below it the fixes are counted; those that are read all the same are counted as recovered first.
+  private let accountedLSN: UInt64
+  /// Below it the sink had stored all before this drain began.
+  private let storedLSN: UInt64
+  /// Read since the last commit.
+  private var uncommitted = Uncommitted()
+
+  private struct Uncommitted {
+    var rows = 0
+    var fixes: UInt64 = 0
+    /// Of them, counted before.
+    var again: UInt64 = 0
+    /// Of them, stored before.
+    var stored: UInt64 = 0
+  }
 
   /// - Parameters:
+  ///   - reader: stands at the lower of the sink's cursor and `progress`'s, or at the oldest record above.
   ///   - cipher: opens what was sealed.
   ///   - mask: what the sink may have of each record; `nil` = everything.
+  ///   - progress: what has been counted of this sink; `nil` = nothing, and it goes on from the sink's own cursor.
   package init(
     batchRows: Int, sink: consuming Sink, reader: consuming JournalReader, cipher: (any SubjectCipher)? = nil,
-    mask: FieldMask? = nil
+    mask: FieldMask? = nil, progress: SinkProgress? = nil
   ) {
     self.batchRows = batchRows
     self.cipher = cipher
     self.mask = mask
-    progress.cursor = sink.cursor
+    var progress = progress ?? SinkProgress(cursor: sink.cursor)
+    accountedLSN = progress.cursor
+    storedLSN = sink.cursor
+    progress.durableCursor = sink.durableCursor
+    progress.isOpen = true
+    self.progress = progress
     self.sink = sink
     self.reader = reader
   }
@@ -40,66 +59,79 @@ package struct SinkDrain<Sink: FixSink & ~Copyable>: ~Copyable {
   ///
   /// - Parameter durable: LSN behind the last durable record.
   /// - Returns: whether there may be more.
-  /// - Throws: `JournalError` or `StoreError`; nothing was stored.
+  /// - Throws: `JournalError` or the sink's; nothing was stored.
   package mutating func step(upTo durable: UInt64, names: RegistrySnapshot) throws -> Bool {
     cipher?.refresh()
-    while uncommittedRows < batchRows, reader.position < durable {
+    while uncommitted.rows < batchRows, reader.position < durable {
       guard let batch = try reader.next(upTo: durable, into: &buffer) else { break }
       var (bytes, records) = JournalBatch.opened(buffer, batch.records, with: cipher)
-      uncommitted += SinkDrain.countFixes(bytes, records, batch)
-      uncommittedRows += batch.count - batch.skip
+      count(bytes.span, records, batch)
       if let mask {
         mask.apply(to: bytes.span, records: records, into: &masked)
         (bytes, records) = (masked, 0..<masked.count)
       }
       try sink.write(bytes.span, records: records, skip: batch.skip, firstLSN: batch.firstLSN, names: names)
     }
-    guard uncommittedRows > 0 else { return false }
-    let isFull = uncommittedRows >= batchRows
+    guard uncommitted.rows > 0 else { return false }
+    let isFull = uncommitted.rows >= batchRows
     try commit()
     return isFull
   }
 
-  /// Fixes in the batch, counted here and not by the sink, so that the two can be held against each other.
-  private static func countFixes(_ bytes: [UInt8], _ records: Range<Int>, _ batch: JournalBatch) -> UInt64 {
-    var count: UInt64 = 0
+  /// Counts the batch's fixes here and not in the sink, so that the two can be held against each other.
+  private mutating func count(_ bytes: Span<UInt8>, _ records: Range<Int>, _ batch: JournalBatch) {
     var index = 0
     var at = records.lowerBound
-    while at + 8 <= records.upperBound, index < batch.count {
-      let length = Int(bytes.span.load32(at: at))
+    while at + Record.headerBytes <= records.upperBound, index < batch.count {
+      let length = Int(bytes.load32(at: at))
       guard length > 0 else { break }
-      if index >= batch.skip, bytes[at + 4] != RecordKind.gap.rawValue { count += 1 }
+      let lsn = batch.firstLSN + UInt64(index)
+      if index >= batch.skip {
+        if progress.waitingSinceMs == nil {
+          progress.waitingSinceMs = Int64(bitPattern: bytes.load64(at: at + Record.receiveTimeOffset))
+        }
+        if bytes[at + 4] != RecordKind.gap.rawValue {
+          uncommitted.fixes += 1
+          if lsn < accountedLSN { uncommitted.again += 1 }
+          if lsn < storedLSN { uncommitted.stored += 1 }
+        }
+      }
       index += 1
       at += length
     }
-    return count
+    uncommitted.rows += batch.count - batch.skip
   }
 
-  private mutating func commit() throws(StoreError) {
-    let counts = try sink.commit(nextLSN: reader.position)
-    progress.cursor = sink.cursor
-    progress.consumed += uncommitted
-    uncommitted = 0
-    uncommittedRows = 0
+  private mutating func commit() throws(Sink.Failure) {
+    // The sink has passed over what it had: a cursor never goes back.
+    let counts = reader.position > sink.cursor ? try sink.commit(nextLSN: reader.position) : SinkCounts()
+    progress.cursor = max(progress.cursor, reader.position)
+    progress.durableCursor = sink.durableCursor
+    progress.consumed += uncommitted.fixes
+    progress.recovered += uncommitted.again
     progress.stored += UInt64(counts.stored)
-    progress.alreadyStored += UInt64(counts.alreadyStored)
+    progress.alreadyStored += UInt64(counts.alreadyStored) + uncommitted.stored
     progress.held += UInt64(counts.held)
     progress.refused += UInt64(counts.refused)
     progress.setAside += UInt64(counts.setAside)
     progress.gaps += UInt64(counts.gaps)
     progress.problem = nil
+    progress.waitingSinceMs = nil
+    uncommitted = Uncommitted()
   }
 
   /// Lets the journal be trimmed up to the cursor.
-  package mutating func sync() throws(StoreError) {
+  package mutating func sync() throws(Sink.Failure) {
     guard sink.durableCursor < sink.cursor else { return }
     try sink.makeDurable()
     progress.durableCursor = sink.durableCursor
-    if uncommittedRows == 0 { progress.problem = nil }
+    if uncommitted.rows == 0 { progress.problem = nil }
   }
 
-  package mutating func failed(_ problem: String) {
-    progress.failures += 1
-    progress.problem = problem
+  /// Goes on after a failure, with what was noted of it.
+  package mutating func resume(_ noted: SinkProgress) {
+    progress.failures = noted.failures
+    progress.problem = noted.problem
+    progress.waitingSinceMs = noted.waitingSinceMs
   }
 }

@@ -107,7 +107,7 @@ final class SubjectKeeper: Sendable {
     let link = link
     guard try wait(until: {
       link.checkpointNumber.load(ordering: .acquiring) >= forgotten.checkpoint
-        && link.sink.withLock { $0.cursor } >= forgotten.lsn
+        && link.sinks.withLock { $0 }.allSatisfy { $0.settings.type != .sqlite || $0.progress.cursor >= forgotten.lsn }
     }) else { return }
     var found: [SubjectCounts] = []
     for erasure in erasures { found.append(try delete(erasure, in: book)) }

@@ -20,7 +20,7 @@ final class GatewayProcess {
 
   var data: String { folder + "/gateway/data" }
   var store: String { data + "/fixes.db" }
-  private var config: String { folder + "/gateway/fixgate.yaml" }
+  var config: String { folder + "/gateway/fixgate.yaml" }
 
   /// As SwiftPM builds it, beside the test bundle.
   static let executable: String = {
@@ -47,7 +47,7 @@ final class GatewayProcess {
   }
 
   /// Below the ports that the system gives to clients: a client that connects while nobody listens must not meet itself.
-  private static func freePort() throws -> UInt16 {
+  static func freePort() throws -> UInt16 {
     for _ in 0..<100 {
       let port = UInt16.random(in: 12_000..<32_000)
       if (try? TCPListener(on: SocketAddress(ipv4: 0x7F00_0001, port: port), sharesPort: false)) != nil { return port }

@@ -1,0 +1,45 @@
+import Foundation
+import GatePostgres
+import GateStore
+
+/// What the command line asks of a sink's database, without a gateway.
+package enum SinkDatabase {
+  /// Whether `serve` could store there now. Changes nothing.
+  /// - Parameters:
+  ///   - folder: relative paths of the configuration start here.
+  ///   - directory: the data directory.
+  /// - Returns: how it stands, in words.
+  package static func check(
+    _ sink: SinkSettings, _ configuration: Configuration, folder: String, directory: String
+  ) throws -> String {
+    try Sinks.check(sink)
+    switch sink.type {
+    case .sqlite:
+      let path = configuration.sqlite.path(in: directory)
+      guard FileManager.default.fileExists(atPath: path) else { return "is not there yet; 'serve' makes it" }
+      try SchemaCheck.store(path)
+    case .postgresql:
+      #if PostgreSQL
+      try PostgresSchema.checkAll(try PostgresConnection.open(try PostgresServer(sink, folder: folder)))
+      #endif
+    }
+    return "has a version that this fixgate can use"
+  }
+
+  /// Makes or updates the sink's tables.
+  /// - Returns: what was done, in words.
+  package static func migrate(_ sink: SinkSettings, folder: String) throws -> String {
+    try Sinks.check(sink)
+    switch sink.type {
+    case .sqlite: return "nothing to do; 'serve' keeps it up to date"
+    case .postgresql:
+      #if PostgreSQL
+      let connection = try PostgresConnection.open(try PostgresServer(sink, folder: folder))
+      let found = try PostgresSchema.migrate(connection, partitions: sink.postgres.partitions)
+      return found == nil ? "the tables were made, in schema fixgate" : "the tables are up to date"
+      #else
+      return ""
+      #endif
+    }
+  }
+}
