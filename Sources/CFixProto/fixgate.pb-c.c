@@ -3716,7 +3716,7 @@ const ProtobufCEnumDescriptor fixgate__v1__gap_reason__descriptor =
   fixgate__v1__gap_reason__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
-static const ProtobufCEnumValue fixgate__v1__verdict_code__enum_values_by_number[25] =
+static const ProtobufCEnumValue fixgate__v1__verdict_code__enum_values_by_number[27] =
 {
   { "VERDICT_ACCEPTED", "FIXGATE__V1__VERDICT_CODE__VERDICT_ACCEPTED", 0 },
   { "VERDICT_LONGITUDE_WRAPPED", "FIXGATE__V1__VERDICT_CODE__VERDICT_LONGITUDE_WRAPPED", 1 },
@@ -3743,11 +3743,13 @@ static const ProtobufCEnumValue fixgate__v1__verdict_code__enum_values_by_number
   { "VERDICT_HELD_ROLLOVER_SUSPECTED", "FIXGATE__V1__VERDICT_CODE__VERDICT_HELD_ROLLOVER_SUSPECTED", 54 },
   { "VERDICT_HELD_FROZEN", "FIXGATE__V1__VERDICT_CODE__VERDICT_HELD_FROZEN", 55 },
   { "VERDICT_HELD_TELEPORT", "FIXGATE__V1__VERDICT_CODE__VERDICT_HELD_TELEPORT", 56 },
+  { "VERDICT_OFF_DUTY", "FIXGATE__V1__VERDICT_CODE__VERDICT_OFF_DUTY", 60 },
+  { "VERDICT_WITHDRAWN", "FIXGATE__V1__VERDICT_CODE__VERDICT_WITHDRAWN", 61 },
 };
 static const ProtobufCIntRange fixgate__v1__verdict_code__value_ranges[] = {
-{0, 0},{20, 6},{40, 13},{42, 14},{50, 18},{0, 25}
+{0, 0},{20, 6},{40, 13},{42, 14},{50, 18},{60, 25},{0, 27}
 };
-static const ProtobufCEnumValueIndex fixgate__v1__verdict_code__enum_values_by_name[25] =
+static const ProtobufCEnumValueIndex fixgate__v1__verdict_code__enum_values_by_name[27] =
 {
   { "VERDICT_ACCEPTED", 0 },
   { "VERDICT_ANCIENT", 15 },
@@ -3768,12 +3770,14 @@ static const ProtobufCEnumValueIndex fixgate__v1__verdict_code__enum_values_by_n
   { "VERDICT_NO_POSITION", 17 },
   { "VERDICT_NO_TIME", 16 },
   { "VERDICT_NULL_ISLAND", 6 },
+  { "VERDICT_OFF_DUTY", 25 },
   { "VERDICT_RECEIVER_INVALID", 9 },
   { "VERDICT_ROLLOVER_SUSPECTED", 10 },
   { "VERDICT_SIMULATED", 8 },
   { "VERDICT_TELEPORT", 12 },
   { "VERDICT_VALUE_DROPPED", 3 },
   { "VERDICT_WEEK_ROLLOVER", 4 },
+  { "VERDICT_WITHDRAWN", 26 },
 };
 const ProtobufCEnumDescriptor fixgate__v1__verdict_code__descriptor =
 {
@@ -3782,11 +3786,11 @@ const ProtobufCEnumDescriptor fixgate__v1__verdict_code__descriptor =
   "VerdictCode",
   "Fixgate__V1__VerdictCode",
   "fixgate.v1",
-  25,
+  27,
   fixgate__v1__verdict_code__enum_values_by_number,
-  25,
+  27,
   fixgate__v1__verdict_code__enum_values_by_name,
-  5,
+  6,
   fixgate__v1__verdict_code__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };

@@ -137,7 +137,15 @@ typedef enum _Fixgate__V1__VerdictCode {
   FIXGATE__V1__VERDICT_CODE__VERDICT_HELD_RECEIVER_INVALID = 53,
   FIXGATE__V1__VERDICT_CODE__VERDICT_HELD_ROLLOVER_SUSPECTED = 54,
   FIXGATE__V1__VERDICT_CODE__VERDICT_HELD_FROZEN = 55,
-  FIXGATE__V1__VERDICT_CODE__VERDICT_HELD_TELEPORT = 56
+  FIXGATE__V1__VERDICT_CODE__VERDICT_HELD_TELEPORT = 56,
+  /*
+   * outside the hours in which the device may be followed
+   */
+  FIXGATE__V1__VERDICT_CODE__VERDICT_OFF_DUTY = 60,
+  /*
+   * consent withdrawn, or the legal ground has ended
+   */
+  FIXGATE__V1__VERDICT_CODE__VERDICT_WITHDRAWN = 61
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(FIXGATE__V1__VERDICT_CODE)
 } Fixgate__V1__VerdictCode;
 typedef enum _Fixgate__V1__RefusalCode {
@@ -1086,7 +1094,7 @@ struct  Fixgate__V1__Settings
   protobuf_c_boolean has_batch_wait_s;
   uint32_t batch_wait_s;
   /*
-   * true: record and send nothing until told otherwise
+   * true: off duty; record and send nothing until told otherwise: README, "Settings"
    */
   protobuf_c_boolean has_stop;
   protobuf_c_boolean stop;

@@ -45,6 +45,12 @@ package enum Verdict: UInt16, CaseIterable, Sendable {
   case heldFrozen = 55
   case heldTeleport = 56
 
+  // Refused for the sake of privacy: durable as code and sequence, and as nothing else.
+  /// Outside the hours in which the tenant may follow who carries the device.
+  case offDuty = 60
+  /// Consent is withdrawn, or the legal ground has ended.
+  case withdrawn = 61
+
   package enum Outcome: Sendable { case stored, held, refused }
 
   package var outcome: Outcome {
