@@ -21,6 +21,18 @@ package enum RegistryError: Error, Equatable, Sendable {
   case unknownCode
   /// The code was good once: its window is over, closed, or has let in all that it was for.
   case codeEnded
+  case subjectExists(tenant: String, name: String)
+  /// `nearest`: the tenant's subjects that look most like it, at most three.
+  case unknownSubject(tenant: String, name: String, nearest: [String])
+  /// An e-mail address or a phone number: it would say who somebody is.
+  case notOpaque(String)
+  /// Somebody carried the device, or was on duty, later than that. ms since 1970-01-01 UTC.
+  case beforeLast(sinceMs: Int64)
+  /// On duty since then already.
+  case onDuty(sinceMs: Int64)
+  case notOnDuty
+  /// A privacy policy beyond its bounds; the text says which.
+  case invalidPolicy(String)
   /// Another token has the same selector: draw a new one.
   case selectorTaken
   case store(StoreError)
@@ -48,6 +60,17 @@ extension RegistryError: CustomStringConvertible {
       "there are \(Limits.enrolmentWindowsMax) enrolment windows already; those that have ended go after 30 days: open fewer, for more devices each"
     case .unknownCode: "there is no enrolment window with this code"
     case .codeEnded: "the code is used up, closed or too old; open a new enrolment window"
+    case .subjectExists(let tenant, let name): "tenant '\(tenant)' has a subject '\(name)' already"
+    case .unknownSubject(let tenant, let name, let nearest):
+      "tenant '\(printable(tenant))' has no subject '\(printable(name))'"
+        + (nearest.isEmpty ? "; add it with 'fixgate subject add'" : hint(nearest))
+    case .notOpaque(let name):
+      "'\(printable(name))' looks like an e-mail address or a phone number; call people by an id that says nothing about them, "
+        + "such as c-0042, and keep the list of who is who outside of fixgate"
+    case .beforeLast: "a later change is recorded already; history is only added to, so give a later time"
+    case .onDuty: "on duty already; close that first"
+    case .notOnDuty: "not on duty, so there is nothing to close"
+    case .invalidPolicy(let problem): problem
     case .selectorTaken: "the token's selector is taken; draw another token"
     case .store(let error): error.description
     }
