@@ -44,11 +44,14 @@ final class SimDatagrams: SimPort {
   static let devicesMax = 16
 
   /// - Parameter cookieKey: the same in each life of a gateway.
-  init(configuration: Configuration, limiters: LimiterTable, context: DTLSServerContext, cookieKey: [UInt8]) throws(DTLSError) {
+  init(
+    configuration: Configuration, limiters: LimiterTable, privacy: PrivacyContext, context: DTLSServerContext,
+    cookieKey: [UInt8]
+  ) throws(DTLSError) {
     endpoint = try DTLSEndpoint(
       context: context, cookieKey: cookieKey, node: 1, shards: [0], sessionsMax: 4 * SimDatagrams.devicesMax,
       handshakesMax: SimDatagrams.devicesMax)
-    intake = Intake(settings: Intake.Settings(configuration), ring: toSequencer, limiters: limiters)
+    intake = Intake(settings: Intake.Settings(configuration), ring: toSequencer, limiters: limiters, privacy: privacy)
     window = UInt32(configuration.limits.backlogWindow)
   }
 

@@ -40,11 +40,14 @@ final class SimGateway {
       in: Directory(journal), from: max(sink.cursor, recovery.journalFirstLSN))
     let limiters = LimiterTable(settings: configuration.limits.table, devices: devicesMax, tenants: Limits.tenantsMax)
     self.limiters = limiters
-    self.workers = (0..<workers).map { _ in SimWorker(configuration: configuration, limiters: limiters) }
+    let privacy = PrivacyContext(devices: devicesMax, tenants: Limits.tenantsMax)
+    self.workers = (0..<workers).map { _ in
+      SimWorker(configuration: configuration, limiters: limiters, privacy: privacy)
+    }
     datagrams =
       hasDatagrams
       ? try SimDatagrams(
-        configuration: configuration, limiters: limiters, context: SimCredentials.server.get(),
+        configuration: configuration, limiters: limiters, privacy: privacy, context: SimCredentials.server.get(),
         cookieKey: [UInt8](repeating: 3, count: 32))
       : nil
     ports = self.workers + (datagrams.map { [$0] } ?? [])

@@ -41,8 +41,8 @@ final class SimWorker: SimPort {
   /// Every one of them has room for its answer and a refusal by name in `toWorker`.
   static let unansweredMax = 512
 
-  init(configuration: Configuration, limiters: LimiterTable) {
-    intake = Intake(settings: Intake.Settings(configuration), ring: toSequencer, limiters: limiters)
+  init(configuration: Configuration, limiters: LimiterTable, privacy: PrivacyContext) {
+    intake = Intake(settings: Intake.Settings(configuration), ring: toSequencer, limiters: limiters, privacy: privacy)
     window = UInt32(configuration.limits.backlogWindow)
     precondition(toWorker.capacity >= 2 * SimWorker.unansweredMax * (SequencerReply.bytesMax + 16))
   }

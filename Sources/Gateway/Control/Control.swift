@@ -14,11 +14,13 @@ package enum ControlRequest: Equatable, Sendable {
   case marks(device: UInt32)
   /// Ask the device, where it is connected, for the holes below what it has sent.
   case ask(device: UInt32)
+  /// Which devices of a tenant have to stop now, and which have confirmed what they were told.
+  case steering(tenant: String)
 }
 
 extension ControlRequest: Codable {
-  private enum Key: String, CodingKey { case request, device }
-  private enum Name: String, Codable { case status, reload, reloadAll, marks, ask }
+  private enum Key: String, CodingKey { case request, device, tenant }
+  private enum Name: String, Codable { case status, reload, reloadAll, marks, ask, steering }
 
   package init(from decoder: any Decoder) throws {
     let object = try decoder.container(keyedBy: Key.self)
@@ -28,6 +30,7 @@ extension ControlRequest: Codable {
     case .reloadAll: self = .reloadAll
     case .marks: self = .marks(device: try object.decode(UInt32.self, forKey: .device))
     case .ask: self = .ask(device: try object.decode(UInt32.self, forKey: .device))
+    case .steering: self = .steering(tenant: try object.decode(String.self, forKey: .tenant))
     }
   }
 
@@ -43,6 +46,9 @@ extension ControlRequest: Codable {
     case .ask(let device):
       try object.encode(Name.ask, forKey: .request)
       try object.encode(device, forKey: .device)
+    case .steering(let tenant):
+      try object.encode(Name.steering, forKey: .request)
+      try object.encode(tenant, forKey: .tenant)
     }
   }
 }
@@ -54,7 +60,19 @@ package struct ControlAnswer: Codable, Sendable {
   package var marks: [StreamMarks]?
   /// Ranges that a device was asked for.
   package var asked: Int?
+  package var steering: [Steered]?
   package var problem: String?
+
+  /// A device, by its id.
+  package struct Steered: Codable, Equatable, Sendable {
+    package var device: String
+    /// Whether it has to stop now.
+    package var stop: Bool
+    /// Whether it was told anything in this run.
+    package var told: Bool
+    /// Whether it has confirmed what it has to do now.
+    package var confirmed: Bool
+  }
 
   package init(status: Status? = nil, closed: Int? = nil, problem: String? = nil) {
     self.status = status
