@@ -5,22 +5,18 @@ import Gateway
 
 struct HistoryCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "history", abstract: "Print a device's stored fixes, by time.")
+    commandName: "history", abstract: "Print the stored fixes of a device, or of whoever carried it, by time.")
 
-  @Option(help: "Tenant that the device belongs to.")
-  var tenant: String
-
-  @Option(help: "The device's id.")
-  var device: String
+  @OptionGroup var whose: Whose
 
   @Option(help: "csv, geojson or gpx.")
   var format = "csv"
 
   @Option(help: "Only fixes from this time on: 2026-11-21T04:00:00Z.")
-  var from: String?
+  var from: TimePoint?
 
   @Option(help: "Only fixes up to this time.")
-  var to: String?
+  var to: TimePoint?
 
   @OptionGroup var config: ConfigurationOption
 
@@ -30,8 +26,8 @@ struct HistoryCommand: ParsableCommand {
       throw Complaint(
         "there is no format '\(format)'; choose one of " + TrackFormat.allCases.map(\.rawValue).joined(separator: ", "))
     }
-    let first = try from.map { try HistoryCommand.milliseconds($0) } ?? .min
-    let last = try to.map { try HistoryCommand.milliseconds($0) } ?? .max
+    let first = from?.ms ?? .min
+    let last = to?.ms ?? .max
     guard first <= last else { throw Complaint("--from lies behind --to") }
     let reader = try HistoryReader(path: setup.storePath)
     // Nothing is printed before it is known that the device exists; then fixes stream through.
@@ -43,23 +39,21 @@ struct HistoryCommand: ParsableCommand {
         for i in bytes.indices { copy.append(bytes[i]) }
         FileHandle.standardOutput.write(Data(copy))
       }
-      made.begin(name: device)
+      made.begin(name: whose.subject ?? whose.device ?? "")
       return made
     }
-    try reader.read(tenant: tenant, device: device, range: first...last) { point in
+    func print(_ point: TrackPoint) -> Bool {
       if writer == nil { writer = make() }
       writer?.append(point)
       return true
     }
+    switch whose.name {
+    case .device(let id): try reader.read(tenant: whose.tenant, device: id, range: first...last, print)
+    case .subject(let name):
+      let devices = try RegistryStore(path: setup.registryPath).devices(ofSubject: name, tenant: whose.tenant)
+      try reader.read(tenant: whose.tenant, subject: devices, range: first...last, print)
+    }
     if writer == nil { writer = make() }
     if let writer = writer.take() { writer.end() }
-  }
-
-  private static func milliseconds(_ text: String) throws -> Int64 {
-    let plain = Date.ISO8601FormatStyle()
-    guard let date = (try? plain.parse(text)) ?? (try? plain.time(includingFractionalSeconds: true).parse(text)) else {
-      throw Complaint("'\(text)' is no time like 2026-11-21T04:00:00Z")
-    }
-    return Int64((date.timeIntervalSince1970 * 1_000).rounded())
   }
 }
