@@ -8,7 +8,6 @@
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
-#include <openssl/kdf.h>
 #include <openssl/params.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
@@ -63,23 +62,12 @@ static inline uint64_t gate_SSL_OP_NO_QUERY_MTU(void) { return SSL_OP_NO_QUERY_M
 static inline uint64_t gate_SSL_OP_COOKIE_EXCHANGE(void) { return SSL_OP_COOKIE_EXCHANGE; }
 static inline uint64_t gate_SSL_OP_NO_TICKET(void) { return SSL_OP_NO_TICKET; }
 // OSSL_PARAM lists cannot be written down in Swift without as many temporaries.
-static inline int gate_EVP_KDF_tls1_prf_sha256(
-    EVP_KDF_CTX *ctx, const unsigned char *secret, size_t secret_bytes, const unsigned char *seed, size_t seed_bytes,
-    unsigned char *out, size_t out_bytes) {
-  OSSL_PARAM params[] = {
-    OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, (char *)"SHA256", 0),
-    OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SECRET, (void *)secret, secret_bytes),
-    OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SEED, (void *)seed, seed_bytes),
-    OSSL_PARAM_construct_end(),
-  };
-  return EVP_KDF_derive(ctx, out, out_bytes, params);
-}
-static inline int gate_EVP_MAC_init_sha256(EVP_MAC_CTX *ctx, const unsigned char *key, size_t key_bytes) {
+static inline int gate_EVP_MAC_CTX_use_sha256(EVP_MAC_CTX *ctx) {
   OSSL_PARAM params[] = {
     OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char *)"SHA256", 0),
     OSSL_PARAM_construct_end(),
   };
-  return EVP_MAC_init(ctx, key, key_bytes, params);
+  return EVP_MAC_CTX_set_params(ctx, params);
 }
 static inline int gate_SSL_CTX_new_ex_index(CRYPTO_EX_free *release) {
   return SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, release);

@@ -72,4 +72,13 @@ package enum Limits {
   package static let enrolmentDevicesMax = 10_000
   /// Requests for enrolment that wait for the registry; one more is told to come back.
   package static let enrolmentsWaitingMax = 256
+  /// A file of the audit log is closed at this length; so many closed ones are kept, about four million entries.
+  package static let auditFileBytesMax = 16 << 20
+  package static let auditFilesMax = 64
+  /// Read tokens that a tenant may ever have.
+  package static let readTokensPerTenantMax = 10_000
+  /// Subjects in groups that one making of aggregates may hold in memory; about 100 bytes each.
+  package static let aggregateSharesMax = 4_000_000
+  /// Slots of one output of aggregates: a year of hours.
+  package static let aggregateSlotsMax = 8_784
 }

@@ -25,3 +25,8 @@ package enum OpenFiles {
     return Int(clamping: limit.rlim_cur)
   }
 }
+
+package enum CallingUser {
+  /// The real user's number.
+  package static var number: UInt32 { getuid() }
+}

@@ -33,18 +33,26 @@ package struct UnixStream: ~Copyable, Sendable {
   }
 
   package borrowing func write(_ bytes: Span<UInt8>) throws(NetError) -> WriteResult { try descriptor.send(bytes) }
+
+  /// The number of the user at the other end, as the kernel has seen it when that end connected.
+  package borrowing func peerUser() throws(NetError) -> UInt32 {
+    var uid: uid_t = 0
+    guard unsafe gate_peer_uid(descriptor.raw, &uid) == 0 else { throw .system(.getOption, errno: errno) }
+    return uid
+  }
 }
 
-/// Listens at a path in the file system, for this user alone (mode 0600, and the peer's user id is checked). The path is
-/// removed at the end.
+/// Listens at a path in the file system, which is removed at the end. For this user alone (mode 0600, and the peer's user
+/// number is checked), or for the socket's group too (mode 0660): then who comes must prove itself in words.
 package struct UnixListener: ~Copyable, Sendable {
   package let descriptor: FileDescriptor
   private let address: UnixAddress
+  private let isShared: Bool
 
   /// A socket that a dead process left behind is replaced. Keep two gateways apart by a lock of their own: between the
   /// look and the bind there is a gap.
   /// - Throws: `.alreadyServed`, `.path`, `.addressInUse` when something that is no socket lies there, `.system`.
-  package init(at path: String, backlog: Int32 = 16) throws(NetError) {
+  package init(at path: String, isShared: Bool = false, backlog: Int32 = 16) throws(NetError) {
     let address = try UnixAddress(path)
     if try address.isSocket() {
       do throws(NetError) {
@@ -64,14 +72,17 @@ package struct UnixListener: ~Copyable, Sendable {
       unsafe Glibc.bind(descriptor.raw, pointer, length) == 0 ? 0 : errno
     }
     guard code == 0 else { throw code == EADDRINUSE ? .addressInUse : .system(.bind, errno: code) }
+    // Now, since bind leaves out what the umask says.
+    if isShared { guard unsafe chmod(path, 0o660) == 0 else { throw .system(.mode, errno: errno) } }
     guard Glibc.listen(descriptor.raw, backlog) == 0 else { throw .system(.listen, errno: errno) }
     self.descriptor = descriptor
     self.address = address
+    self.isShared = isShared
   }
 
   deinit { _ = try? address.remove() }
 
-  /// Accepts one connection of this user, or of root.
+  /// Accepts one connection; where the socket is not shared, of this user or of root.
   /// - Returns: `nil` when none waits.
   /// - Throws: `.peerNotAllowed`: it is closed, go on. `.tooManyDescriptors`: pause the listener. `.system(.accept)`.
   package borrowing func accept() throws(NetError) -> UnixStream? {
@@ -80,11 +91,10 @@ package struct UnixListener: ~Copyable, Sendable {
       var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
       let raw = unsafe gate_accept_nonblocking(descriptor.raw, &peer, &length)
       if raw >= 0 {
-        let descriptor = FileDescriptor(taking: raw)
-        var uid: uid_t = 0
-        guard unsafe gate_peer_uid(raw, &uid) == 0 else { throw .system(.getOption, errno: errno) }
-        guard uid == geteuid() || uid == 0 else { throw .peerNotAllowed(uid: uid) }
-        return UnixStream(descriptor: descriptor)
+        let stream = UnixStream(descriptor: FileDescriptor(taking: raw))
+        let user = try stream.peerUser()
+        guard isShared || user == geteuid() || user == 0 else { throw .peerNotAllowed(uid: user) }
+        return stream
       }
       let code = errno
       switch code {

@@ -168,6 +168,14 @@ package struct InjectedFaults: Equatable, Sendable {
     guard result == 0 else { throw .of(.sync, code) }
   }
 
+  /// Cuts the file off; not for the journal, whose disk may be a model.
+  func truncate(to size: Int) throws(JournalError) {
+    precondition(model == nil)
+    let result = ftruncate(descriptor, off_t(size))
+    let code = errno
+    guard result == 0 else { throw .of(.write, code) }
+  }
+
   /// Takes an exclusive lock that ends with the process.
   func lock() throws(JournalError) {
     let result = flock(descriptor, LOCK_EX | LOCK_NB)

@@ -67,7 +67,15 @@ enum FixTable {
       f.stream, f.sequence
       FROM fix f LEFT JOIN device d ON d.idx = f.device LEFT JOIN tenant t ON t.idx = f.tenant
       LEFT JOIN subject s ON s.idx = f.subject;
+    """,
+    // `month`: year x 100 + month.
     """
+    CREATE TABLE usage(
+      tenant INTEGER, month INTEGER, fixes INTEGER NOT NULL, held INTEGER NOT NULL, refused INTEGER NOT NULL,
+      bytes INTEGER NOT NULL, PRIMARY KEY (tenant, month)) STRICT, WITHOUT ROWID;
+    CREATE TABLE usage_device(
+      month INTEGER, tenant INTEGER, device INTEGER, PRIMARY KEY (month, tenant, device)) STRICT, WITHOUT ROWID;
+    """,
   ]
 }
 

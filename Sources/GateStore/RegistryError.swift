@@ -33,6 +33,9 @@ package enum RegistryError: Error, Equatable, Sendable {
   case notOnDuty
   /// A privacy policy beyond its bounds; the text says which.
   case invalidPolicy(String)
+  /// `known`: the tenant's tokens that are not revoked.
+  case unknownReadToken(Int64, known: [Int64])
+  case tooManyReadTokens
   /// Another token has the same selector: draw a new one.
   case selectorTaken
   case store(StoreError)
@@ -71,6 +74,11 @@ extension RegistryError: CustomStringConvertible {
     case .onDuty: "on duty already; close that first"
     case .notOnDuty: "not on duty, so there is nothing to close"
     case .invalidPolicy(let problem): problem
+    case .unknownReadToken(let number, let known):
+      "the tenant has no read token \(number)"
+        + (known.isEmpty ? "; it has none" : "; it has \(known.prefix(20).map { "\($0)" }.joined(separator: ", "))")
+    case .tooManyReadTokens:
+      "the tenant has had \(Limits.readTokensPerTenantMax) read tokens, which is all that it may have"
     case .selectorTaken: "the token's selector is taken; draw another token"
     case .store(let error): error.description
     }

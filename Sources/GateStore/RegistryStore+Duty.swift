@@ -38,12 +38,19 @@ extension RegistryStore {
     }
   }
 
-  /// What devices' events say. A change that has been made already, or that the dispatcher has overtaken, changes nothing.
+  /// What devices' events say. A change that has been made already, or that the dispatcher has overtaken, changes nothing. Of
+  /// the shifts that devices have opened only as many are kept as a snapshot holds: devices must not fill the registry.
   package func take(_ changes: [ShiftChange]) throws(RegistryError) {
     try change { () throws(RegistryError) in
       for change in changes {
         if change.opens {
           try openDuty(of: change.owner, atMs: change.timeMs, byDevice: true)
+          let (column, index) = change.owner.column
+          try run(
+            """
+            DELETE FROM duty WHERE \(column) = ?1 AND by_device AND number NOT IN
+            (SELECT number FROM duty WHERE \(column) = ?1 ORDER BY opened_ms DESC LIMIT ?2)
+            """, Int64(index), Int64(Limits.dutiesMax))
         } else {
           try closeDuty(of: change.owner, atMs: change.timeMs)
         }

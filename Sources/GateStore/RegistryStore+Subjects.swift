@@ -1,4 +1,4 @@
-import GateCore
+package import GateCore
 
 /// Whom a shift, a ground or a withdrawal is about, by the name that its tenant knows.
 package enum FollowedName: Equatable, Sendable {
@@ -193,7 +193,8 @@ extension RegistryStore {
     throw .unknownSubject(tenant: tenant, name: name, nearest: nearestNames(to: name, among: others))
   }
 
-  func owner(_ tenant: String, _ name: FollowedName) throws(RegistryError) -> DutyOwner {
+  /// Whom a name means.
+  package func owner(_ tenant: String, _ name: FollowedName) throws(RegistryError) -> DutyOwner {
     switch name {
     case .subject(let name): .subject(try knownSubject(tenant, name))
     case .device(let id): .device(try knownDevice(tenant, id))

@@ -105,6 +105,16 @@ package struct RegistryStore: ~Copyable {
     CREATE INDEX ground_of_subject ON ground(subject) WHERE subject IS NOT NULL;
     CREATE INDEX ground_of_device ON ground(device) WHERE device IS NOT NULL;
     """,
+    // Who may read: `roles` are bits of `ReadRoles`. Where data may go: without a row of `egress` only to the embedded store.
+    """
+    CREATE TABLE read_token(
+      number INTEGER PRIMARY KEY AUTOINCREMENT, tenant INTEGER NOT NULL REFERENCES tenant,
+      roles INTEGER NOT NULL CHECK (roles BETWEEN 1 AND 15), secret_hash BLOB NOT NULL CHECK (length(secret_hash) = 32),
+      created_ms INTEGER NOT NULL, expires_ms INTEGER, revoked_ms INTEGER) STRICT;
+    CREATE TABLE egress(tenant INTEGER PRIMARY KEY REFERENCES tenant, region TEXT NOT NULL) STRICT;
+    CREATE TABLE egress_sink(
+      tenant INTEGER NOT NULL REFERENCES tenant, sink TEXT NOT NULL, PRIMARY KEY (tenant, sink)) STRICT, WITHOUT ROWID;
+    """,
   ]
 
   /// Counts changes. A snapshot whose `generation` differs is out of date.
@@ -202,6 +212,12 @@ package struct RegistryStore: ~Copyable {
       throw .store(error)
     }
   }
+
+  /// - Returns: the tenant's dense index.
+  package func tenant(_ name: String) throws(RegistryError) -> UInt32 { try knownTenant(name) }
+
+  /// - Returns: the dense index of a tenant's device.
+  package func device(tenant: String, id: String) throws(RegistryError) -> UInt32 { try knownDevice(tenant, id) }
 
   /// All of the registry as it is at one moment.
   package func loadSnapshot() throws(StoreError) -> RegistrySnapshot {

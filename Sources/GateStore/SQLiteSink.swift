@@ -57,6 +57,7 @@ package struct SQLiteSink: ~Copyable {
   private let options: Options
   private let statements: SinkStatements
   private let inserter = RowInserter()
+  private let usage = UsageBook()
 
   /// The records of the commit to come, one behind the other.
   private var bytes: [UInt8] = []
@@ -225,6 +226,9 @@ package struct SQLiteSink: ~Copyable {
       for entry in others { try insertOther(entry, &counts) }
       for aside in asides { try setAside(aside, &counts) }
       newlyNamed = try insertNames()
+      for entry in fixes { usage.count(bytes.span, at: entry.at) }
+      for entry in others { usage.count(bytes.span, at: entry.at) }
+      try usage.write(connection)
       try prune()
       var sum = totals
       sum += counts
@@ -232,9 +236,11 @@ package struct SQLiteSink: ~Copyable {
       try connection.commit()
     } catch {
       inserter.discard()
+      usage.discard()
       connection.rollBack()
       throw error
     }
+    usage.committed()
     totals += counts
     cursor = nextLSN
     for device in newlyNamed { mark(device) }

@@ -1,4 +1,3 @@
-import COpenSSL
 package import GateCore
 
 /// Stands before everything a datagram of epoch 0 could cost: a client proves that it receives at its address before any state
@@ -25,24 +24,16 @@ package import GateCore
     case refused
   }
 
-  private let context: OpaquePointer
+  private let hash: KeyedHash
 
   /// - Parameter key: `keyBytes` random bytes, the same in all workers, since the kernel may spread one client's hellos.
   /// - Throws: `.library`: stop.
   package init(key: [UInt8]) throws(DTLSError) {
     precondition(key.count == CookieGate.keyBytes)
-    ErrorQueue.clear()
-    guard let algorithm = unsafe EVP_MAC_fetch(nil, "HMAC", nil) else { throw .library(code: ErrorQueue.drain()) }
-    defer { unsafe EVP_MAC_free(algorithm) }
-    guard let context = unsafe EVP_MAC_CTX_new(algorithm) else { throw .library(code: ErrorQueue.drain()) }
-    guard unsafe gate_EVP_MAC_init_sha256(context, key, key.count) == 1 else {
-      unsafe EVP_MAC_CTX_free(context)
-      throw .library(code: ErrorQueue.drain())
-    }
-    unsafe self.context = context
+    let hash = try KeyedHash()
+    try hash.use(key: key.span)
+    self.hash = hash
   }
-
-  deinit { unsafe EVP_MAC_CTX_free(context) }
 
   /// Looks at the first record of a datagram from an address that has neither a session nor a handshake.
   /// - Parameters:
@@ -94,22 +85,12 @@ package import GateCore
   private func mac(
     _ message: Span<UInt8>, _ hello: DTLSClientHello, address: Span<UInt8>, period: UInt64
   ) -> [UInt8]? {
-    ErrorQueue.clear()
-    // Without a key: the same key once more.
-    guard unsafe EVP_MAC_init(context, nil, 0, nil) == 1 else { return nil }
     var prefix = [UInt8(address.count)]
     for shift in stride(from: 56, through: 0, by: -8) { prefix.append(UInt8(truncatingIfNeeded: period >> UInt64(shift))) }
-    guard add(prefix.span), add(address), add(message.extracting(hello.beforeCookie)),
-      add(message.extracting(hello.afterCookie))
+    guard hash.begin(), hash.add(prefix.span), hash.add(address), hash.add(message.extracting(hello.beforeCookie)),
+      hash.add(message.extracting(hello.afterCookie)), let tag = hash.finish()
     else { return nil }
-    var tag = [UInt8](repeating: 0, count: Digest.sha256Bytes)
-    var count = 0
-    guard unsafe EVP_MAC_final(context, &tag, &count, tag.count) == 1, count == tag.count else { return nil }
     return Array(tag[..<CookieGate.cookieBytes])
-  }
-
-  private func add(_ bytes: Span<UInt8>) -> Bool {
-    unsafe bytes.withUnsafeBufferPointer { unsafe EVP_MAC_update(context, $0.baseAddress, $0.count) == 1 }
   }
 }
 

@@ -266,7 +266,7 @@ package struct DTLSEstablished: ~Copyable, Sendable {
 
   /// A record of epoch 1: opened here, and handed to libssl as the classic record that it knows.
   private mutating func takeProtected(_ bytes: Span<UInt8>, with cipher: borrowing RecordCipher) throws(DTLSError) {
-    try deriveKeys()
+    try deriveKeys(with: cipher)
     guard var open = session.take() else {
       keep(bytes)
       return
@@ -342,7 +342,7 @@ package struct DTLSEstablished: ~Copyable, Sendable {
       throw .handshake(ErrorQueue.connectionError(code, verifyResult: verifyResult))
     }
     guard result == 1 else { return }
-    try deriveKeys()
+    try deriveKeys(with: cipher)
     isDone = true
   }
 
@@ -362,7 +362,7 @@ package struct DTLSEstablished: ~Copyable, Sendable {
         flight.append(record.type, epoch: 0, output.span.extracting(record.fragment))
         continue
       }
-      try deriveKeys()
+      try deriveKeys(with: cipher)
       var plaintext = [UInt8](repeating: 0, count: record.fragment.count)
       var room = plaintext.mutableSpan
       guard let count = try session?.openOwn(record, of: output.span, into: &room, with: cipher) else {
@@ -374,8 +374,8 @@ package struct DTLSEstablished: ~Copyable, Sendable {
 
   /// Makes the record layer as soon as libssl has the master secret: a server from the ClientKeyExchange on, which is in time
   /// for the client's Finished. (libssl's key log comes too late.)
-  private mutating func deriveKeys() throws(DTLSError) {
-    guard session == nil, let keys = try handle.keyBlock() else { return }
+  private mutating func deriveKeys(with cipher: borrowing RecordCipher) throws(DTLSError) {
+    guard session == nil, let keys = try handle.keyBlock(with: cipher) else { return }
     var block = keys.block
     defer { wipe(&block) }
     let agreed = unsafe handle.cell.pointee.peerConnectionID

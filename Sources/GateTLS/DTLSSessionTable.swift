@@ -85,7 +85,7 @@ struct LiveSession: ~Copyable {
   /// The session at a place that `place(of:)` or `insert` gave.
   subscript(place: Int) -> LiveSession {
     unsafeAddress { unsafe UnsafePointer(places + place) }
-    nonmutating unsafeMutableAddress { unsafe places + place }
+    unsafeMutableAddress { unsafe places + place }
   }
 
   /// - Returns: its place; `nil` if the table is full or has the number.

@@ -1,5 +1,3 @@
-import COpenSSL
-
 /// The cipher suites of DTLS 1.2 that the record layer has, by IANA number. All use SHA-256 as their PRF's hash.
 package enum DTLSSuite: UInt16, CaseIterable, Sendable {
   case pskAES128GCM = 0x00A8
@@ -48,26 +46,14 @@ package enum DTLSSuite: UInt16, CaseIterable, Sendable {
   /// A secret: wipe it.
   /// - Throws: `.library`.
   package func keyBlock(
-    masterSecret: Span<UInt8>, clientRandom: Span<UInt8>, serverRandom: Span<UInt8>
+    masterSecret: Span<UInt8>, clientRandom: Span<UInt8>, serverRandom: Span<UInt8>, with cipher: borrowing RecordCipher
   ) throws(DTLSError) -> [UInt8] {
     precondition(masterSecret.count == 48 && clientRandom.count == 32 && serverRandom.count == 32)
-    ErrorQueue.clear()
-    guard let algorithm = unsafe EVP_KDF_fetch(nil, "TLS1-PRF", nil) else {
-      throw .library(code: ErrorQueue.drain())
-    }
-    defer { unsafe EVP_KDF_free(algorithm) }
-    guard let context = unsafe EVP_KDF_CTX_new(algorithm) else { throw .library(code: ErrorQueue.drain()) }
-    defer { unsafe EVP_KDF_CTX_free(context) }
     var seed = Array("key expansion".utf8)
     for i in serverRandom.indices { seed.append(serverRandom[i]) }
     for i in clientRandom.indices { seed.append(clientRandom[i]) }
-    var block = [UInt8](repeating: 0, count: keyBlockBytes)
-    let done = unsafe masterSecret.withUnsafeBufferPointer { secret in
-      unsafe gate_EVP_KDF_tls1_prf_sha256(
-        context, secret.baseAddress, secret.count, seed, seed.count, &block, block.count)
-    }
-    guard done == 1 else { throw .library(code: ErrorQueue.drain()) }
-    return block
+    try cipher.hash.use(key: masterSecret)
+    return try cipher.hash.expand(seed.span, toBytes: keyBlockBytes)
   }
 }
 

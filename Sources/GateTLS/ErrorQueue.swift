@@ -2,13 +2,14 @@ import COpenSSL
 
 /// libcrypto's error queue. It is per thread and outlives calls: clear it before each, empty it after a failure.
 enum ErrorQueue {
-  static func clear() { ERR_clear_error() }
+  /// An empty queue is left alone: libcrypto would go through all of its entries.
+  static func clear() { if ERR_peek_error() != 0 { ERR_clear_error() } }
 
   /// Empties the queue.
   /// - Returns: its first entry, which is the cause; 0 if it was empty.
   static func drain() -> UInt {
     let first = ERR_get_error()
-    ERR_clear_error()
+    clear()
     return first
   }
 

@@ -69,11 +69,11 @@ import GateCore
   }
 
   /// Suite and key block once libssl has the master secret; `nil` before. A secret: wipe it.
-  func keyBlock() throws(DTLSError) -> (suite: DTLSSuite, block: [UInt8])? {
+  func keyBlock(with cipher: borrowing RecordCipher) throws(DTLSError) -> (suite: DTLSSuite, block: [UInt8])? {
     guard let own = unsafe SSL_get_session(ssl), unsafe SSL_SESSION_get_master_key(own, nil, 0) == 48,
-      let cipher = unsafe SSL_get_pending_cipher(ssl)
+      let agreed = unsafe SSL_get_pending_cipher(ssl)
     else { return nil }
-    guard let suite = DTLSSuite(rawValue: unsafe SSL_CIPHER_get_protocol_id(cipher)) else {
+    guard let suite = DTLSSuite(rawValue: unsafe SSL_CIPHER_get_protocol_id(agreed)) else {
       preconditionFailure("a suite that the contexts do not allow")
     }
     var secret = [UInt8](repeating: 0, count: 48)
@@ -83,7 +83,9 @@ import GateCore
     guard unsafe SSL_SESSION_get_master_key(own, &secret, 48) == 48,
       unsafe SSL_get_client_random(ssl, &client, 32) == 32, unsafe SSL_get_server_random(ssl, &server, 32) == 32
     else { throw .library(code: ErrorQueue.drain()) }
-    return (suite, try suite.keyBlock(masterSecret: secret.span, clientRandom: client.span, serverRandom: server.span))
+    let block = try suite.keyBlock(
+      masterSecret: secret.span, clientRandom: client.span, serverRandom: server.span, with: cipher)
+    return (suite, block)
   }
 
   /// Who the peer is, after the handshake.

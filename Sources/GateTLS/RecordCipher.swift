@@ -1,10 +1,10 @@
 import COpenSSL
 
-/// libcrypto's contexts for sealing and opening records: one an AEAD and direction, keyed anew for every record. Make one a
-/// thread and share it among all its sessions; a context for each session costs more memory than the session, and with
-/// thousands of them more time too.
+/// libcrypto's contexts for sealing and opening records, one an AEAD and direction, keyed anew for every record; and the hash
+/// that makes a session's keys. Make one a thread and share it among all its sessions; a context for each session costs more
+/// memory than the session, and with thousands of them more time too.
 ///
-/// The last key used stays in a context until the next record or the end, which wipes it.
+/// The last key used stays in a context until the next one or the end, which wipe it.
 ///
 /// Sendable: there is one owner, which may hand it to another thread.
 @safe package struct RecordCipher: ~Copyable, @unchecked Sendable {
@@ -12,6 +12,7 @@ import COpenSSL
   private let gcm256: CipherPair
   private let ccm8: CipherPair
   private let chaCha: CipherPair
+  let hash: KeyedHash
 
   /// - Throws: `.library`: this libcrypto lacks a cipher; stop.
   package init() throws(DTLSError) {
@@ -19,10 +20,12 @@ import COpenSSL
     let gcm256 = try CipherPair(.aes256GCM)
     let ccm8 = try CipherPair(.aes128CCM8)
     let chaCha = try CipherPair(.chaCha20Poly1305)
+    let hash = try KeyedHash()
     self.gcm128 = gcm128
     self.gcm256 = gcm256
     self.ccm8 = ccm8
     self.chaCha = chaCha
+    self.hash = hash
   }
 
   /// Encrypts `bytes[..<count]` where they lie and puts the tag behind them.

@@ -220,6 +220,7 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
   /// - Returns: true when nothing waits any more.
   package mutating func drain<E: Error>(_ send: (Span<UInt8>) throws(E) -> Int) throws(E) -> Bool {
     if case .own(let own) = layer { return try own.stream.drain(send) }
+    let cursor = unsafe cursor
     let done = try unsafe cursor.pointee.output.drain(send)
     unsafe cursor.pointee.output.shrink()
     return done

@@ -36,6 +36,7 @@ package final class GatewayServer {
   private var controlThread: ThreadHandle?
   private var enrolThread: ThreadHandle?
   private var shiftThread: ThreadHandle?
+  private var readThreads: [ThreadHandle] = []
   private let lock: DirectoryLock
   private let log: Log
 
@@ -168,6 +169,18 @@ package final class GatewayServer {
     shiftThread = try ThreadHandle("fixgate-shifts", failed: failed, log: log) { try shifts.run() }
     let answer = GatewayServer.answering(
       reloader: reloader, registry: registry, links: links, sequencer: sequencerLink, privacy: privacy, started: started)
+    if !configuration.listen.read.isEmpty {
+      let desk = ReadDesk(directory: directory, storePath: path(configuration.sqlite.file, in: directory)) { device in
+        guard let marks = GatewayServer.askMarks(device, sequencer: sequencerLink) else {
+          throw ReadProblem("the gateway did not answer in time; it may wait for its disk")
+        }
+        return (marks, true)
+      }
+      let server = try ReadServer(path: path(configuration.listen.read, in: folder), stop: controlStop, desk: desk)
+      for index in 0..<ReadServer.threads {
+        readThreads.append(try ThreadHandle("fixgate-read\(index)", failed: failed, log: log) { try server.run() })
+      }
+    }
     let control = try ControlServer(directory: directory, stop: controlStop, answer: answer)
     let box = ControlBox(control)
     controlThread = try ThreadHandle("fixgate-control", failed: failed, log: log) { try box.run() }
@@ -177,6 +190,7 @@ package final class GatewayServer {
   package func stop() {
     controlStop.signal()
     controlThread?.join()
+    for thread in readThreads { thread.join() }
     enroller.stop()
     enrolThread?.join()
     shifts.stop()

@@ -23,6 +23,7 @@ struct DutyCommand: ParsableCommand {
       let setup = try config.load()
       let atMs = at?.ms ?? Clock.nowMs
       let registry = try RegistryStore(path: setup.registryPath)
+      try setup.note(.changedDuty, whose, in: registry, about: "open")
       try registry.openDuty(tenant: whose.tenant, whose.name, atMs: atMs)
       print("\(whose.text) is on duty from \(Clock.text(atMs))\(try setup.tellGatewayInWords())")
       try DutyCommand.remind(registry, whose.tenant)
@@ -45,6 +46,7 @@ struct DutyCommand: ParsableCommand {
       let setup = try config.load()
       let atMs = at?.ms ?? Clock.nowMs
       let registry = try RegistryStore(path: setup.registryPath)
+      try setup.note(.changedDuty, whose, in: registry, about: "close")
       try registry.closeDuty(tenant: whose.tenant, whose.name, atMs: atMs)
       print("\(whose.text) is off duty from \(Clock.text(atMs))\(try setup.tellGatewayInWords())")
       try DutyCommand.remind(registry, whose.tenant)

@@ -71,7 +71,10 @@ struct PolicyCommand: ParsableCommand {
     func run() throws {
       let setup = try config.load()
       let policy = try PolicyCommand.read(file)
-      let version = try RegistryStore(path: setup.registryPath).setPolicy(tenant: tenant, policy, nowMs: Clock.nowMs)
+      let registry = try RegistryStore(path: setup.registryPath)
+      let next = UInt32(try registry.policies(tenant: tenant).count + 1)
+      try setup.note(.changedPolicy, tenant: tenant, policy: next)
+      let version = try registry.setPolicy(tenant: tenant, policy, nowMs: Clock.nowMs)
       print("version \(version) of the policy of \(tenant) is in force\(try setup.tellGatewayInWords())")
     }
   }

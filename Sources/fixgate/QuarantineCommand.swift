@@ -20,26 +20,33 @@ struct QuarantineCommand: ParsableCommand {
     @Option(help: "Only fixes held for this: a verdict's name, as 'future', or its number.")
     var code: String?
 
-    @OptionGroup var config: ConfigurationOption
+    @OptionGroup var reading: ReadOptions
 
-    func make() throws -> QuarantineSelection {
-      var selection = QuarantineSelection(tenant: tenant, device: device)
-      if let code {
-        let held = Verdict.allCases.filter { $0.outcome == .held }
-        if let number = UInt16(code) {
-          selection.code = number
-        } else if let verdict = held.first(where: { "\($0)" == code }) {
-          selection.code = verdict.rawValue
-        } else {
-          let names = held.map { "\($0)" }
-          let nearest = nearestNames(to: code, among: names)
-          throw Complaint("nothing is held for '\(code)'; choose one of " + (nearest.isEmpty ? names : nearest).joined(separator: ", "))
-        }
-      }
-      return selection
+    func make() throws -> QuarantineSelection { QuarantineSelection(tenant: tenant, device: device, code: try number()) }
+
+    func query() throws -> ReadQuery {
+      var query = ReadQuery(.quarantine, device: device)
+      query.code = try number()
+      return query
     }
 
-    func open() throws -> Quarantine { try Quarantine(path: try config.load().storePath) }
+    private func number() throws -> UInt16? {
+      try code.map { code in
+        let held = Verdict.allCases.filter { $0.outcome == .held }
+        if let number = UInt16(code) { return number }
+        if let verdict = held.first(where: { "\($0)" == code }) { return verdict.rawValue }
+        let names = held.map { "\($0)" }
+        let nearest = nearestNames(to: code, among: names)
+        throw Complaint("nothing is held for '\(code)'; choose one of " + (nearest.isEmpty ? names : nearest).joined(separator: ", "))
+      }
+    }
+
+    /// Opens quarantine for a decision, which is noted first.
+    func open(to action: AuditAction) throws -> Quarantine {
+      let setup = try reading.config.load()
+      try setup.note(action, tenant: tenant, device: device.flatMap { try? setup.reader(of: tenant).index(ofDevice: $0) })
+      return try Quarantine(path: setup.storePath)
+    }
   }
 
   enum Format: String, ExpressibleByArgument, CaseIterable { case text, json }
@@ -57,22 +64,11 @@ struct QuarantineCommand: ParsableCommand {
     var limit = 10_000
 
     func run() throws {
-      let quarantine = try selection.open()
-      var left = limit
-      try quarantine.list(selection.make()) { held in
-        guard left > 0 else { return false }
-        left -= 1
-        switch format {
-        case .text:
-          let verdict = held.verdict.map { "\($0)" } ?? "\(held.record.code)"
-          print(
-            "\(held.id)\t\(held.receiveTime)\t\(held.device)\t\(verdict)\t\(held.fixTime ?? "-")\t"
-              + "\(held.latitude ?? "-")\t\(held.longitude ?? "-")")
-        case .json: print(QuarantineCommand.json(held))
-        }
-        return true
-      }
-      if left == 0 { FileHandle.standardError.write(Data("there may be more: raise --limit\n".utf8)) }
+      var query = try selection.query()
+      query.format = format.rawValue
+      query.limit = limit
+      guard try selection.reading.read(query, tenant: selection.tenant) == limit else { return }
+      FileHandle.standardError.write(Data("there may be more: raise --limit\n".utf8))
     }
   }
 
@@ -88,19 +84,10 @@ struct QuarantineCommand: ParsableCommand {
     var format = Format.text
 
     func run() throws {
-      let quarantine = try selection.open()
-      var wanted = try selection.make()
-      wanted.ids = [id]
-      var found = false
-      try quarantine.list(wanted) { held in
-        found = true
-        switch format {
-        case .text: for field in held.fields { print("\(field.name)\t\(field.value)") }
-        case .json: print(QuarantineCommand.json(held))
-        }
-        return false
-      }
-      guard found else { throw Complaint("nothing with number \(id) is held; see 'fixgate quarantine list'") }
+      var query = try selection.query()
+      query.format = format.rawValue
+      query.number = id
+      try selection.reading.read(query, tenant: selection.tenant)
     }
   }
 
@@ -115,8 +102,8 @@ struct QuarantineCommand: ParsableCommand {
     @OptionGroup var selection: Selection
 
     func run() throws {
-      let quarantine = try selection.open()
-      let change = try quarantine.release(QuarantineCommand.decided(ids, selection))
+      let wanted = try QuarantineCommand.decided(ids, selection)
+      let change = try selection.open(to: .released).release(wanted)
       print("released \(change.released), kept \(change.kept)")
     }
   }
@@ -131,8 +118,8 @@ struct QuarantineCommand: ParsableCommand {
     @OptionGroup var selection: Selection
 
     func run() throws {
-      let quarantine = try selection.open()
-      print("dropped \(try quarantine.drop(QuarantineCommand.decided(ids, selection)).dropped)")
+      let wanted = try QuarantineCommand.decided(ids, selection)
+      print("dropped \(try selection.open(to: .dropped).drop(wanted).dropped)")
     }
   }
 
@@ -143,9 +130,9 @@ struct QuarantineCommand: ParsableCommand {
     @OptionGroup var selection: Selection
 
     func run() throws {
-      let quarantine = try selection.open()
-      let normaliser = Normaliser(try selection.config.load().configuration.normalising)
-      let change = try quarantine.recheck(selection.make(), with: normaliser)
+      let normaliser = Normaliser(try selection.reading.config.load().configuration.normalising)
+      let wanted = try selection.make()
+      let change = try selection.open(to: .rechecked).recheck(wanted, with: normaliser)
       print("released \(change.released), held for another reason \(change.changed), kept \(change.kept)")
     }
   }
@@ -158,17 +145,5 @@ struct QuarantineCommand: ParsableCommand {
     var wanted = try selection.make()
     wanted.ids = Set(ids)
     return wanted
-  }
-
-  private static func json(_ held: HeldFix) -> String {
-    let strings: Set = ["device", "verdict", "received", "time", "work_subject", "task", "stop"]
-    let members = held.fields.map { field in
-      strings.contains(field.name) ? "\"\(field.name)\":\(quoted(field.value))" : "\"\(field.name)\":\(field.value)"
-    }
-    return "{" + members.joined(separator: ",") + "}"
-  }
-
-  private static func quoted(_ text: String) -> String {
-    (try? JSONEncoder().encode(text)).map { String(decoding: $0, as: UTF8.self) } ?? "\"\""
   }
 }

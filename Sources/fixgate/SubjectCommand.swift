@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import GateCore
 import GateStore
 
 struct SubjectCommand: ParsableCommand {
@@ -23,7 +24,9 @@ struct SubjectCommand: ParsableCommand {
 
     func run() throws {
       let setup = try config.load()
-      try RegistryStore(path: setup.registryPath).addSubject(tenant: tenant, name: subject, nowMs: Clock.nowMs)
+      let registry = try RegistryStore(path: setup.registryPath)
+      try setup.note(.added, tenant: tenant, about: "subject")
+      try registry.addSubject(tenant: tenant, name: subject, nowMs: Clock.nowMs)
       print("subject \(tenant)/\(subject) is there\(try setup.tellGatewayInWords())")
     }
   }
@@ -80,7 +83,12 @@ struct SubjectCommand: ParsableCommand {
     func run() throws {
       let setup = try config.load()
       let sinceMs = since?.ms ?? Clock.nowMs
-      try RegistryStore(path: setup.registryPath).assign(tenant: tenant, id: device, subject: subject, sinceMs: sinceMs)
+      let registry = try RegistryStore(path: setup.registryPath)
+      let carried = try registry.devices(ofSubject: subject, tenant: tenant)
+      try setup.note(
+        .assigned, tenant: tenant, subject: carried.subject, device: try registry.device(tenant: tenant, id: device),
+        numbers: ["since_ms": sinceMs])
+      try registry.assign(tenant: tenant, id: device, subject: subject, sinceMs: sinceMs)
       print("\(tenant)/\(subject) carries \(device) from \(Clock.text(sinceMs))\(try setup.tellGatewayInWords())")
     }
   }
@@ -102,7 +110,11 @@ struct SubjectCommand: ParsableCommand {
     func run() throws {
       let setup = try config.load()
       let sinceMs = since?.ms ?? Clock.nowMs
-      try RegistryStore(path: setup.registryPath).assign(tenant: tenant, id: device, subject: nil, sinceMs: sinceMs)
+      let registry = try RegistryStore(path: setup.registryPath)
+      try setup.note(
+        .assigned, tenant: tenant, device: try registry.device(tenant: tenant, id: device), about: "nobody",
+        numbers: ["since_ms": sinceMs])
+      try registry.assign(tenant: tenant, id: device, subject: nil, sinceMs: sinceMs)
       print("nobody carries \(tenant)/\(device) from \(Clock.text(sinceMs))\(try setup.tellGatewayInWords())")
     }
   }
@@ -123,8 +135,9 @@ struct SubjectCommand: ParsableCommand {
         throw Complaint("there is no ground '\(kind)'; choose contract or consent")
       }
       let setup = try config.load()
-      try RegistryStore(path: setup.registryPath).recordGround(
-        tenant: whose.tenant, whose.name, ground, nowMs: Clock.nowMs)
+      let registry = try RegistryStore(path: setup.registryPath)
+      try setup.note(.added, whose, in: registry, about: ground.rawValue)
+      try registry.recordGround(tenant: whose.tenant, whose.name, ground, nowMs: Clock.nowMs)
       print("\(whose.text) may be followed by \(ground.rawValue)\(try setup.tellGatewayInWords())")
     }
   }
@@ -139,7 +152,9 @@ struct SubjectCommand: ParsableCommand {
 
     func run() throws {
       let setup = try config.load()
-      try RegistryStore(path: setup.registryPath).withdraw(tenant: whose.tenant, whose.name, nowMs: Clock.nowMs)
+      let registry = try RegistryStore(path: setup.registryPath)
+      try setup.note(.withdrawn, whose, in: registry)
+      try registry.withdraw(tenant: whose.tenant, whose.name, nowMs: Clock.nowMs)
       print("nothing more is taken of \(whose.text)\(try setup.tellGatewayInWords())")
     }
   }
@@ -162,6 +177,18 @@ struct Whose: ParsableArguments {
 
   var name: FollowedName { subject.map { .subject($0) } ?? .device(device ?? "") }
   var text: String { "\(tenant)/\(subject ?? device ?? "")" }
+}
+
+extension Setup {
+  /// As `note`, about a subject or a device.
+  func note(
+    _ what: AuditAction, _ whose: Whose, in registry: borrowing RegistryStore, about: String? = nil
+  ) throws {
+    switch try registry.owner(whose.tenant, whose.name) {
+    case .subject(let index): try note(what, tenant: whose.tenant, subject: index, about: about)
+    case .device(let index): try note(what, tenant: whose.tenant, device: index, about: about)
+    }
+  }
 }
 
 /// A moment as it is typed: 2026-11-21T04:00:00Z.

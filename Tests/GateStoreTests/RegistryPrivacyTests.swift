@@ -104,6 +104,34 @@ import Testing
     #expect(try store.listDuties(tenant: "demo", sinceMs: 550).count == 2 && store.listDuties(tenant: "other", sinceMs: 0).isEmpty)
   }
 
+  /// A device that opens shift upon shift fills nothing, and is not told to come again for ever.
+  @Test func shiftsOfADeviceAreBounded() throws {
+    let store = try store()
+    var policy = Policy()
+    policy.duty = .shift
+    policy.deviceShifts = true
+    _ = try store.setPolicy(tenant: "demo", policy, nowMs: 5)
+    let owner = DutyOwner.device(1)
+    try store.take(
+      (1...Int64(Limits.dutiesMax) + 5).flatMap { i in
+        [
+          ShiftChange(owner: owner, opens: true, timeMs: 1_000 + 10 * i),
+          ShiftChange(owner: owner, opens: false, timeMs: 1_005 + 10 * i),
+        ]
+      })
+    #expect(try store.listDuties(tenant: "demo", sinceMs: 0).count == Limits.dutiesMax)
+    let privacy = try store.loadSnapshot().privacy
+    func change(_ timeMs: Int64) -> ShiftChange? {
+      var record = Record()
+      (record.tenant, record.device) = (1, 1)
+      record.fix.present = [.time]
+      record.fix.fixTimeMs = timeMs
+      record.fix[.event] = 6
+      return privacy.change(by: record)
+    }
+    #expect(change(1_010) == nil && change(1_069) != nil && change(2_000_000) != nil)
+  }
+
   @Test func everyVersionOfAPolicyIsKept() throws {
     let store = try store()
     #expect(try store.policies(tenant: "demo").isEmpty)

@@ -14,7 +14,7 @@ package struct PrivacyTable: Sendable {
     var subject: UInt32
   }
 
-  /// Time on duty, both ends included; by time and without overlap.
+  /// Time on duty, both ends included; by time, and without overlap but for an end that is the next one's beginning.
   private struct Duty: BitwiseCopyable {
     var sinceMs: Int64
     var untilMs: Int64
@@ -95,7 +95,7 @@ package struct PrivacyTable: Sendable {
     private static func merged(_ duties: [(owner: UInt32, element: Duty)]) -> [(owner: UInt32, element: Duty)] {
       var merged: [(owner: UInt32, element: Duty)] = []
       for duty in duties.sorted(by: { ($0.owner, $0.element.sinceMs) < ($1.owner, $1.element.sinceMs) }) {
-        if let last = merged.last, last.owner == duty.owner, last.element.untilMs >= duty.element.sinceMs {
+        if let last = merged.last, last.owner == duty.owner, last.element.untilMs > duty.element.sinceMs {
           merged[merged.count - 1].element.untilMs = max(last.element.untilMs, duty.element.untilMs)
         } else {
           merged.append(duty)
@@ -176,6 +176,15 @@ package struct PrivacyTable: Sendable {
     }
   }
 
+  /// Whether as many shifts are held as may be, and all of them began later: one more of then would not be held either.
+  private func isForgotten(_ owner: DutyOwner, at timeMs: Int64) -> Bool {
+    guard endOfShift(owner, begunBy: timeMs) == nil else { return false }
+    return switch owner {
+    case .subject(let subject): dutiesOfSubjects.count(of: subject) >= Limits.dutiesMax
+    case .device(let device): dutiesOfDevices.count(of: device) >= Limits.dutiesMax
+    }
+  }
+
   /// Who carried the device then, or now where the time is not known; 0 = nobody known.
   package func subject(ofDevice device: UInt32, at timeMs: Int64?) -> UInt32 {
     guard let last = assignments.last(of: device, where: { $0.sinceMs <= timeMs ?? .max }) else { return 0 }
@@ -220,7 +229,9 @@ package struct PrivacyTable: Sendable {
     if isWithdrawn(record.device, subject) { return nil }
     let owner = subject == 0 ? DutyOwner.device(record.device) : .subject(subject)
     switch record.fix[.event] {
-    case 6: return isInShift(owner, at: timeMs) ? nil : ShiftChange(owner: owner, opens: true, timeMs: timeMs)
+    case 6:
+      if isInShift(owner, at: timeMs) || isForgotten(owner, at: timeMs) { return nil }
+      return ShiftChange(owner: owner, opens: true, timeMs: timeMs)
     case 7:
       guard endOfShift(owner, begunBy: timeMs) == .max else { return nil }
       return ShiftChange(owner: owner, opens: false, timeMs: timeMs)
@@ -266,6 +277,10 @@ private struct Grouped<Element: Sendable>: Sendable {
     }
     if !sorted.isEmpty { starts.append(Int32(sorted.count)) }
     self.starts = starts
+  }
+
+  func count(of owner: UInt32) -> Int {
+    Int(owner) + 1 < starts.count ? Int(starts[Int(owner) + 1] - starts[Int(owner)]) : 0
   }
 
   /// The last of the owner's elements that meet a condition, which those before it meet too.

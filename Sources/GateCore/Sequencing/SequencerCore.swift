@@ -44,12 +44,17 @@ package struct SequencerCore: ~Copyable {
   /// While set, records are refused with this retry-after: the journal cannot be written.
   package var storageRetryAfterMs: UInt32?
 
-  /// A session that has messages in the commit in hand.
-  private struct Waiter {
-    var worker: Int
-    var device: Int
-    var stream: Int
-    var reply: SequencerReply
+  /// A session that has messages in the commit in hand. Its reply is made when the commit is over: it is 15 times as large.
+  private struct Waiter: BitwiseCopyable {
+    let worker: Int
+    let device: Int
+    let stream: Int
+    let session: SessionID
+    /// Messages of the worker that the reply answers.
+    var answers: UInt32 = 1
+    /// How many of `judgements` are for it, and the position of the last of them.
+    var judgementCount = 0
+    var lastJudgement = 0
   }
 
   private struct Touched: BitwiseCopyable {
@@ -74,6 +79,8 @@ package struct SequencerCore: ~Copyable {
   private let judge: Judge
   private var sessions: [SequencerSessions]
   private var waiters: [Waiter] = []
+  /// What the waiters will be told of fixes that were not simply accepted.
+  private var judgements: [(waiter: Int, run: VerdictRun)] = []
   private var touched: [Touched] = []
   private var random: any RandomNumberGenerator & Sendable
   /// Of the commit in hand: accepted fixes are not listed.
@@ -149,15 +156,15 @@ package struct SequencerCore: ~Copyable {
       devices[change.device, change.stream].durable = devices[change.device, change.stream].received
       if let latest = change.latest { devices.moveLatest(of: change.device, to: latest) }
     }
-    // By index: a reply is 700 bytes, and a copy of it for every message is what a sequencer spends its time on.
-    for i in waiters.indices {
-      let worker = waiters[i].worker
-      let session = waiters[i].reply.session
-      if !sessions[worker][session].hears(of: waiters[i].stream) { waiters[i].reply.kind = .silent }
-      sessions[worker].forgetWaiter(of: session)
-      waiters[i].reply.describe(devices[waiters[i].device, waiters[i].stream].durable)
-      replies.append((worker, waiters[i].reply))
+    let first = replies.count
+    for waiter in waiters {
+      let hears = sessions[waiter.worker][waiter.session].hears(of: waiter.stream)
+      sessions[waiter.worker].forgetWaiter(of: waiter.session)
+      replies.append(
+        (waiter.worker, SequencerReply(kind: hears ? .ack : .silent, session: waiter.session, answers: waiter.answers)))
+      replies[replies.count - 1].reply.describe(devices[waiter.device, waiter.stream].durable)
     }
+    for (waiter, run) in judgements { replies[first + waiter].reply.judge(run) }
     finishRound()
   }
 
@@ -169,8 +176,8 @@ package struct SequencerCore: ~Copyable {
       if let travel = change.travel { devices[travelOf: change.device] = travel }
     }
     for waiter in waiters {
-      sessions[waiter.worker].forgetWaiter(of: waiter.reply.session)
-      var reply = SequencerReply(kind: .refusal, session: waiter.reply.session, answers: waiter.reply.answers)
+      sessions[waiter.worker].forgetWaiter(of: waiter.session)
+      var reply = SequencerReply(kind: .refusal, session: waiter.session, answers: waiter.answers)
       reply.refusal = .storageUnavailable
       reply.retryAfterMs = retryAfterMs
       replies.append((waiter.worker, reply))
@@ -181,6 +188,7 @@ package struct SequencerCore: ~Copyable {
   private mutating func finishRound() {
     touched.removeAll(keepingCapacity: true)
     waiters.removeAll(keepingCapacity: true)
+    judgements.removeAll(keepingCapacity: true)
     if !batchVerdicts.isEmpty { batchVerdicts.removeAll(keepingCapacity: true) }
     batchBytes = 0
     batchRecords = 0
@@ -364,14 +372,11 @@ extension SequencerCore {
   private mutating func waiterIndex(for session: SessionID, of worker: Int, device: Int, stream: Int) -> Int {
     let known = Int(sessions[worker][session].waiter)
     if known >= 0, waiters[known].stream == stream {
-      waiters[known].reply.answers += 1
+      waiters[known].answers += 1
       return known
     }
     sessions[worker][session].waiter = Int32(waiters.count)
-    waiters.append(
-      Waiter(
-        worker: worker, device: device, stream: stream,
-        reply: SequencerReply(kind: .ack, session: session, answers: 1)))
+    waiters.append(Waiter(worker: worker, device: device, stream: stream, session: session))
     return waiters.count - 1
   }
 
@@ -391,17 +396,19 @@ extension SequencerCore {
     let code = batch.span.load16(at: at + 6)
     guard code != 0 else { return }
     batchVerdicts[code, default: 0] += 1
-    let count = waiters[waiter].reply.judgementCount
+    let count = waiters[waiter].judgementCount
     if count > 0 {
-      let last = waiters[waiter].reply.judgements[count - 1]
-      if last.code == code, last.first + last.count == sequence {
-        waiters[waiter].reply.judgements[count - 1].count += 1
+      let last = waiters[waiter].lastJudgement
+      let run = judgements[last].run
+      if run.code == code, run.first + run.count == sequence {
+        judgements[last].run.count += 1
         return
       }
     }
     guard count < Limits.judgementsPerAckMax else { return }
-    waiters[waiter].reply.judgements[count] = VerdictRun(code: code, first: sequence, count: 1)
-    waiters[waiter].reply.judgementCount += 1
+    waiters[waiter].judgementCount = count + 1
+    waiters[waiter].lastJudgement = judgements.count
+    judgements.append((waiter, VerdictRun(code: code, first: sequence, count: 1)))
   }
 
   private func note(at: Int, in change: inout Touched) {
@@ -438,6 +445,11 @@ extension SequencerReply {
     through = ranges.through
     rangeCount = min(ranges.above.count, Limits.rangesPerAckMax)
     for i in 0..<rangeCount { self.ranges[i] = ranges.above[i] }
+  }
+
+  fileprivate mutating func judge(_ run: VerdictRun) {
+    judgements[judgementCount] = run
+    judgementCount += 1
   }
 
   /// Adds a refused sequence. Beyond the bound the last range grows over what lies between: the device sends those again

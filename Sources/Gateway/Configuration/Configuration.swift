@@ -14,6 +14,8 @@ package struct Configuration: Equatable, Sendable {
     package var publicDTLS: [String] = []
     /// The first byte of connection IDs.
     package var node: UInt8 = 0
+    /// A Unix socket for holders of read tokens; empty = none.
+    package var read = ""
   }
 
   /// Sessions over UDP, of all workers together.

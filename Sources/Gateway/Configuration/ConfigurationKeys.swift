@@ -21,13 +21,13 @@ package struct ConfigurationKey: Sendable {
 extension ConfigurationKey {
   private static func text(
     _ path: String, _ comment: String, _ at: any WritableKeyPath<Configuration, String> & Sendable,
-    expects: String = "a path", allowed: [String]? = nil
+    expects: String = "a path", allowed: [String]? = nil, mayBeEmpty: Bool = false
   ) -> ConfigurationKey {
     ConfigurationKey(
       path: path, comment: comment, expects: allowed.map { "one of " + $0.joined(separator: ", ") } ?? expects,
       isList: false,
       set: { configuration, values in
-        guard values.count == 1, !values[0].isEmpty, allowed?.contains(values[0]) ?? true else { return false }
+        guard values.count == 1, mayBeEmpty || !values[0].isEmpty, allowed?.contains(values[0]) ?? true else { return false }
         configuration[keyPath: at] = values[0]
         return true
       },
@@ -112,6 +112,10 @@ extension ConfigurationKey {
     number(
       "listen.node", "Number of this gateway in the connection IDs of sessions over UDP, for a load balancer to route by.",
       \.listen.node, 0...255),
+    text(
+      "listen.read",
+      "A Unix socket, mode 0660, for holders of read tokens; its group decides who may come. Empty: none.", \.listen.read,
+      mayBeEmpty: true),
     text("tls.certificate", "Certificate chain, PEM, leaf first.", \.tls.certificate),
     text("tls.key", "Its private key, PEM.", \.tls.key),
     text("tls.authority", "Certificates of the authority, PEM; new bundles carry them.", \.tls.authority),

@@ -1,0 +1,182 @@
+import Foundation
+import GateCore
+import GateStore
+import Gateway
+import Testing
+
+/// Two tenants on one gateway, and all that could reach over the wall between them.
+extension EndToEnd {
+  @Suite(.serialized) struct WallsTests {
+    private static let tenants = ["demo", "north"]
+
+    /// A gateway with a device of the same name and a track in each tenant, at latitudes that tell them apart.
+    private func world() throws -> GatewayProcess {
+      let gateway = try GatewayProcess(["FIXGATE_LISTEN_READ": "read.sock"])
+      try gateway.start()
+      try gateway.run(["tenant", "add", "north"])
+      for (tenant, latitude) in zip(Self.tenants, [43, 51]) {
+        let bundle = gateway.folder + "/\(tenant).bundle"
+        try gateway.run(["device", "add", "--tenant", tenant, "bike-1", "--out", bundle])
+        var track = "lat,lon,time\n"
+        for second in 10...39 { track += "\(latitude).1\(second),76.9,2026-01-01 00:00:\(second)\n" }
+        // Before the epoch of GPS: held.
+        track += "\(latitude).2,76.9,2099-01-01 00:00:00\n"
+        let path = gateway.folder + "/\(tenant).csv"
+        try Data(track.utf8).write(to: URL(fileURLWithPath: path))
+        #expect(try gateway.send(path, bundle: bundle).wait(seconds: 60)?.status == 0)
+      }
+      try gateway.drained()
+      return gateway
+    }
+
+    private func token(_ gateway: GatewayProcess, _ tenant: String, _ role: String, more: [String] = []) throws -> String {
+      let out = gateway.folder + "/\(tenant).\(role).\(UUID().uuidString)"
+      try gateway.run(["token", "add", "--tenant", tenant, "--role", role, "--out", out] + more)
+      return out
+    }
+
+    /// As a dispatcher runs it: with a token and a socket, without configuration or data directory.
+    private func read(_ gateway: GatewayProcess, _ arguments: [String], token: String) throws -> Child.Outcome {
+      let child = try Child(
+        GatewayProcess.executable,
+        arguments + ["--token-file", token, "--socket", gateway.folder + "/gateway/read.sock"])
+      return try #require(child.wait(seconds: 60))
+    }
+
+    private static let commands: [(words: [String], role: String)] = [
+      (["latest"], "live"), (["latest", "--device", "bike-1"], "live"), (["history", "--device", "bike-1"], "history"),
+      (["history", "--device", "bike-1", "--format", "gpx"], "history"), (["gaps", "--device", "bike-1"], "history"),
+      (["quarantine", "list"], "history"), (["quarantine", "show", "1"], "history"), (["quarantine", "show", "2"], "history"),
+    ]
+
+    /// Every command, with every credential of every tenant, for every tenant.
+    @Test func aTokenReachesItsTenantAndRolesOnly() throws {
+      let gateway = try world()
+      let own = ["demo": "43.", "north": "51."]
+      for holder in Self.tenants {
+        for role in ["live", "history", "export", "erase"] {
+          let token = try token(gateway, holder, role)
+          for target in Self.tenants {
+            for command in Self.commands {
+              let outcome = try read(gateway, command.words + ["--tenant", target], token: token)
+              let what = "\(command.words) of \(target) by \(role) of \(holder)"
+              let other = own[holder == "demo" ? "north" : "demo"]!
+              #expect(!outcome.output.contains(other), "\(what)")
+              if holder != target {
+                #expect(outcome.status == 1 && outcome.errors.contains("this token is for another tenant"), "\(what)")
+              } else if role != command.role {
+                #expect(outcome.status == 1 && outcome.errors.contains("ask for one that has it"), "\(what)")
+              } else if command.words.first == "quarantine", command.words.count == 3 {
+                // Numbers are of the whole gateway; another tenant's is as if it were not there.
+                let isOwn = (command.words[2] == "1") == (holder == "demo")
+                #expect(outcome.status == (isOwn ? 0 : 1), "\(what)")
+              } else {
+                #expect(outcome.status == 0 && !outcome.output.isEmpty, "\(what): \(outcome.errors)")
+              }
+              if outcome.status != 0 { #expect(outcome.output.isEmpty, "\(what)") }
+            }
+          }
+        }
+      }
+      // What the token gives is what the operator sees.
+      let token = try token(gateway, "north", "history")
+      let asOperator = try gateway.run(["history", "--tenant", "north", "--device", "bike-1"]).output
+      #expect(try read(gateway, ["history", "--tenant", "north", "--device", "bike-1"], token: token).output == asOperator)
+      #expect(asOperator.split(separator: "\n").count == 31)
+
+      #expect(try gateway.run(["audit", "verify"]).output.contains("are as they were written"))
+      let log = try gateway.run(["audit", "list"]).output
+      #expect(log.contains("token 1\tread_live\tdemo") && log.contains("token 2\trefused\tdemo"))
+      #expect(!log.contains("bike-1") && !log.contains("43.") && !log.contains("51."))
+    }
+
+    @Test func aTokenThatIsNotGoodOpensNothing() throws {
+      let gateway = try world()
+      let latest = ["latest", "--tenant", "demo"]
+      let good = try token(gateway, "demo", "live")
+      #expect(try FileManager.default.attributesOfItem(atPath: good)[.posixPermissions] as? Int == 0o600)
+      let socket = try FileManager.default.attributesOfItem(atPath: gateway.folder + "/gateway/read.sock")
+      #expect(socket[.posixPermissions] as? Int == 0o660)
+      #expect(try read(gateway, latest, token: good).status == 0)
+
+      let text = try String(contentsOfFile: good, encoding: .utf8).trimmingCharacters(in: .newlines)
+      let wrong = gateway.folder + "/wrong"
+      let flipped = text.dropLast() + (text.last == "0" ? "1" : "0")
+      let next = text.replacingOccurrences(of: "fixgate-read.1.", with: "fixgate-read.99.")
+      for text in [String(flipped), next, "", "fixgate-read.1.", String(repeating: "a", count: 100)] {
+        try Data(text.utf8).write(to: URL(fileURLWithPath: wrong))
+        let outcome = try read(gateway, latest, token: wrong)
+        #expect(outcome.status == 1 && outcome.output.isEmpty && outcome.errors.contains("this token is not good"))
+      }
+
+      #expect(try gateway.run(["token", "list", "--tenant", "demo"]).output.hasPrefix("1\tdemo\tlive\tgood\t"))
+      // Only the tenant's own can be revoked by its name.
+      #expect(try gateway.run(["token", "revoke", "1", "--tenant", "north"], expecting: 1).errors.contains("no read token 1"))
+      try gateway.run(["token", "revoke", "1", "--tenant", "demo"])
+      #expect(try read(gateway, latest, token: good).errors.contains("this token is not good"))
+
+      let brief = try token(gateway, "demo", "live", more: ["--for", "1s"])
+      let registry = try RegistryStore(path: gateway.data + "/registry.db")
+      let end = try #require(try registry.readToken(2)?.expiresMs)
+      while Clock.nowMs < end { usleep(10_000) }
+      #expect(try read(gateway, latest, token: brief).errors.contains("this token is not good"))
+      // No secret is kept.
+      let secret = try #require(text.split(separator: ".").last)
+      for name in ["registry.db", "registry.db-wal", "audit.log"] {
+        let bytes = FileManager.default.contents(atPath: gateway.data + "/" + name) ?? Data()
+        #expect(bytes.range(of: Data(secret.utf8)) == nil && bytes.range(of: Data(Hex.bytes(Array(secret.utf8).span)!)) == nil)
+      }
+    }
+
+    /// Whoever guesses is slowed down, and even a good token waits then.
+    @Test func wrongTokensAreBounded() throws {
+      let gateway = try GatewayProcess(["FIXGATE_LISTEN_READ": "read.sock"])
+      try gateway.start()
+      let good = try token(gateway, "demo", "live")
+      let guess = ReadToken(number: 1, secret: [UInt8](repeating: 7, count: 32)).text
+      var words: Set<String> = []
+      for _ in 0..<60 {
+        do {
+          try ReadClient.ask(
+            ReadQuery(.latest), tenant: nil, token: guess, socket: gateway.folder + "/gateway/read.sock") { _ in }
+        } catch {
+          words.insert("\(error)")
+        }
+      }
+      #expect(words.count == 2 && words.contains { $0.contains("too many wrong tokens") })
+      #expect(try read(gateway, ["latest", "--tenant", "demo"], token: good).errors.contains("too many wrong tokens"))
+    }
+
+    /// Ids and months of two tenants; killed under load, the counts are those of the rows.
+    @Test func usageIsExactAcrossKills() throws {
+      let gateway = try world()
+      let ride = gateway.folder + "/ride.csv"
+      var track = "lat,lon,time\n"
+      for i in 0..<6_000 { track += "43.\(100_000 + i),76.9,\(1_767_225_600 + i)\n" }
+      try Data(track.utf8).write(to: URL(fileURLWithPath: ride))
+      let bundle = gateway.folder + "/demo.bundle"
+      for _ in 0..<4 {
+        let sender = try gateway.send(ride, bundle: bundle, more: ["--batch", "7"])
+        try gateway.status("under way") { $0.fixes.stored > 0 || $0.fixes.queued > 0 || $0.fixes.duplicate > 0 }
+        gateway.kill9()
+        try gateway.start()
+        sender.kill9()
+      }
+      #expect(try gateway.send(ride, bundle: bundle).wait(seconds: 60)?.status == 0)
+      try gateway.drained()
+      let rows = try gateway.run(["usage"]).output.split(separator: "\n").dropFirst().map { $0.split(separator: ",") }
+      #expect(rows.count == 2 && rows.map { $0[0] } == ["demo", "north"] && rows.map { $0[2] } == ["1", "1"])
+      #expect(rows.map { $0[3] } == ["6030", "30"] && rows.map { $0[4] } == ["1", "1"])
+      #expect(try gateway.count("SELECT count(*) FROM fix") == 6_060)
+      let month = String(rows[0][1])
+      #expect(try gateway.run(["usage", "--tenant", "north", "--month", month]).output.split(separator: "\n").count == 2)
+      #expect(try gateway.run(["usage", "--month", "2001-01"]).output.split(separator: "\n").count == 1)
+      #expect(try gateway.run(["usage", "--tenant", "nroth"], expecting: 1).errors.contains("did you mean 'north'?"))
+      #expect(try gateway.run(["usage", "--month", "2026-13"], expecting: 1).errors.contains("no month like"))
+    }
+  }
+}
+
+private enum Clock {
+  static var nowMs: Int64 { Int64(Date().timeIntervalSince1970 * 1_000) }
+}
