@@ -3716,7 +3716,7 @@ const ProtobufCEnumDescriptor fixgate__v1__gap_reason__descriptor =
   fixgate__v1__gap_reason__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
-static const ProtobufCEnumValue fixgate__v1__verdict_code__enum_values_by_number[27] =
+static const ProtobufCEnumValue fixgate__v1__verdict_code__enum_values_by_number[28] =
 {
   { "VERDICT_ACCEPTED", "FIXGATE__V1__VERDICT_CODE__VERDICT_ACCEPTED", 0 },
   { "VERDICT_LONGITUDE_WRAPPED", "FIXGATE__V1__VERDICT_CODE__VERDICT_LONGITUDE_WRAPPED", 1 },
@@ -3745,17 +3745,19 @@ static const ProtobufCEnumValue fixgate__v1__verdict_code__enum_values_by_number
   { "VERDICT_HELD_TELEPORT", "FIXGATE__V1__VERDICT_CODE__VERDICT_HELD_TELEPORT", 56 },
   { "VERDICT_OFF_DUTY", "FIXGATE__V1__VERDICT_CODE__VERDICT_OFF_DUTY", 60 },
   { "VERDICT_WITHDRAWN", "FIXGATE__V1__VERDICT_CODE__VERDICT_WITHDRAWN", 61 },
+  { "VERDICT_ERASED", "FIXGATE__V1__VERDICT_CODE__VERDICT_ERASED", 62 },
 };
 static const ProtobufCIntRange fixgate__v1__verdict_code__value_ranges[] = {
-{0, 0},{20, 6},{40, 13},{42, 14},{50, 18},{60, 25},{0, 27}
+{0, 0},{20, 6},{40, 13},{42, 14},{50, 18},{60, 25},{0, 28}
 };
-static const ProtobufCEnumValueIndex fixgate__v1__verdict_code__enum_values_by_name[27] =
+static const ProtobufCEnumValueIndex fixgate__v1__verdict_code__enum_values_by_name[28] =
 {
   { "VERDICT_ACCEPTED", 0 },
   { "VERDICT_ANCIENT", 15 },
   { "VERDICT_APPROXIMATE", 7 },
   { "VERDICT_CLOCK_REPAIRED", 5 },
   { "VERDICT_COURSE_WRAPPED", 2 },
+  { "VERDICT_ERASED", 27 },
   { "VERDICT_FROZEN", 11 },
   { "VERDICT_FUTURE", 14 },
   { "VERDICT_HELD_APPROXIMATE", 19 },
@@ -3786,9 +3788,9 @@ const ProtobufCEnumDescriptor fixgate__v1__verdict_code__descriptor =
   "VerdictCode",
   "Fixgate__V1__VerdictCode",
   "fixgate.v1",
-  27,
+  28,
   fixgate__v1__verdict_code__enum_values_by_number,
-  27,
+  28,
   fixgate__v1__verdict_code__enum_values_by_name,
   6,
   fixgate__v1__verdict_code__value_ranges,

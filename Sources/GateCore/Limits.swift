@@ -4,6 +4,8 @@ package enum Limits {
   package static let frameBytesMax = 16_384
   /// Longest message over UDP in bytes, both ways: with record, UDP and IP headers it fits IPv6's smallest MTU.
   package static let datagramBytesMax = 1_200
+  /// Longest datagram that is received in bytes.
+  package static let receivedDatagramBytesMax = 2_048
   /// Longest length prefix in bytes: a varint of `frameBytesMax`.
   package static let framePrefixBytesMax = 3
   /// Most fixes in one frame. A column that ends early repeats its last difference, so bytes alone do not bound this.
@@ -77,6 +79,8 @@ package enum Limits {
   package static let auditFilesMax = 64
   /// Read tokens that a tenant may ever have.
   package static let readTokensPerTenantMax = 10_000
+  /// Longest reason of a legal hold in bytes.
+  package static let holdReasonBytesMax = 256
   /// Subjects in groups that one making of aggregates may hold in memory; about 100 bytes each.
   package static let aggregateSharesMax = 4_000_000
   /// Slots of one output of aggregates: a year of hours.

@@ -6,7 +6,7 @@ package import GateProto
 ///
 /// Over TCP a connection is a stream of frames with length prefixes, and what is sent arrives or the connection ends. Over UDP
 /// it is a DTLS session: a frame is a datagram, may be lost, and then goes out again. A DTLS session carries one stream, since
-/// datagrams overtake each other and do not say which stream they belong to.
+/// datagrams overtake each other and do not say which stream they belong to. See DeviceSession+Datagrams.swift.
 ///
 /// A place (see `UploadLog`) is in exactly one state: settled, in flight, delayed by a retry-after, or sendable.
 package struct DeviceSession: Sendable {
@@ -23,19 +23,19 @@ package struct DeviceSession: Sendable {
   package private(set) var framesSent: UInt64 = 0
   package private(set) var fixesSent: UInt64 = 0
   /// Datagrams that counted as lost; their fixes went out again.
-  package private(set) var framesLost: UInt64 = 0
+  package internal(set) var framesLost: UInt64 = 0
 
   private let token: [UInt8]
   private var isConnected = false
   /// Set over UDP only.
-  private var datagrams: DatagramWindow?
+  var datagrams: DatagramWindow?
   /// The gateway closes this connection, or it is of no more use: send nothing more on it, make another.
-  package private(set) var isClosing = false
-  private var needsHello = false
+  package internal(set) var isClosing = false
+  var needsHello = false
   /// Hello was sent and is not answered yet: a refusal may have meant its frame.
-  private var helloIsOpen = false
+  var helloIsOpen = false
   private var window: UInt64
-  private var inFlight = RangeSet64()
+  var inFlight = RangeSet64()
   private var delayed: [(places: ClosedRange<UInt64>, until: Instant)] = []
   private var settingsVersion: UInt32 = 0
   private var appliedToSay: UInt32?
@@ -52,15 +52,15 @@ package struct DeviceSession: Sendable {
   /// With `.liveFirst`: places up to here are backlog, those above are live.
   private var backlogEnd: UInt64 = 0
   private var panicPlaces = RangeSet64()
-  /// By lane: over its limit, nothing more goes out in it before.
   /// Of the backlog, or of the only lane.
   private var pacing = SendPacing()
   /// The lane waited for its pacing when it was last asked.
   private var isPaced = false
+  /// By lane: over its limit, nothing more goes out in it before.
   private var lanePausedUntil = InlineArray<3, Instant>(repeating: Instant(ns: 0))
   private var scratch: [Fix] = []
   /// Fixes that fill a datagram, judging by the last one.
-  private var fixesThatFit = 0
+  var fixesThatFit = 0
   /// While early data is made: bytes that the next frame may have.
   private var earlyRoom: Int?
 
@@ -138,18 +138,7 @@ package struct DeviceSession: Sendable {
     }
   }
 
-  /// The same with a DTLS session over UDP. Nothing keeps it alive: a device may sleep for as long as it likes.
-  /// - Parameters:
-  ///   - isResumed: the gateway has heard hello of this stream in this session, so another one is not needed.
-  ///   - seed: of the jitter of retransmission.
-  package mutating func connectedOverUDP(at now: Instant, isResumed: Bool, seed: UInt64) {
-    datagrams = DatagramWindow(seed: seed)
-    fixesThatFit = options.batchFixes
-    begin(at: now)
-    needsHello = !isResumed
-  }
-
-  private mutating func begin(at now: Instant) {
+  mutating func begin(at now: Instant) {
     isConnected = true
     isClosing = false
     needsHello = true
@@ -248,19 +237,6 @@ package struct DeviceSession: Sendable {
       at = payload.upperBound
       take(downlink, at: now, into: &events)
     }
-  }
-
-  /// Takes the plaintext of one datagram. Once this DTLS session is over nothing of it counts: an ack that comes late speaks of
-  /// the stream before.
-  /// - Throws: when the gateway breaks the specification.
-  package mutating func receive(
-    datagram: Span<UInt8>, at now: Instant, into events: inout [DeviceEvent]
-  ) throws(DeviceError) {
-    guard !isClosing else { return }
-    let downlink: Downlink
-    do { downlink = try Downlink.decode(datagram, 0..<datagram.count) } catch { throw .malformed(error) }
-    take(downlink, at: now, into: &events)
-    settleDatagrams(at: now)
   }
 
   /// When to call `nextFrame` next (or, at silence, to close) if nothing arrives before; `nil` if there is no such time.
@@ -422,38 +398,9 @@ extension DeviceSession {
   }
 }
 
-// Over UDP.
-extension DeviceSession {
-  /// Until hello is answered there is one datagram: whatever overtook it would only be sent back. Panic waits for no window.
-  private func mayGo(_ lane: Lane?) -> Bool {
-    guard let datagrams else { return true }
-    return !(datagrams.isFull || helloIsOpen && !datagrams.isEmpty) || lane == .panic
-  }
-
-  private mutating func expireDatagrams(at now: Instant) {
-    guard let datagrams, let expiry = datagrams.deadline, now >= expiry else { return }
-    framesLost += UInt64(datagrams.count)
-    if helloIsOpen { needsHello = true }
-    for places in self.datagrams?.expire(at: now) ?? [] { inFlight.remove(places) }
-  }
-
-  private mutating func settleDatagrams(at now: Instant) {
-    let (open, helloIsOpen) = (inFlight, helloIsOpen)
-    let lost = datagrams?.settle(at: now) { $0.map(open.overlaps) ?? helloIsOpen } ?? []
-    framesLost += UInt64(lost.count)
-    for places in lost { inFlight.remove(places) }
-  }
-
-  /// All that is under way counts as not taken.
-  private mutating func forgetAllInFlight() {
-    inFlight.removeAll()
-    datagrams?.forget()
-  }
-}
-
 // Receiving.
 extension DeviceSession {
-  private mutating func take(_ downlink: Downlink, at now: Instant, into events: inout [DeviceEvent]) {
+  mutating func take(_ downlink: Downlink, at now: Instant, into events: inout [DeviceEvent]) {
     owedSince = nil
     if let welcome = downlink.welcome {
       self.welcome = welcome
@@ -565,6 +512,12 @@ extension DeviceSession {
     case .single(let lane): lane
     case .liveFirst: panicPlaces.contains(place) ? .panic : place > backlogEnd ? .live : .backlog
     }
+  }
+
+  /// All that is under way counts as not taken.
+  private mutating func forgetAllInFlight() {
+    inFlight.removeAll()
+    datagrams?.forget()
   }
 
   private mutating func take(_ settings: Settings) {

@@ -51,9 +51,11 @@ package struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
 }
 
 extension SocketAddress {
-  /// - Parameter local: the socket that the datagram came to.
-  package func peer(at local: UInt8 = 0) -> PeerAddress {
-    PeerAddress(high: high, low: low, port: port, scope: scope, isIPv6: isIPv6, local: local)
+  /// - Parameters:
+  ///   - local: the socket that the datagram came to.
+  ///   - own: the address that it came to there, see `UDPSocket.receive`.
+  package func peer(at local: UInt8 = 0, own: UInt8 = 0) -> PeerAddress {
+    PeerAddress(high: high, low: low, port: port, scope: scope, isIPv6: isIPv6, local: local, own: own)
   }
 
   package init(_ peer: PeerAddress) {
@@ -120,6 +122,9 @@ package struct HostPort: Hashable, Sendable {
 }
 
 extension SocketAddress {
+  /// 0.0.0.0 or ::, all addresses of the machine.
+  var isWildcard: Bool { high == 0 && low == 0 }
+
   var family: Int32 { isIPv6 ? AF_INET6 : AF_INET }
 
   /// As the kernel wants it.

@@ -10,7 +10,7 @@ import Glibc
   /// Datagrams in one batch.
   package static let batchMax = 32
   /// Longest datagram that is taken. Longer ones are dropped and counted in `truncated`.
-  package static let datagramBytesMax = 2_048
+  package static let datagramBytesMax = Limits.receivedDatagramBytesMax
 
   package let descriptor: FileDescriptor
   /// With the real port where 0 was asked for.
@@ -26,6 +26,9 @@ import Glibc
   /// Datagrams that the kernel would not send: no route, not permitted. UDP loses datagrams; so does this.
   package private(set) var unsendable = 0
 
+  /// The machine's addresses that datagrams have come to, known by their places; the first is the kernel's choice. Only where
+  /// the socket is bound to none in particular.
+  private var ownAddresses = [gate_own_address()]
   private let incoming: DatagramBatch
   private let outgoing: DatagramBatch
   private var waitingFrom = 0
@@ -45,6 +48,9 @@ import Glibc
     if address.isIPv6 { try descriptor.setOption(Int32(IPPROTO_IPV6), IPV6_V6ONLY, 1) }
     try descriptor.setOption(SOL_SOCKET, SO_RXQ_OVFL, 1)
     try descriptor.setOption(SOL_SOCKET, SO_RCVBUF, receiveBufferBytes)
+    if address.isWildcard, gate_tell_own_address(descriptor.raw, address.family) != 0 {
+      throw .system(.setOption, errno: errno)
+    }
     try descriptor.bind(to: address)
     var granted: Int32 = 0
     var length = socklen_t(MemoryLayout<Int32>.size)
@@ -74,10 +80,11 @@ import Glibc
 
   // MARK: Receiving
 
-  /// Takes up to `batchMax` datagrams and hands each to `body`, with its sender; the bytes are good until `body` returns.
+  /// Takes up to `batchMax` datagrams and hands each to `body`, with its sender and the place of our address that it was sent
+  /// to, for `queue`; the bytes are good until `body` returns.
   /// - Returns: how many the kernel had; below `batchMax` nothing waits any more.
   /// - Throws: `.system(.read)`: stop the process.
-  package mutating func receive(_ body: (Span<UInt8>, SocketAddress) -> Void) throws(NetError) -> Int {
+  package mutating func receive(_ body: (Span<UInt8>, SocketAddress, UInt8) -> Void) throws(NetError) -> Int {
     while true {
       let count = unsafe gate_datagrams_receive(incoming.raw, descriptor.raw, &kernelDrops)
       if count < 0 {
@@ -97,8 +104,9 @@ import Glibc
         var isTruncated: Int32 = 0
         var peer: UnsafePointer<sockaddr_storage>? = nil
         var peerLength = socklen_t(0)
+        var own = gate_own_address()
         let bytes = unsafe gate_datagrams_get(
-          incoming.raw, UInt32(index), &length, &isTruncated, &peer, &peerLength)
+          incoming.raw, UInt32(index), &length, &isTruncated, &peer, &peerLength, &own)
         guard isTruncated == 0, let peer = unsafe peer,
           let sender = unsafe SocketAddress(peer.pointee, length: peerLength)
         else {
@@ -106,10 +114,18 @@ import Glibc
           continue
         }
         let datagram = unsafe UnsafeBufferPointer(start: bytes, count: length)
-        body(unsafe datagram.span, sender)
+        body(unsafe datagram.span, sender, place(of: own))
       }
       return Int(count)
     }
+  }
+
+  /// Those of a machine with more addresses than places leave from the kernel's choice.
+  private mutating func place(of own: gate_own_address) -> UInt8 {
+    for i in ownAddresses.indices where ownAddresses[i].words == own.words { return UInt8(i) }
+    guard ownAddresses.count <= UInt8.max else { return 0 }
+    ownAddresses.append(own)
+    return UInt8(ownAddresses.count - 1)
   }
 
   // MARK: Sending
@@ -118,8 +134,9 @@ import Glibc
   package var waiting: Int { waitingTo - waitingFrom }
 
   /// Copies a datagram into the batch.
+  /// - Parameter own: the place of our address that it leaves from, as `receive` gave it; 0 = the kernel's choice.
   /// - Returns: false if the batch is full: `flush` first; what then still does not fit may be dropped, since it is UDP.
-  package mutating func queue(_ bytes: Span<UInt8>, to peer: SocketAddress) -> Bool {
+  package mutating func queue(_ bytes: Span<UInt8>, to peer: SocketAddress, from own: UInt8 = 0) -> Bool {
     precondition(bytes.count <= UDPSocket.datagramBytesMax)
     guard waitingTo < UDPSocket.batchMax else { return false }
     let index = UInt32(waitingTo)
@@ -128,7 +145,7 @@ import Glibc
       unsafe memcpy(gate_datagrams_room(outgoing.raw, index), start, from.count)
     }
     unsafe peer.withSockaddr { address, length in
-      unsafe gate_datagrams_set(outgoing.raw, index, bytes.count, address, length)
+      unsafe gate_datagrams_set(outgoing.raw, index, bytes.count, address, length, ownAddresses[Int(own)])
     }
     waitingTo += 1
     return true

@@ -24,7 +24,13 @@ package enum Violation: Equatable, Sendable {
   case overLimit(String)
   case latestIsWrong(device: UInt32)
   /// Two records under one key and number: the key is as good as told.
-  case numberUsedTwice(device: UInt32)
+  case numberUsedTwice(RecordName)
+  /// A session over UDP that should have outlived the gateway's process did not.
+  case sessionLost(device: UInt32)
+  /// The gateway went on from a session file of an earlier run.
+  case oldSessionFileTaken
+  /// Something of a device was taken after it had been revoked.
+  case revokedHeard(device: UInt32)
   /// The real store does not hold what it was given.
   case storeDiffers(String)
   /// A quiet world did not come to rest.
@@ -65,6 +71,7 @@ extension World {
     for port in gateway.ports where port.unanswered > SimWorker.unansweredMax {
       violation = .overLimit("\(port.unanswered) messages are unanswered")
     }
+    checkRevoked(gateway)
     let devices = gateway.devices
     for device in 0..<devices.count {
       if devices.streamCount(of: device) > Limits.streamsPerDeviceMax { violation = .overLimit("streams") }
@@ -72,16 +79,6 @@ extension World {
       where devices[device, stream].received.above.count > Limits.rangesPerStreamMax {
         violation = .overLimit("ranges")
       }
-    }
-  }
-
-  /// A record's number is its nonce: whatever a device remembers after a restart, it is used once.
-  mutating func checkNumber(of datagram: [UInt8], by device: UInt32) {
-    guard datagram[0] == DTLSContentType.tls12CID.rawValue else { return }
-    // Epoch, number and connection ID (RFC 9146 section 4).
-    let name = Array(datagram[3..<11 + ConnectionID.gatewayBytes])
-    if let other = recordsSent.updateValue(datagram, forKey: name), other != datagram {
-      violation = .numberUsedTwice(device: device)
     }
   }
 

@@ -10,6 +10,8 @@ struct EventQueue {
     case sequencer(run: Int)
     case sink(run: Int)
     case checkpointer(run: Int)
+    /// Who syncs the session file goes on.
+    case keeper(run: Int)
     /// The oldest bytes under way on a link arrive.
     case up(link: Int)
     case down(link: Int)

@@ -30,8 +30,22 @@ struct DatagramFaults {
   /// Chances in 1,024: per datagram,
   var lost: UInt64 = 0
   var doubled: UInt64 = 0
-  /// per turn of a device.
+  /// per turn of a device,
   var moved: UInt64 = 0
+  /// per start of the gateway: an earlier session file is put back.
+  var restored: UInt64 = 0
+  /// Record numbers that a session reserves at a time, few enough that they run out; `nil` = no UDP.
+  var reservation: WriteReservation?
+  /// Hellos bring default work, which no slot holds: after a restart sessions go on with another hello.
+  var hasWork = false
+  /// More clones, which speak another transport than their originals so that neither displaces the other, and more kills, with
+  /// quick starts and slow devices: a session that is open hears that its stream is another's, with acks still under way.
+  var twinsAndKills = 0
+  /// Crashes while slots wait for their sync, when it matters what was done too early.
+  var crashesUnsynced: UInt64 = 0
+  /// The machine has no clock of its own: after each power cut it is the same day again, so that only what is in the file
+  /// moves record numbers on.
+  var clockIsLost = false
 
   init(seed: UInt64) {
     isOn = [1, 7].contains(seed % 8)
@@ -40,6 +54,12 @@ struct DatagramFaults {
     lost = FaultPlan.rate(&random, 400)
     doubled = FaultPlan.rate(&random, 300)
     moved = FaultPlan.rate(&random, 200)
+    restored = FaultPlan.rate(&random, 300)
+    hasWork = Bool.random(using: &random)
+    if hasWork, Bool.random(using: &random) { twinsAndKills = Int.random(in: 1...4, using: &random) }
+    crashesUnsynced = FaultPlan.rate(&random, 200)
+    clockIsLost = Bool.random(using: &random)
+    reservation = [4, 8, 64, 1 << 16].randomElement(using: &random).map(WriteReservation.init)
   }
 }
 
@@ -89,6 +109,9 @@ struct FaultPlan {
       for _ in 0..<Int.random(in: 0...3, using: &random) {
         faults.append((kind, Instant(ns: UInt64.random(in: 0..<chaosNs, using: &random))))
       }
+    }
+    for kind in [.deviceCloned, .kill, .kill] as [FaultKind] {
+      for _ in 0..<datagrams.twinsAndKills { faults.append((kind, Instant(ns: UInt64.random(in: 0..<chaosNs, using: &random)))) }
     }
     syncFails = FaultPlan.rate(&random, 400)
     writeFails = FaultPlan.rate(&random, 300)

@@ -21,5 +21,8 @@ extension Tally {
     sum.renumbered += one.renumbered
     sum.moves += one.moves
     sum.datagramHandshakes += one.datagramHandshakes
+    sum.resumed += one.resumed
+    sum.sessionsKept += one.sessionsKept
+    sum.filesRefused += one.filesRefused
   }
 }

@@ -7,13 +7,18 @@ final class SimClient {
   var address: PeerAddress
   /// Its session has been told that there is a way to the gateway.
   var isConnected = false
-  /// Without a handshake, by what was saved.
+  /// The gateway has been greeted in this session, in an earlier run of the device.
   let isResumed: Bool
+  /// One for each handshake: what numbers of records must not repeat under.
+  let key: Int
+  /// The gateway's name for the session, once the device uses it.
+  var session: UInt64?
 
-  init(_ dtls: consuming DTLSClient, at address: PeerAddress, isResumed: Bool) {
+  init(_ dtls: consuming DTLSClient, at address: PeerAddress, isResumed: Bool, key: Int) {
     self.dtls = dtls
     self.address = address
     self.isResumed = isResumed
+    self.key = key
   }
 }
 

@@ -24,8 +24,8 @@ struct SimDevice {
   /// Over UDP, with `client` instead of a link.
   var usesDatagrams = false
   var client: SimClient?
-  /// The conversation as written to flash, and whether the gateway has welcomed it.
-  var savedSession: [UInt8]?
+  /// The conversation as written to flash with the number of its key, and whether the gateway has welcomed it.
+  var savedSession: (bytes: [UInt8], key: Int)?
   var isGreeted = false
   /// No connection is tried before.
   var reconnectAt = Instant(ns: 0)

@@ -18,6 +18,7 @@ final class SimDisk: Sendable {
   }
 
   static let blockBytes = 4_096
+  static let sectorBytes = 512
   private static let zeros = [UInt8](repeating: 0, count: blockBytes)
 
   /// One file, whatever its name.
@@ -164,9 +165,9 @@ extension SimDisk.State {
       switch random.next() % 4 {
       case 0: break
       case 1:
-        // Torn inside the block, at a sector of 512 bytes.
+        // Torn inside the block, at a sector.
         let old = block < nodes[node].durableBlocks.count ? nodes[node].durableBlocks[block] : SimDisk.zeros
-        let at = 512 * Int.random(in: 1...7, using: &random)
+        let at = SimDisk.sectorBytes * Int.random(in: 1...7, using: &random)
         flush(block, of: node)
         nodes[node].durableBlocks[block] = Array(nodes[node].blocks[block][..<at]) + Array(old[at...])
       default: flush(block, of: node)
@@ -297,7 +298,11 @@ final class SimFolder: DiskModel {
         count = max(0, state.nodes[node].bytes - offset)
         if count == 0 { throw DiskErrno(ENOSPC) }
       }
-      if count > 1, state.chance(state.rates.short) { count = Int.random(in: 1..<count, using: &state.random) }
+      if count > 1, state.chance(state.rates.short) {
+        let short = Int.random(in: 1..<count, using: &state.random)
+        // What lies in one sector is taken whole: a page is copied under its lock, and no signal comes between.
+        if offset / SimDisk.sectorBytes != (offset + count - 1) / SimDisk.sectorBytes { count = short }
+      }
       state.put(bytes[..<count], node, at: offset)
       return count
     }
@@ -353,6 +358,32 @@ final class SimFolder: DiskModel {
     try locked { (state) throws(DiskErrno) in
       let crashes = try state.begin()
       if crashes || state.isBroken || state.chance(state.rates.names) { throw DiskErrno(EIO) }
+      state.folders[index].durable = state.folders[index].names
+      state.folders[index].changes = []
+    }
+  }
+
+  /// The file's content as a process would read it; `nil` = there is none.
+  func content(_ name: String) -> [UInt8]? {
+    disk.state.withLock { state in
+      guard let node = state.folders[index].names[name] else { return nil }
+      return Array(state.nodes[node].blocks.joined().prefix(state.nodes[node].bytes))
+    }
+  }
+
+  /// An operator's hand: the file is replaced, or taken away, and that is durable. No process runs.
+  func put(_ name: String, _ bytes: [UInt8]?) {
+    disk.state.withLock { state in
+      state.folders[index].names[name] = nil
+      if let bytes {
+        state.nodes.append(SimDisk.Node())
+        let node = state.nodes.count - 1
+        state.put(bytes[...], node, at: 0)
+        for block in state.nodes[node].dirty { state.flush(block, of: node) }
+        state.nodes[node].dirty = []
+        state.nodes[node].durableBytes = bytes.count
+        state.folders[index].names[name] = node
+      }
       state.folders[index].durable = state.folders[index].names
       state.folders[index].changes = []
     }

@@ -26,9 +26,11 @@ final class SimGateway {
   let rewritten: Int
 
   /// Recovers what the disk holds.
+  /// - Parameter reservation: of sessions over UDP; `nil` = the world has none.
   init(
     run: Int, configuration: Configuration, segmentBytes: Int, disk: SimDisk, data: SimFolder, journal: SimFolder,
-    table: SimTable, store: SimStore?, workers: Int, hasDatagrams: Bool, devicesMax: Int, seed: UInt64, at now: Instant
+    table: SimTable, store: SimStore?, workers: Int, reservation: WriteReservation?, registry: RegistrySnapshot,
+    seed: UInt64, at now: Instant, wallMs: Int64
   ) throws {
     self.run = run
     self.data = data
@@ -38,18 +40,18 @@ final class SimGateway {
       salts: SeededRandom(seed: seed &+ 2), log: { _, _ in })
     let reader = try JournalReader.open(
       in: Directory(journal), from: max(sink.cursor, recovery.journalFirstLSN))
-    let limiters = LimiterTable(settings: configuration.limits.table, devices: devicesMax, tenants: Limits.tenantsMax)
+    let limiters = LimiterTable(settings: configuration.limits.table, devices: World.devicesMax, tenants: Limits.tenantsMax)
     self.limiters = limiters
-    let privacy = PrivacyContext(devices: devicesMax, tenants: Limits.tenantsMax)
+    let privacy = PrivacyContext(devices: World.devicesMax, tenants: Limits.tenantsMax)
     self.workers = (0..<workers).map { _ in
       SimWorker(configuration: configuration, limiters: limiters, privacy: privacy)
     }
-    datagrams =
-      hasDatagrams
-      ? try SimDatagrams(
-        configuration: configuration, limiters: limiters, privacy: privacy, context: SimCredentials.server.get(),
-        cookieKey: [UInt8](repeating: 3, count: 32))
-      : nil
+    // Last of what can fail: each start uses up some of the sessions' record numbers.
+    datagrams = try reservation.map {
+      try SimDatagrams(
+        configuration: configuration, limiters: limiters, privacy: privacy, registry: registry, disk: disk, data: data,
+        reservation: $0, at: now, wallMs: wallMs)
+    }
     ports = self.workers + (datagrams.map { [$0] } ?? [])
     corrupt = recovery.report.corrupt
     tornCount = recovery.report.torn.count

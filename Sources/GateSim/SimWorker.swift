@@ -27,7 +27,7 @@ final class SimWorker: SimPort {
 
   let toSequencer = ByteRing(capacity: 1 << 22)
   let toWorker = ByteRing(capacity: 1 << 20)
-  private(set) var unanswered = 0
+  var unanswered: Int { intake.unanswered }
   private(set) var refusals: [UInt16: Int] = [:]
 
   private var intake: Intake
@@ -42,12 +42,13 @@ final class SimWorker: SimPort {
   static let unansweredMax = 512
 
   init(configuration: Configuration, limiters: LimiterTable, privacy: PrivacyContext) {
-    intake = Intake(settings: Intake.Settings(configuration), ring: toSequencer, limiters: limiters, privacy: privacy)
+    intake = Intake(
+      settings: Intake.Settings(configuration), ring: toSequencer, limiters: limiters, privacy: privacy,
+      unansweredMax: SimWorker.unansweredMax)
     window = UInt32(configuration.limits.backlogWindow)
     precondition(toWorker.capacity >= 2 * SimWorker.unansweredMax * (SequencerReply.bytesMax + 16))
   }
 
-  private var hasRoom: Bool { unanswered < SimWorker.unansweredMax - 2 && intake.hasRoom }
   var hasWork: Bool { !inbox.isEmpty || !toWorker.isEmpty }
 
   func accept(link: Int) -> SessionID {
@@ -68,7 +69,7 @@ final class SimWorker: SimPort {
     var actions: [Action] = []
     while toWorker.pop({ bytes in deliver(SequencerReply(reading: bytes), wallMs: wallMs, &actions) }) {}
     var taken = 0
-    while taken < inbox.count, hasRoom {
+    while taken < inbox.count, intake.hasRoom {
       let (slot, generation, arrival) = inbox[taken]
       taken += 1
       guard let connection = connections[slot], connection.session.id.generation == generation else { continue }
@@ -100,7 +101,7 @@ final class SimWorker: SimPort {
       do throws(FrameError) {
         guard let frame = try FrameScanner.next(in: plain.span, from: start, to: plain.count) else { break }
         start = frame.upperBound
-        guard hasRoom else {
+        guard intake.hasRoom else {
           ReplyFrames.append(.busy, retryAfterMs: 200, closing: false, over: .stream, to: &answer)
           send(connection, &actions)
           continue
@@ -113,7 +114,7 @@ final class SimWorker: SimPort {
       }
       send(connection, &actions)
       switch outcome {
-      case .taken(let messages): unanswered += messages
+      case .taken: break
       case .refused(let code): refusals[code.rawValue, default: 0] += 1
       case .close(let code):
         refusals[code.rawValue, default: 0] += 1
@@ -126,7 +127,7 @@ final class SimWorker: SimPort {
   }
 
   private func deliver(_ reply: SequencerReply, wallMs: Int64, _ actions: inout [Action]) {
-    unanswered -= Int(reply.answers)
+    intake.answered(Int(reply.answers))
     guard let connection = connections[Int(reply.session.slot)], connection.session.id == reply.session,
       !connection.isClosing
     else { return }

@@ -28,19 +28,34 @@ extension World {
       guard let worker = gateway?.datagrams else { return }
       worker.arrived(datagram.bytes, from: datagram.address)
       wakeWorker(plan.workers)
-    } else if let index = addresses[datagram.address], devices[index].client?.address == datagram.address {
+    } else if let owner = addresses[datagram.address], devices[owner.device].client?.address == datagram.address {
       // Who has moved hears nothing at the old address.
-      receiveDatagram(datagram.bytes, index)
+      receiveDatagram(datagram.bytes, owner.device)
     }
   }
 
   mutating func datagramWorkerStep() {
     guard let worker = gateway?.datagrams else { return }
     let (moves, handshakes) = (worker.counters.addressChanges, worker.counters.handshakesDone)
-    for each in worker.step(registry: registry, at: now, wallMs: wallMs) { sendDatagram(each.datagram, each.to, isUp: false) }
+    for each in worker.step(registry: registry, version: registryVersion, at: now, wallMs: wallMs) {
+      if let key = addresses[each.to]?.key { checkNumbers(of: each.datagram, key: key, isUp: false) }
+      sendDatagram(each.datagram, each.to, isUp: false)
+    }
     tally.moves += worker.counters.addressChanges - moves
     tally.datagramHandshakes += worker.counters.handshakesDone - handshakes
-    if worker.sessionCount > 4 * SimDatagrams.devicesMax { violation = .overLimit("sessions over UDP") }
+    if worker.sessionCount > SimDatagrams.sessionsMax { violation = .overLimit("sessions over UDP") }
+    if disk.isDown {
+      die(powerCut: cutsPowerInCall)
+      return
+    }
+    if worker.hasUnsynced, keeperWake == nil {
+      let at = now.advanced(byNs: upTo(1_000_000_000))
+      keeperWake = at
+      push(.keeper(run: life), at: at)
+      if chance(plan.datagrams.crashesUnsynced) {
+        push(.fault(random.next() % 2 == 0 ? .kill : .powerCut), after: upTo(at.since(now)))
+      }
+    }
     if !worker.toSequencer.isEmpty { wakeSequencer(at: now.advanced(byNs: upTo(300_000))) }
     if worker.hasWork {
       wakeWorker(plan.workers)
@@ -49,11 +64,11 @@ extension World {
     }
   }
 
-  private mutating func newAddress(_ index: Int) -> PeerAddress {
+  private mutating func newAddress(_ index: Int, key: Int) -> PeerAddress {
     addressesGiven += 1
     let address = PeerAddress(
       high: 0, low: UInt64(addressesGiven >> 16), port: UInt16(truncatingIfNeeded: addressesGiven), scope: 0, isIPv6: false)
-    addresses[address] = index
+    addresses[address] = (index, key)
     return address
   }
 
@@ -76,10 +91,10 @@ extension World {
       return
     }
     if client.dtls.isEstablished { talk(index, client) }
-    if chance(plan.datagrams.moved) { client.address = newAddress(index) }
+    if chance(plan.datagrams.moved) { client.address = newAddress(index, key: client.key) }
     _ = client.dtls.drain { datagram in
       let bytes = datagram.indices.map { datagram[$0] }
-      checkNumber(of: bytes, by: devices[index].device)
+      if let session = checkNumbers(of: bytes, key: client.key, isUp: true) { client.session = session }
       sendDatagram(bytes, client.address, isUp: true)
       return true
     }
@@ -109,7 +124,7 @@ extension World {
   /// To flash, before a number is used that a restart could use again.
   private mutating func saveSession(_ index: Int, _ client: SimClient) {
     guard client.dtls.needsSaving else { return }
-    devices[index].savedSession = client.dtls.save(boundTo: World.binding.span)
+    devices[index].savedSession = client.dtls.save(boundTo: World.binding.span).map { ($0, client.key) }
   }
 
   static let binding = [UInt8](repeating: 1, count: 32)
@@ -123,11 +138,14 @@ extension World {
     let saved = devices[index].savedSession
     devices[index].savedSession = nil
     do {
-      if let saved, let resumed = try? DTLSClient(resuming: saved.span, boundTo: World.binding.span) {
-        devices[index].client = SimClient(resumed, at: newAddress(index), isResumed: devices[index].isGreeted)
+      if let (bytes, key) = saved, let resumed = try? DTLSClient(resuming: bytes.span, boundTo: World.binding.span) {
+        devices[index].client = SimClient(
+          resumed, at: newAddress(index, key: key), isResumed: devices[index].isGreeted, key: key)
       } else {
         let fresh = try DTLSClient(context: SimCredentials.client.get(), serverName: "", at: now)
-        devices[index].client = SimClient(fresh, at: newAddress(index), isResumed: false)
+        keysGiven += 1
+        devices[index].client = SimClient(
+          fresh, at: newAddress(index, key: keysGiven), isResumed: false, key: keysGiven)
         devices[index].isGreeted = false
       }
     } catch {
@@ -161,6 +179,6 @@ extension World {
     for message in messages where client.isConnected { receive(message, index) }
     if devices[index].session.welcome != nil { devices[index].isGreeted = true }
     // More may come before it looks at what this has changed.
-    wakeDevice(index, at: now.advanced(byNs: upTo(100_000_000)))
+    wakeDevice(index, at: now.advanced(byNs: upTo(plan.datagrams.twinsAndKills > 0 ? 1_000_000_000 : 100_000_000)))
   }
 }

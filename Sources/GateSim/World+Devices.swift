@@ -13,6 +13,7 @@ extension World {
     options.batchFixes = plan.batchFixes
     if plan.liveFirst { options.lanes = .liveFirst }
     options.firstWindow = 1 + upTo(200)
+    if plan.datagrams.hasWork { options.work = Work(task: "t") }
     if random.next() % 4 == 0 { options.batchWaitNs = upTo(3_000_000_000) }
     return options
   }
@@ -48,6 +49,7 @@ extension World {
         device: device.device, revoked: false)
     }
     registry = RegistrySnapshot(builder, generation: random.next())
+    registryVersion += 1
   }
 
   mutating func record(_ index: Int) {

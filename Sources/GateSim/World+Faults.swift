@@ -33,7 +33,9 @@ extension World {
     case .deviceCloned:
       guard !devices[index].isGone, devices.count < 8 else { return }
       sharedDevices.insert(devices[index].device)
+      let usesDatagrams = devices[index].usesDatagrams
       add(SimDevice(clone: devices[index], owner: owners, toRecord: Int(upTo(20))))
+      if plan.datagrams.twinsAndKills > 0 { devices[devices.count - 1].usesDatagrams = !usesDatagrams }
     case .revoked:
       guard random.next() % 2 == 0, revoked.count + 1 < Int(deviceCount) else { return }
       revoked.insert(devices[index].device)

@@ -32,6 +32,10 @@ package struct Tally: Equatable, Sendable {
   /// Over UDP: changes of address that the gateway took, handshakes that were done.
   package var moves = 0
   package var datagramHandshakes = 0
+  /// Sessions over UDP that went on in another run of the gateway; those that had to; old session files that were refused.
+  package var resumed = 0
+  package var sessionsKept = 0
+  package var filesRefused = 0
 
   package init() {}
 }
@@ -69,15 +73,22 @@ package struct World: ~Copyable {
   var deviceCount: UInt32 = 0
   var revoked: Set<UInt32> = []
   var registry = RegistrySnapshot.empty
+  var registryVersion: UInt64 = 0
+  /// Revoked, and what had come of them before has been taken.
+  var silenced: Set<UInt32> = []
+  /// The highest sequence that was ever taken, by device and stream.
+  var highest: [UInt32: [UInt32: UInt64]] = [:]
   var links: [SimLink] = []
   /// On their way; places that are free again.
   var datagrams: [SimDatagram] = []
   var freeDatagrams: [Int] = []
-  /// Who has had which address.
-  var addresses: [PeerAddress: Int] = [:]
+  /// Whose conversation has had which address.
+  var addresses: [PeerAddress: (device: Int, key: Int)] = [:]
   var addressesGiven = 0
-  /// Records of devices, by connection ID and number.
-  var recordsSent: [[UInt8]: [UInt8]] = [:]
+  var keysGiven = 0
+  /// Every record that either side has sealed under a session's keys.
+  var recordsSealed: [RecordName: UInt64] = [:]
+  var sessionFile = SessionFileHistory()
 
   /// Acked, by key: whose fix it was, as the device that deleted it knows.
   var acked: [SimTable.Key: SimDevice.FixName] = [:]
@@ -92,10 +103,12 @@ package struct World: ~Copyable {
   var sequencerWake: Instant?
   var sinkWake: Instant?
   var checkpointerWake: Instant?
+  var keeperWake: Instant?
   var sinkSyncAt = Instant(ns: 0)
 
   static let wallStartMs: Int64 = 1_780_000_000_000
   static let eventsMax = 400_000
+  static let devicesMax = 64
   /// One world in so many has the real store.
   static let storeOneIn: UInt64 = 16
   static let quietNs: UInt64 = 3_600_000_000_000
@@ -259,6 +272,10 @@ package struct World: ~Copyable {
       gateway.checkpointStep()
       tell("checkpoint \(gateway.checkpointLSN)")
       afterGatewayStep()
+    case .keeper(let run):
+      guard run == life else { return }
+      note(9)
+      keeperStep()
     case .up(let link): arriveUp(link)
     case .down(let link): arriveDown(link)
     case .datagram(let place): arriveDatagram(place)
@@ -294,10 +311,12 @@ package struct World: ~Copyable {
     if powerWasCut { cutPowerOfStore() }
     powerWasCut = false
     life += 1
+    restoreSessionFile()
     do {
       let started = try SimGateway(
         run: life, configuration: configuration, segmentBytes: plan.segmentBytes, disk: disk, data: data,
-        journal: journal, table: table, store: store, workers: plan.workers, hasDatagrams: plan.datagrams.isOn, devicesMax: 64, seed: random.next(), at: now)
+        journal: journal, table: table, store: store, workers: plan.workers, reservation: plan.datagrams.reservation, registry: registry,
+        seed: random.next(), at: now, wallMs: wallMs)
       gateway = started
       tally.starts += 1
       tally.torn += started.tornCount
@@ -305,16 +324,20 @@ package struct World: ~Copyable {
       sequencerWake = nil
       sinkWake = nil
       checkpointerWake = nil
+      keeperWake = nil
       sinkSyncAt = now
       note(started.durableLSN)
       tell("start \(tally.starts): durable \(started.durableLSN), sink \(table.cursor), torn \(started.tornCount), checkpoint \(started.checkpointLSN), rewritten \(started.rewritten)")
       checkRecovery(started)
+      checkSessions(started)
       wakeSequencer(at: now)
       wakeSink(at: now)
     } catch let error as GatewayError {
       violation = .doesNotStart("\(error)")
     } catch {
       tally.failedStarts += 1
+      sessionFile.startFailed()
+      if let error = error as? SessionFileError { heed(error) }
       tell("start failed: \(error)")
       note(7)
       if disk.isDown { powerWasCut = cutsPowerInCall }
@@ -355,12 +378,14 @@ package struct World: ~Copyable {
     tell("crash, power cut: \(powerCut), durable \(gateway.durableLSN)")
     tally.duplicates += gateway.snapshot.duplicate
     tally.refused += gateway.snapshot.refused
+    noteSessions(gateway, powerCut: powerCut)
     disk.stop()
     self.gateway = nil
     powerWasCut = powerCut
+    if powerCut, plan.datagrams.clockIsLost { wallOffsetMs = -Int64(now.ns / 1_000_000) }
     for index in links.indices where links[index].run == life && !links[index].isBroken { cut(index) }
     life += 1
-    push(.boot, after: 10_000_000 + upTo(3_000_000_000))
+    push(.boot, after: 10_000_000 + upTo(plan.datagrams.twinsAndKills > 0 ? 100_000_000 : 3_000_000_000))
   }
 
   mutating func workerStep(_ index: Int) {

@@ -166,6 +166,13 @@ package struct JournalFile: ~Copyable, Sendable {
     if !isHealthy { try beginSegment(Span(), count: 0) }
   }
 
+  /// Begins a new segment, so that those before can be given up once nobody needs their records.
+  package mutating func roll() throws(JournalError) {
+    // Nothing in it yet: it is as good as a new one.
+    if isHealthy, segments.last?.baseLSN == endLSN { return }
+    try beginSegment(Span(), count: 0)
+  }
+
   /// Gives up whole segments whose records all lie below `lsn`: the lowest of all cursors and the dedupe checkpoint.
   ///
   /// - Throws: any disk error; the segments that could not be given up stay, and a later call tries again.

@@ -1,4 +1,4 @@
-internal import GateCore
+package import GateCore
 import Glibc
 
 /// One batch as a sink gets it.
@@ -15,6 +15,18 @@ package struct JournalBatch: Equatable, Sendable {
   package var lost: Range<UInt64>
 
   package var endLSN: UInt64 { firstLSN + UInt64(count) }
+
+  /// The batch's records as they were before they were sealed: their bytes, and where in them.
+  /// - Parameter cipher: `nil` = sealed runs stay as they are, and are no records.
+  package static func opened(
+    _ buffer: [UInt8], _ records: Range<Int>, with cipher: (any SubjectCipher)?
+  ) -> (bytes: [UInt8], records: Range<Int>) {
+    guard let cipher, SealedRun.isIn(buffer.span.extracting(records)) else { return (buffer, records) }
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(records.count)
+    SealedRun.open(buffer.span.extracting(records), with: cipher, into: &bytes)
+    return (bytes, 0..<bytes.count)
+  }
 }
 
 /// Reads a journal behind its writer, from another thread or process, with descriptors of its own. Make it after

@@ -10,6 +10,8 @@ package enum RegistryError: Error, Equatable, Sendable {
   case unknownTenant(String, nearest: [String])
   /// `nearest`: the tenant's devices that look most like it, at most three.
   case unknownDevice(tenant: String, id: String, nearest: [String])
+  /// `nearest`: the tenant's subjects that look most like it, at most three.
+  case unknownSubject(tenant: String, name: String, nearest: [String])
   /// It is revoked for good: enrol it under another id.
   case deviceRevoked(tenant: String, id: String)
   /// The device would be one more than the gateway has room for.
@@ -22,8 +24,6 @@ package enum RegistryError: Error, Equatable, Sendable {
   /// The code was good once: its window is over, closed, or has let in all that it was for.
   case codeEnded
   case subjectExists(tenant: String, name: String)
-  /// `nearest`: the tenant's subjects that look most like it, at most three.
-  case unknownSubject(tenant: String, name: String, nearest: [String])
   /// An e-mail address or a phone number: it would say who somebody is.
   case notOpaque(String)
   /// Somebody carried the device, or was on duty, later than that. ms since 1970-01-01 UTC.

@@ -87,6 +87,20 @@ import Glibc
     guard code == SQLITE_OK else { throw StoreError(code: code) }
   }
 
+  /// Leaves nothing in the files of what was deleted: the database is written anew, since with `secure_delete` alone copies of
+  /// rows that have moved to another page would stay in the old one; then the write-ahead log is moved into it and emptied.
+  /// Writers wait for as long as this takes.
+  /// - Throws: `.locked` while a reader needs the old pages; `.full` without room for a second copy. Try again.
+  package borrowing func overwriteDeleted() throws(StoreError) {
+    try execute("VACUUM")
+    try truncateLog()
+  }
+
+  private borrowing func truncateLog() throws(StoreError) {
+    let code = unsafe sqlite3_wal_checkpoint_v2(raw, nil, SQLITE_CHECKPOINT_TRUNCATE, nil, nil)
+    guard code == SQLITE_OK else { throw StoreError(code: code) }
+  }
+
   /// Whether an error is about the values of one row, so that the others may go on.
   static func concernsOneRow(_ code: Int32) -> Bool {
     let primary = code & 0xff

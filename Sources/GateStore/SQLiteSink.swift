@@ -125,7 +125,7 @@ package struct SQLiteSink: ~Copyable {
     try connection.execute(
       """
       PRAGMA page_size = \(options.pageBytes); PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
-      PRAGMA cache_size = -\(options.cacheBytes / 1_024); PRAGMA wal_autocheckpoint = 0;
+      PRAGMA cache_size = -\(options.cacheBytes / 1_024); PRAGMA wal_autocheckpoint = 0; PRAGMA secure_delete = ON;
       PRAGMA journal_size_limit = \(2 * options.checkpointBytes)
       """)
     try connection.migrate(FixTable.migrations)

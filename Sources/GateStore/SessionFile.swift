@@ -1,4 +1,4 @@
-import GateCore
+package import GateCore
 import Glibc
 import Synchronization
 
@@ -53,9 +53,13 @@ package final class SessionFile: Sendable {
 
   /// Opens or creates the file, and begins a run: on return the counters and all that the file holds are durable.
   /// - Parameter nowS: seconds since 1970-01-01 UTC.
-  package static func open(in directory: borrowing Directory, nowS: UInt64) throws(SessionFileError) -> SessionFile {
+  package static func open(
+    in directory: borrowing Directory, nowS: UInt64, reservation: WriteReservation = .standard
+  ) throws(SessionFileError) -> SessionFile {
     let found = try find(in: directory)
-    do throws(JournalError) { return try begin(found, in: directory, nowS: nowS) } catch { throw .disk(error) }
+    do throws(JournalError) {
+      return try begin(found, in: directory, reservation.base(after: found.header?.base ?? 0, nowS: nowS))
+    } catch { throw .disk(error) }
   }
 
   /// Whether `open` would take what is there. Changes nothing.
@@ -90,20 +94,27 @@ package final class SessionFile: Sendable {
     }
   }
 
-  private static func begin(_ found: Found, in directory: borrowing Directory, nowS: UInt64) throws(JournalError) -> SessionFile {
+  private static func begin(_ found: Found, in directory: borrowing Directory, _ base: UInt64) throws(JournalError) -> SessionFile {
     let header = found.header ?? SessionFileHeader(start: found.last, base: 0)
     if found.header == nil { try DurableFile.replace(name, in: directory, with: bytes(of: header).span) }
     if header.start > found.last { try writeStarts(header.start, in: directory) }
-    let next = SessionFileHeader(start: header.start + 1, base: WriteReservation.base(after: header.base, nowS: nowS))
+    let next = SessionFileHeader(start: header.start + 1, base: base)
     let file = try SessionFile(in: directory, next)
     try writeStarts(next.start, in: directory)
     return file
   }
 
-  /// Makes the header durable, and with it every slot as it will be read: after kill -9 some were only in the page cache.
+  /// Makes the header durable, and with it every slot as it will be read. Each is written once more: after kill -9 some may be
+  /// in the page cache only, and if a sync failed before that, the cache calls them clean.
   private init(in directory: borrowing Directory, _ header: SessionFileHeader) throws(JournalError) {
     base = header.base
     let file = try DiskFile(SessionFile.name, in: directory, flags: O_RDWR)
+    var slots = [UInt8](repeating: 0, count: min(try file.size(), SessionFile.chunkSlots * SessionSlot.bytes))
+    var at = 0
+    while case let count = try file.read(into: &slots, 0..<slots.count, at: at), count > 0 {
+      try file.write(slots.span.extracting(first: count), Span(), padding: 0, at: at)
+      at += count
+    }
     try file.write(SessionFile.bytes(of: header).span, Span(), padding: 0, at: 0)
     try file.sync()
     self.file = file
@@ -185,10 +196,11 @@ package final class SessionFile: Sendable {
 
   /// Slots behind the file's end are zeros.
   private func read(_ slots: Range<Int>, _ body: (Span<UInt8>) -> Void) throws(SessionFileError) {
-    var buffer = [UInt8](repeating: 0, count: SessionFile.chunkSlots * SessionSlot.bytes)
+    let chunk = min(SessionFile.chunkSlots, slots.count)
+    var buffer = [UInt8](repeating: 0, count: chunk * SessionSlot.bytes)
     var first = slots.lowerBound
     while first < slots.upperBound {
-      let count = min(SessionFile.chunkSlots, slots.upperBound - first)
+      let count = min(chunk, slots.upperBound - first)
       let bytes = count * SessionSlot.bytes
       let got: Int
       do throws(JournalError) {

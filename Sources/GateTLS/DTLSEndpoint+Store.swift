@@ -7,6 +7,7 @@ package final class SessionShelf: @unchecked Sendable {
   let seal: SessionSeal
   /// Of this run, see `WriteReservation`.
   let base: UInt64
+  let reservation: WriteReservation
   private var free: [UInt32]
   /// Of sessions that ended: overwritten, then free.
   fileprivate var ended: [UInt32] = []
@@ -22,9 +23,12 @@ package final class SessionShelf: @unchecked Sendable {
   }
 
   /// - Parameter free: slots that are this endpoint's and hold nothing.
-  package init(seal: consuming SessionSeal, base: UInt64, free: [UInt32]) {
+  package init(
+    seal: consuming SessionSeal, base: UInt64, free: [UInt32], reservation: WriteReservation = .standard
+  ) {
     self.seal = seal
     self.base = base
+    self.reservation = reservation
     self.free = free
   }
 
@@ -74,10 +78,10 @@ extension DTLSEndpoint {
   }
 
   private func revive(_ bytes: Span<UInt8>, _ slot: SessionSlot, number: UInt32) -> LiveSession? {
-    guard let shelf, let next = WriteReservation.resume(slot, base: shelf.base), next < DTLSSession.sequencesMax,
+    guard let shelf, let next = shelf.reservation.resume(slot, base: shelf.base), next < DTLSSession.sequencesMax,
       var session = shelf.seal.open(bytes, slot, number: number, writeSequence: next)
     else { return nil }
-    session.writeLimit = min(next + WriteReservation.block, DTLSSession.sequencesMax)
+    session.writeLimit = min(next + shelf.reservation.block, DTLSSession.sequencesMax)
     var live = LiveSession(
       session, id: slot.connectionID, address: slot.address, heardS: slot.heardS, fileSlot: number)
     live.isSealed = true
@@ -111,7 +115,7 @@ extension DTLSEndpoint {
     for session in dirty {
       guard let place = sessions.place(of: session), sessions[place].isDirty else { continue }
       sessions[place].isDirty = false
-      let limit = min(WriteReservation.ahead(of: sessions[place].session.writeSequence), DTLSSession.sequencesMax)
+      let limit = min(shelf.reservation.ahead(of: sessions[place].session.writeSequence), DTLSSession.sequencesMax)
       var room = bytes.mutableSpan
       let isWhole = !sessions[place].isSealed
       guard writeSlot(at: place, facts: facts(session, place), reserving: limit, isWhole: isWhole, into: &room),
@@ -128,6 +132,11 @@ extension DTLSEndpoint {
         shelf.unsettled.append(SessionShelf.Unsettled(session: session, writeLimit: limit, ticket: ticket))
       }
     }
+  }
+
+  /// Whether the session has a slot in the file, so that it is to outlive the process.
+  package func isKept(_ session: UInt64) -> Bool {
+    sessions.place(of: session).map { sessions[$0].fileSlot != LiveSession.noSlot } ?? false
   }
 
   /// Has the next `store` write every session that was heard since its slot was written: for a clean stop, after which nothing
@@ -174,8 +183,8 @@ extension DTLSEndpoint {
   /// - Returns: its place; `nil` if there is no room.
   mutating func add(_ live: consuming LiveSession) -> Int? {
     let slot = live.fileSlot
-    if slot != LiveSession.noSlot {
-      live.session.writeLimit = WriteReservation.ahead(of: live.session.writeSequence)
+    if let shelf, slot != LiveSession.noSlot {
+      live.session.writeLimit = shelf.reservation.ahead(of: live.session.writeSequence)
     }
     guard let place = sessions.insert(live) else {
       if slot != LiveSession.noSlot { shelf?.putBack(slot) }
@@ -193,9 +202,9 @@ extension DTLSEndpoint {
 
   /// Whether a record may be sealed now. Asks for the next block when half of this one is used.
   mutating func mayWrite(at place: Int) -> Bool {
-    guard sessions[place].fileSlot != LiveSession.noSlot else { return true }
+    guard let shelf, sessions[place].fileSlot != LiveSession.noSlot else { return true }
     let (next, limit) = (sessions[place].session.writeSequence, sessions[place].session.writeLimit)
-    if WriteReservation.ahead(of: next) > limit, limit < DTLSSession.sequencesMax { markDirty(place) }
+    if shelf.reservation.ahead(of: next) > limit, limit < DTLSSession.sequencesMax { markDirty(place) }
     return next < limit || limit == DTLSSession.sequencesMax
   }
 

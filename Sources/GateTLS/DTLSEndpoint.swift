@@ -195,6 +195,7 @@ package struct DTLSCounters: Equatable, Sendable {
   private mutating func noteAddress(_ address: PeerAddress, of place: Int, isNewest: Bool, bytes: Int) -> Bool {
     if address == sessions[place].address {
       sessions[place].unprovenCredit = nil
+      if isNewest { sessions[place].address = address }
       return false
     }
     guard isNewest, sessions[place].usesConnectionID else { return false }

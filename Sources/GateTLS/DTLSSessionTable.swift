@@ -11,21 +11,21 @@ struct LiveSession: ~Copyable {
   let id: UInt64
   /// `nil` = it has not sent yet since the start.
   var address: PeerAddress?
-  /// Bytes that may still be sent to a new address; `nil` once a second record has come from there.
-  var unprovenCredit: Int32? = nil
   let usesConnectionID: Bool
   /// Whether the slot holds the sealed keys already.
   var isSealed = false
   /// Whether the slot waits to be written.
   var isDirty = false
-  /// A record has come that the slot does not know of.
-  var isHeardSince = false
   /// When its handshake was done, or its last authentic record came: seconds since 1970.
   var heardS: UInt32
   /// `heardS` as the slot has it.
   var storedS: UInt32 = 0
   /// Its slot in the session file.
   let fileSlot: UInt32
+  /// Bytes that may still be sent to a new address; `nil` once a second record has come from there.
+  var unprovenCredit: Int32? = nil
+  /// A record has come that the slot does not know of.
+  var isHeardSince = false
 
   init(_ session: consuming DTLSSession, id: UInt64, address: PeerAddress?, heardS: UInt32, fileSlot: UInt32) {
     usesConnectionID = !session.readConnectionID.isEmpty

@@ -160,6 +160,9 @@ package final class Enroller: Sendable {
         secret = .psk(identity: String(decoding: made.key.identity, as: UTF8.self), secret: made.key.secret)
       }
       try store.give(credential, to: place, nowMs: nowMs)
+      let device = try store.device(tenant: place.tenant, id: place.id)
+      try AuditLog(directory).append(
+        AuditEntry(.added, by: .gateway, tenant: place.tenant, device: device, about: "device by code"), timeMs: nowMs)
       return Enrolled(tenant: place.tenant, device: place.id, credential: secret)
     }
   }

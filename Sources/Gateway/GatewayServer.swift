@@ -33,6 +33,8 @@ package final class GatewayServer {
   private var checkpointThread: ThreadHandle?
   private var keeperThread: ThreadHandle?
   private let keeperStop: EventFD
+  private var subjectThread: ThreadHandle?
+  private let subjects: SubjectKeeper?
   private var controlThread: ThreadHandle?
   private var enrolThread: ThreadHandle?
   private var shiftThread: ThreadHandle?
@@ -69,9 +71,15 @@ package final class GatewayServer {
     try Directory.make(directory)
     lock = try DirectoryLock.take(directory)
     let store = try RegistryStore(path: directory + "/" + GatewayServer.registryName)
+    try store.checkEgress(to: configuration.sinkLabels)
     let snapshot = try store.loadSnapshot()
     snapshot.warn(devicesMax: configuration.data.devicesMax, log)
     registry = RegistryHolder(snapshot)
+    let keys = try SubjectKeys.open(directory: directory, keyPath: path(configuration.tls.registryKey, in: folder))
+    if keys == nil {
+      log(.warning, "positions lie readable in the journal: there is no \(configuration.tls.registryKey); see tls.registry_key")
+    }
+    func cipher() throws -> RingCipher? { try keys.map { try RingCipher($0.holder) } }
     let (context, ticketKeys) = try material.makeContext(configuration, registry: registry)
     let tls = TLSHolder(context)
 
@@ -83,7 +91,7 @@ package final class GatewayServer {
     try Directory.make(journalPath)
     var recovery = try Recovery.run(
       directory: directory, journalPath: journalPath, segmentBytes: configuration.journal.segmentBytes,
-      sinkCursor: sink.cursor, log: log)
+      sinkCursor: sink.cursor, cipher: try cipher(), log: log)
     let reader = try JournalReader.open(directory: journalPath, from: max(sink.cursor, recovery.journalFirstLSN))
 
     let workers = configuration.workers > 0 ? configuration.workers : min(CPUs.available, GatewayServer.workersMax)
@@ -125,16 +133,16 @@ package final class GatewayServer {
     let sequencer = Sequencer(
       settings: Sequencer.Settings(configuration), link: sequencerLink, workers: links, limiters: limiters,
       journal: recovery.takeJournal(), devices: recovery.devices, recovered: recovery.recovered,
-      checkpointLSN: recovery.checkpointLSN, log: log)
+      checkpointLSN: recovery.checkpointLSN, cipher: try cipher(), log: log)
     let feeder = SinkFeeder(
       settings: SinkFeeder.Settings(
         batchRows: configuration.sqlite.batchRows, intervalNs: UInt64(configuration.sqlite.intervalMs) * 1_000_000),
-      link: sequencerLink, registry: registry, sink: sink, reader: reader, log: log)
+      link: sequencerLink, registry: registry, sink: sink, reader: reader, cipher: try cipher(), log: log)
     let checkpointer = Checkpointer(link: sequencerLink, directory: directory, log: log)
 
     let reloader = Reloader(
       configuration: configuration, folder: folder, directory: directory, tls: tls, dtls: dtls, material: material,
-      ticketKeys: ticketKeys, registry: registry, links: links, log: log)
+      ticketKeys: ticketKeys, registry: registry, keys: keys, links: links, log: log)
     self.reloader = reloader
     let enroller = try Enroller(
       configuration: configuration, folder: folder, directory: directory, reloader: reloader, log: log)
@@ -144,6 +152,13 @@ package final class GatewayServer {
     let privacy = PrivacyContext(
       devices: configuration.data.devicesMax, tenants: Limits.tenantsMax, shifts: shifts)
     self.privacy = privacy
+
+    let storePath = path(configuration.sqlite.file, in: directory)
+    let data = directory
+    let subjects = try keys.map {
+      try SubjectKeeper($0, directory: data, stores: [storePath], link: sequencerLink, log: log)
+    }
+    self.subjects = subjects
 
     sinkThread = try ThreadHandle("fixgate-sink", failed: failed, log: log) { try feeder.run() }
     checkpointThread = try ThreadHandle("fixgate-marks", failed: failed, log: log) { try checkpointer.run() }
@@ -167,8 +182,12 @@ package final class GatewayServer {
     }
     enrolThread = try ThreadHandle("fixgate-enrol", failed: failed, log: log) { try enroller.run() }
     shiftThread = try ThreadHandle("fixgate-shifts", failed: failed, log: log) { try shifts.run() }
+    if let subjects {
+      subjectThread = try ThreadHandle("fixgate-subjects", failed: failed, log: log) { try subjects.run() }
+    }
     let answer = GatewayServer.answering(
-      reloader: reloader, registry: registry, links: links, sequencer: sequencerLink, privacy: privacy, started: started)
+      reloader: reloader, registry: registry, links: links, sequencer: sequencerLink, privacy: privacy, subjects: subjects,
+      started: started)
     if !configuration.listen.read.isEmpty {
       let desk = ReadDesk(directory: directory, storePath: path(configuration.sqlite.file, in: directory)) { device in
         guard let marks = GatewayServer.askMarks(device, sequencer: sequencerLink) else {
@@ -190,6 +209,8 @@ package final class GatewayServer {
   package func stop() {
     controlStop.signal()
     controlThread?.join()
+    subjects?.stop()
+    subjectThread?.join()
     for thread in readThreads { thread.join() }
     enroller.stop()
     enrolThread?.join()
@@ -220,7 +241,7 @@ package final class GatewayServer {
 
   private static func answering(
     reloader: Reloader, registry: RegistryHolder, links: [WorkerLink], sequencer: SequencerLink,
-    privacy: PrivacyContext, started: Instant
+    privacy: PrivacyContext, subjects: SubjectKeeper?, started: Instant
   ) -> @Sendable (ControlRequest) -> ControlAnswer {
     { request in
       switch request {
@@ -240,6 +261,7 @@ package final class GatewayServer {
         } ?? ControlAnswer(problem: "the gateway did not answer in time; it may wait for its disk")
       case .ask(let device): ask(device, sequencer: sequencer, links: links)
       case .steering(let tenant): steering(of: tenant, registry.snapshot, privacy.steering)
+      case .subjects, .rotateKeys: subjects?.answer(request) ?? ControlAnswer(problem: SubjectKeeper.noKeys)
       }
     }
   }
@@ -307,7 +329,7 @@ package final class GatewayServer {
 }
 
 /// Waits for the sequencer's answer.
-private final class AnswerBox<Answer: Sendable>: Sendable {
+final class AnswerBox<Answer: Sendable>: Sendable {
   private let content = Mutex<Answer?>(nil)
   private let ready = DispatchSemaphore(value: 0)
 

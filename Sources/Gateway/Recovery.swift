@@ -23,21 +23,23 @@ package struct Recovery: ~Copyable {
   /// Opens the journal and replays what lies above the dedupe checkpoint.
   ///
   /// - Parameter sinkCursor: next record that the sink wants.
+  /// - Parameter cipher: opens what was sealed.
   /// - Throws: `GatewayError.dedupeLost` if marks that were acked are in neither checkpoint nor journal.
   package static func run(
-    directory path: String, journalPath: String, segmentBytes: Int, sinkCursor: UInt64, log: Log
+    directory path: String, journalPath: String, segmentBytes: Int, sinkCursor: UInt64,
+    cipher: (any SubjectCipher)? = nil, log: Log
   ) throws -> Recovery {
     try Directory.make(journalPath)
     return try run(
       data: try Directory(path), journal: { () throws(JournalError) in try Directory(journalPath) },
-      segmentBytes: segmentBytes, sinkCursor: sinkCursor, salts: SystemRandomNumberGenerator(), log: log)
+      segmentBytes: segmentBytes, sinkCursor: sinkCursor, salts: SystemRandomNumberGenerator(), cipher: cipher, log: log)
   }
 
   /// As above, in directories that are there.
   /// - Parameter journal: opens the journal's directory, once for its writer and once for a reader.
   package static func run(
     data: borrowing Directory, journal openJournal: () throws(JournalError) -> Directory, segmentBytes: Int,
-    sinkCursor: UInt64, salts: any RandomNumberGenerator & Sendable, log: Log
+    sinkCursor: UInt64, salts: any RandomNumberGenerator & Sendable, cipher: (any SubjectCipher)? = nil, log: Log
   ) throws -> Recovery {
     var checkpoint = Checkpoint(lsn: 0, devices: DeviceTable())
     // A run before this one may have renamed the checkpoint and not lived to sync its name: the journal is trimmed by it.
@@ -69,9 +71,10 @@ package struct Recovery: ~Copyable {
       var reader = try JournalReader.open(in: try openJournal(), from: from)
       var buffer: [UInt8] = []
       while let batch = try reader.next(upTo: journal.endLSN, into: &buffer) {
-        var at = batch.records.lowerBound
+        let (records, range) = JournalBatch.opened(buffer, batch.records, with: cipher)
+        var at = range.lowerBound
         for index in 0..<batch.count {
-          let (record, end) = try Record.read(buffer.span, at: at)
+          let (record, end) = try Record.read(records.span, at: at)
           at = end
           let lsn = batch.firstLSN + UInt64(index)
           if index < batch.skip { continue }
@@ -95,6 +98,8 @@ package enum GatewayError: Error, Equatable, Sendable {
   case badRegistryKey(path: String)
   /// An external key is to be made, and there is nothing to seal it by.
   case noRegistryKey(path: String)
+  /// That file does not open the keys of subjects.
+  case lostTenantKeys(path: String)
   /// The certificate in that file has ended.
   case expired(path: String, days: Int64)
   /// Devices were given indexes for which there is no room.
@@ -122,6 +127,9 @@ extension GatewayError: CustomStringConvertible {
       "\(path) must hold 32 bytes, or several keys of 32; bring the one back with which the registry's keys were sealed"
     case .noRegistryKey(let path):
       "cannot read \(path): make it with 'head -c 32 /dev/urandom', chmod 600, and reload the gateway"
+    case .lostTenantKeys(let path):
+      "\(path) does not open the keys of subjects: bring the file back with which they were sealed; without it what the journal "
+        + "holds cannot be read"
     case .expired(let path, let days):
       "the certificate in \(path) expired \(days) days ago: devices that look at dates refuse it; put a new one there and reload"
     case .devicesBeyond(let max, let highest):

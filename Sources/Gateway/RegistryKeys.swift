@@ -41,28 +41,36 @@ package enum RegistryKeys {
   package enum RekeyError: Error, Equatable, Sendable {
     /// `tenant/device` of those whose key no key file at hand opens. Nothing was changed.
     case unopened([String])
+    /// No key file at hand opens the keys of subjects. Nothing was changed.
+    case unopenedSubjects
   }
 
-  /// Seals every external key anew under a fresh key, and leaves that alone in the file. The file holds all that is needed
+  /// Seals every external key, and the tenants' keys over those of subjects, anew under a fresh key, and leaves that alone in the file. The file holds all that is needed
   /// at any moment: after a crash, run it again.
   ///
   /// - Parameters:
   ///   - path: the file.
   ///   - older: more keys that open, as in a file.
+  ///   - bookPath: the book of subjects.
   ///   - tell: has the running gateway read the file and the registry anew.
   /// - Returns: number of external keys.
-  /// - Throws: `RekeyError.unopened`, before anything is changed; errors of file and registry.
+  /// - Throws: `RekeyError`, before anything is changed; errors of file and registry.
   package static func rekey(
-    _ path: String, older: [UInt8] = [], in store: borrowing RegistryStore, nowMs: Int64, tell: () throws -> Void
+    _ path: String, older: [UInt8] = [], in store: borrowing RegistryStore, bookPath: String, nowMs: Int64, tell: () throws -> Void
   ) throws -> Int {
     let fresh = try randomBytes(Seal.keyBytes)
+    let book = try SubjectBook(path: bookPath)
     // From here on whoever seals takes the fresh key.
     try store.together {
       let known = (try readIfThere(path) ?? []) + older
       let sealed = try store.sealedKeys(nowMs: nowMs)
       let lost = sealed.filter { $0.isLive && open($0, keys: known) == nil }
       guard lost.isEmpty else { throw RekeyError.unopened(lost.map { "\($0.tenant)/\($0.id)" }) }
-      let needed = keys(of: known).filter { key in sealed.contains { open($0, keys: key) != nil } }
+      let tenants = try book.tenantKeys()
+      guard tenants.allSatisfy({ openTenant($0, $1, keys: known) != nil }) else { throw RekeyError.unopenedSubjects }
+      let needed = keys(of: known).filter { key in
+        sealed.contains { open($0, keys: key) != nil } || tenants.contains { openTenant($0, $1, keys: key) != nil }
+      }
       try write(fresh + needed.joined(), to: path)
     }
     try tell()
@@ -75,6 +83,15 @@ package enum RegistryKeys {
         count += 1
       }
       return count
+    }
+    try store.together {
+      let keys = try read(path)
+      var resealed: [UInt32: [UInt8]] = [:]
+      for (tenant, sealed) in try book.tenantKeys() {
+        guard let key = openTenant(tenant, sealed, keys: keys) else { continue }
+        resealed[tenant] = try seal(key, keys: keys, context: SubjectKeys.context(tenant))
+      }
+      try book.setTenantKeys(resealed)
     }
     try tell()
     try store.together {
@@ -92,6 +109,10 @@ package enum RegistryKeys {
       if !found.contains(key) { found.append(key) }
     }
     return found
+  }
+
+  private static func openTenant(_ tenant: UInt32, _ sealed: [UInt8], keys: [UInt8]) -> [UInt8]? {
+    open(sealed, keys: keys, context: SubjectKeys.context(tenant))
   }
 
   private static func open(_ sealed: RegistryStore.SealedKey, keys: [UInt8]) -> [UInt8]? {

@@ -12,6 +12,7 @@ package final class Reloader: Sendable {
   private let tls: TLSHolder
   private let dtls: DTLSHolder?
   private let registry: RegistryHolder
+  private let keys: SubjectKeys?
   private let links: [WorkerLink]
   private let log: Log
   /// What new connections get; one reload at a time.
@@ -33,7 +34,8 @@ package final class Reloader: Sendable {
 
   package init(
     configuration: Configuration, folder: String, directory: String, tls: TLSHolder, dtls: DTLSHolder?,
-    material: TLSMaterial, ticketKeys: [UInt8], registry: RegistryHolder, links: [WorkerLink], log: @escaping Log
+    material: TLSMaterial, ticketKeys: [UInt8], registry: RegistryHolder, keys: SubjectKeys?, links: [WorkerLink],
+    log: @escaping Log
   ) {
     self.configuration = configuration
     self.folder = folder
@@ -42,6 +44,7 @@ package final class Reloader: Sendable {
     self.dtls = dtls
     inForce = Mutex(InForce(material, ticketKeys))
     self.registry = registry
+    self.keys = keys
     self.links = links
     self.log = log
   }
@@ -100,7 +103,10 @@ package final class Reloader: Sendable {
   private func loadRegistry() -> ControlAnswer {
     do {
       let store = try RegistryStore(path: directory + "/" + GatewayServer.registryName)
+      // Until it is right again the old registry stays in force.
+      try store.checkEgress(to: configuration.sinkLabels)
       let snapshot = try store.loadSnapshot()
+      try keys?.cover()
       snapshot.warn(devicesMax: configuration.data.devicesMax, log)
       registry.swap(snapshot)
       let completion = try Completion(links.count)

@@ -1,5 +1,8 @@
+import Dispatch
+import Foundation
 import GateSim
 import Glibc
+import Synchronization
 
 // fixgate-sim [--seeds N] [--from SEED]; FIXGATE_SEED=S runs that one.
 
@@ -24,21 +27,54 @@ if let seed = Seeds.fromEnvironment {
   count = 1
 }
 
+/// What the worlds of one lane came to.
+struct Share: Sendable {
+  var sum = Tally()
+  var events = 0
+  /// The first that broke a promise; nothing behind it has run.
+  var failure: Outcome?
+
+  /// Runs every `step`th seed.
+  init(seeds: Range<UInt64>, from first: UInt64, step: UInt64) {
+    for seed in stride(from: first, to: seeds.upperBound, by: Int(step)) {
+      var world = World(seed: seed)
+      world.tells = seeds.count == 1
+      let outcome = world.run()
+      sum += outcome.tally
+      events += outcome.events
+      if outcome.violation != nil {
+        failure = outcome
+        return
+      }
+      if seeds.count == 1 {
+        print("seed \(seed): trace \(String(outcome.trace, radix: 16)), \(events) events, \(outcome.tally)")
+      }
+    }
+  }
+}
+
 var sum = Tally()
 var events = 0
-for seed in from..<from + count {
-  var world = World(seed: seed)
-  world.tells = count == 1
-  let outcome = world.run()
-  if let violation = outcome.violation {
-    print("FIXGATE_SEED=\(seed) \(violation)")
+let lanes = ProcessInfo.processInfo.activeProcessorCount
+let end = from + count
+for first in stride(from: from, to: end, by: 10_000) {
+  let seeds = first..<min(first + 10_000, end)
+  let shares = Mutex<[Share]>([])
+  DispatchQueue.concurrentPerform(iterations: lanes) { lane in
+    let share = Share(seeds: seeds, from: seeds.lowerBound + UInt64(lane), step: UInt64(lanes))
+    shares.withLock { $0.append(share) }
+  }
+  let done = shares.withLock { $0 }
+  for share in done {
+    sum += share.sum
+    events += share.events
+  }
+  if let failed = done.compactMap({ $0.failure }).min(by: { $0.seed < $1.seed }), let violation = failed.violation {
+    print("FIXGATE_SEED=\(failed.seed) \(violation)")
     exit(1)
   }
-  sum += outcome.tally
-  events += outcome.events
-  if count == 1 { print("seed \(seed): trace \(String(outcome.trace, radix: 16)), \(outcome.events) events, \(outcome.tally)") }
-  if (seed - from + 1) % 10_000 == 0 {
-    print("\(seed - from + 1) seeds, \(events) events")
+  if seeds.count == 10_000 {
+    print("\(seeds.upperBound - from) seeds, \(events) events")
     fflush(nil)
   }
 }

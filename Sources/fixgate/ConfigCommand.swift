@@ -37,6 +37,7 @@ struct ConfigCommand: ParsableCommand {
       }
       report.run("data \(setup.dataDirectory)") { try Check.directory(setup) }
       report.run("registry") { try Check.registry(setup) }
+      report.run("egress") { try Check.egress(setup) }
       report.run("store") { try Check.file(setup.storePath, SchemaCheck.store) }
       if !setup.configuration.listen.dtls.isEmpty {
         report.run("sessions") { try Check.sessions(setup) }
@@ -129,6 +130,14 @@ struct ConfigCommand: ParsableCommand {
       let room = setup.configuration.data.devicesMax
       guard highest <= room else { throw GatewayError.devicesBeyond(max: room, highest: UInt32(clamping: highest)) }
       return words + "; \(highest) of \(room) places for devices are given"
+    }
+
+    /// Whether every tenant's data may go where the sinks are.
+    private static func egress(_ setup: Setup) throws -> String {
+      guard FileManager.default.fileExists(atPath: setup.registryPath) else { return "has no tenants yet" }
+      let sinks = setup.configuration.sinkLabels
+      try RegistryStore(path: setup.registryPath).checkEgress(to: sinks)
+      return "every tenant's data may go to " + sinks.map { "\($0.name) (\($0.region), \($0.purpose))" }.joined(separator: ", ")
     }
 
     private static func file(_ path: String, _ check: (String) throws(StoreError) -> Void) throws -> String {

@@ -70,7 +70,7 @@ struct DeviceCommand: ParsableCommand {
       let nowMs = Clock.nowMs
       let last = try RegistryStore(path: setup.registryPath).newestKind(tenant: device.tenant, id: device.id)
       let kind = kind ?? ProofKind(last)
-      try setup.issue(kind, to: device, bundle, authority: authority) { registry, credential in
+      try setup.issue(kind, to: device, bundle, authority: authority, noting: .rotated) { registry, credential in
         try registry.rotate(
           tenant: device.tenant, id: device.id, to: credential, overlapMs: overlap.seconds * 1_000, nowMs: nowMs)
       }
@@ -126,6 +126,7 @@ struct DeviceCommand: ParsableCommand {
       let credential = NewCredential.certificate(fingerprint: try SecretHash(certificatePEM: pem))
       if let out { try Installation.refuseToOverwrite(out) }
       let registry = try RegistryStore(path: setup.registryPath)
+      try setup.note(.added, tenant: device.tenant, about: "certificate of a device")
       do throws(RegistryError) {
         _ = try registry.addDevice(
           tenant: device.tenant, id: device.id, credential: credential, devicesMax: setup.configuration.data.devicesMax,
@@ -154,6 +155,9 @@ struct DeviceCommand: ParsableCommand {
     func run() throws {
       let setup = try config.load()
       let registry = try RegistryStore(path: setup.registryPath)
+      let index = try registry.device(tenant: device.tenant, id: device.id)
+      try setup.note(
+        .revoked, tenant: device.tenant, device: index, about: certificate == nil ? "device" : "certificate of a device")
       let what: String
       if let certificate {
         let print = try SecretHash(certificatePEM: setup.read(certificate, as: .certificate))

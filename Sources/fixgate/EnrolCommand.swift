@@ -44,6 +44,7 @@ struct EnrolCommand: ParsableCommand {
       let code = EnrolmentCode(random: random.span.load64(at: 0))
       let nowMs = Clock.nowMs
       let endsMs = nowMs + duration.seconds * 1_000
+      try setup.note(.added, tenant: tenant, about: "enrolment window", numbers: ["devices": Int64(devices), "ends_ms": endsMs])
       let number = try RegistryStore(path: setup.registryPath).openWindow(
         tenant: tenant, code: SecretHash(Digest.sha256(code.bytes.span).span), namePrefix: namePrefix, devicesMax: devices,
         endsMs: endsMs, nowMs: nowMs)
@@ -90,7 +91,9 @@ struct EnrolCommand: ParsableCommand {
     @OptionGroup var config: ConfigurationOption
 
     func run() throws {
-      try RegistryStore(path: config.load().registryPath).closeWindow(number, nowMs: Clock.nowMs)
+      let setup = try config.load()
+      try setup.note(.revoked, about: "enrolment window", numbers: ["window": number])
+      try RegistryStore(path: setup.registryPath).closeWindow(number, nowMs: Clock.nowMs)
       print("window \(number) is closed")
     }
   }

@@ -63,7 +63,7 @@ extension Setup {
   /// Makes a credential, has `enter` put it into the registry, and writes its bundle. If one of them fails there is neither.
   func issue(
     _ kind: ProofKind, to device: DeviceName, _ options: BundleOptions, authority: AuthorityOptions,
-    enter: (borrowing RegistryStore, NewCredential) throws -> Void
+    noting action: AuditAction = .added, enter: (borrowing RegistryStore, NewCredential) throws -> Void
   ) throws {
     try Installation.refuseToOverwrite(options.out)
     let (endpoints, endpointsUDP) = try endpoints(options.gateway)
@@ -74,6 +74,8 @@ extension Setup {
       try registry.together {
         let fresh = try FreshCredential.make(kind, for: device, authority: authority, setup: self)
         try enter(registry, fresh.stored)
+        let index = try registry.device(tenant: device.tenant, id: device.id)
+        try note(action, tenant: device.tenant, device: index, about: "device")
         let bundle = GateDevice.Bundle(
           gateways: endpoints, gatewaysUDP: endpointsUDP, serverName: endpoints[0].host, tenant: device.tenant,
           device: device.id, token: fresh.token, psk: fresh.psk, identity: fresh.identity, certificates: trusted)

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import GateCore
 import GateStore
 import GateTLS
 import Gateway
@@ -26,9 +27,11 @@ struct RegistryCommand: ParsableCommand {
       var older: [UInt8] = []
       for path in from { older += try RegistryKeys.read(path) }
       let registry = try RegistryStore(path: setup.registryPath)
+      try setup.note(.rotated, about: "registry key")
       let count: Int
       do {
-        count = try RegistryKeys.rekey(setup.registryKeyPath, older: older, in: registry, nowMs: Clock.nowMs) {
+        count = try RegistryKeys.rekey(setup.registryKeyPath, older: older, in: registry, bookPath: setup.subjectBookPath,
+          nowMs: Clock.nowMs) {
           try setup.tellGateway(files: true)
         }
       } catch let RegistryKeys.RekeyError.unopened(devices) {
@@ -36,6 +39,9 @@ struct RegistryCommand: ParsableCommand {
         throw Complaint(
           "\(setup.registryKeyPath) does not open the keys of \(named): name the file that does with --from, or give these "
             + "devices new ones with 'fixgate device rotate --overlap 0'. Nothing was changed")
+      } catch RegistryKeys.RekeyError.unopenedSubjects {
+        throw Complaint(
+          "\(setup.registryKeyPath) does not open the keys of subjects: name the file that does with --from. Nothing was changed")
       }
       print("\(count) pre-shared keys are encrypted under a fresh key, in \(setup.registryKeyPath); back it up with the registry")
     }

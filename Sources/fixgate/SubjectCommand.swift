@@ -7,7 +7,10 @@ struct SubjectCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "subject",
     abstract: "The people who carry devices, by ids that say nothing about them.",
-    subcommands: [Add.self, List.self, Assign.self, Unassign.self, Ground.self, Withdraw.self])
+    subcommands: [
+      Add.self, List.self, Assign.self, Unassign.self, Ground.self, Withdraw.self, SubjectErase.self, SubjectErasures.self,
+      SubjectRotateKeys.self,
+    ])
 
   struct Add: ParsableCommand {
     static let configuration = CommandConfiguration(

@@ -45,6 +45,7 @@ final class GatewayFixture {
   }
 
   func registry() throws -> RegistryStore { try RegistryStore(path: folder + "/data/registry.db") }
+  var bookPath: String { folder + "/data/" + SubjectBook.name }
 
   /// As the command line does after a change of the registry.
   /// - Returns: connections closed.

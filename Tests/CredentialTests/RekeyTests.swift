@@ -36,7 +36,7 @@ import Testing
     let (fixture, key) = try fixture()
     let path = fixture.folder + "/registry.key"
     let before = try #require(try fixture.registry().loadSnapshot().sealedKey(selector: KeyIdentity.selector(key.identity)!))
-    let count = try RegistryKeys.rekey(path, in: fixture.registry(), nowMs: Now.ms) {
+    let count = try RegistryKeys.rekey(path, in: fixture.registry(), bookPath: fixture.bookPath, nowMs: Now.ms) {
       let isThere = try opens(fixture, key)
       #expect(isThere)
       fixture.gateway.reload()
@@ -65,7 +65,7 @@ import Testing
     let path = fixture.folder + "/registry.key"
     var pauses = 0
     #expect(throws: Crash.self) {
-      try RegistryKeys.rekey(path, in: fixture.registry(), nowMs: Now.ms) {
+      try RegistryKeys.rekey(path, in: fixture.registry(), bookPath: fixture.bookPath, nowMs: Now.ms) {
         pauses += 1
         if pauses == pause { throw Crash() }
       }
@@ -75,7 +75,7 @@ import Testing
     // A key that is made in between is sealed under the fresh one.
     let made = try Credentials.makeKey(sealedUnder: RegistryKeys.read(path))
     _ = try fixture.registry().addDevice(tenant: "demo", id: "bike-2", credential: made.credential, nowMs: Now.ms)
-    #expect(try RegistryKeys.rekey(path, in: fixture.registry(), nowMs: Now.ms) {} == 2)
+    #expect(try RegistryKeys.rekey(path, in: fixture.registry(), bookPath: fixture.bookPath, nowMs: Now.ms) {} == 2)
     #expect(try opens(fixture, key) && opens(fixture, made.key))
     #expect(try RegistryKeys.read(path).count == Seal.keyBytes)
   }
@@ -84,9 +84,9 @@ import Testing
     let (fixture, key) = try fixture()
     let path = fixture.folder + "/registry.key"
     var pauses = 0
-    _ = try RegistryKeys.rekey(path, in: fixture.registry(), nowMs: Now.ms) {
+    _ = try RegistryKeys.rekey(path, in: fixture.registry(), bookPath: fixture.bookPath, nowMs: Now.ms) {
       pauses += 1
-      if pauses == 2 { _ = try RegistryKeys.rekey(path, in: fixture.registry(), nowMs: Now.ms) {} }
+      if pauses == 2 { _ = try RegistryKeys.rekey(path, in: fixture.registry(), bookPath: fixture.bookPath, nowMs: Now.ms) {} }
     }
     #expect(try opens(fixture, key))
   }
@@ -97,16 +97,24 @@ import Testing
     let other = [UInt8](repeating: 4, count: Seal.keyBytes)
     try GatewayFixture.write(other, path)
     #expect(throws: RegistryKeys.RekeyError.unopened(["demo/bike-1"])) {
-      try RegistryKeys.rekey(path, in: fixture.registry(), nowMs: Now.ms) {}
+      try RegistryKeys.rekey(path, in: fixture.registry(), bookPath: fixture.bookPath, nowMs: Now.ms) {}
     }
     #expect(try RegistryKeys.read(path) == other)
     // The older file helps.
-    #expect(try RegistryKeys.rekey(path, older: Self.first, in: fixture.registry(), nowMs: Now.ms) {} == 1)
+    #expect(try RegistryKeys.rekey(path, older: Self.first, in: fixture.registry(), bookPath: fixture.bookPath, nowMs: Now.ms) {} == 1)
     #expect(try opens(fixture, key))
-    // One that is revoked stands in nobody's way.
+    // One that is revoked stands in nobody's way; the keys of subjects do.
+    let kept = try RegistryKeys.read(path)
     try GatewayFixture.write(other, path)
+    #expect(throws: RegistryKeys.RekeyError.unopened(["demo/bike-1"])) {
+      try RegistryKeys.rekey(path, in: fixture.registry(), bookPath: fixture.bookPath, nowMs: Now.ms) {}
+    }
     _ = try fixture.registry().revokeDevice(tenant: "demo", id: "bike-1", nowMs: Now.ms)
-    #expect(try RegistryKeys.rekey(path, in: fixture.registry(), nowMs: Now.ms) {} == 0)
+    #expect(throws: RegistryKeys.RekeyError.unopenedSubjects) {
+      try RegistryKeys.rekey(path, in: fixture.registry(), bookPath: fixture.bookPath, nowMs: Now.ms) {}
+    }
+    let zero = try RegistryKeys.rekey(path, older: kept, in: fixture.registry(), bookPath: fixture.bookPath, nowMs: Now.ms) {}
+    #expect(zero == 0)
   }
 
   @Test func keysRotateWithAnOverlap() throws {

@@ -53,7 +53,7 @@ import WireVectors
   @Test func header() {
     var bytes = [UInt8](repeating: 0, count: SessionSlot.bytes)
     #expect(SessionFileHeader.read(bytes.span) == .damaged)
-    let header = SessionFileHeader(start: 4, base: 12 * WriteReservation.block)
+    let header = SessionFileHeader(start: 4, base: 12 * WriteReservation.standard.block)
     var span = bytes.mutableSpan
     header.write(into: &span)
     #expect(SessionFileHeader.read(bytes.span) == .valid(header))
@@ -69,9 +69,9 @@ import WireVectors
 
 @Suite struct WriteReservationTests {
   @Test func alwaysHalfABlockAhead() {
-    let block = WriteReservation.block
+    let block = WriteReservation.standard.block
     for sequence in [0, 1, block / 2 - 1, block / 2, block - 1, block, 7 * block + 5] as [UInt64] {
-      let reserved = WriteReservation.ahead(of: sequence)
+      let reserved = WriteReservation.standard.ahead(of: sequence)
       #expect(reserved > sequence + block / 2 - 1 && reserved <= sequence + block)
     }
   }
@@ -79,21 +79,21 @@ import WireVectors
   /// Runs that end by kill -9 or by a power cut at any moment, with a clock that goes anywhere: no number is used twice.
   @Test(arguments: 1...40 as ClosedRange<UInt64>) func noNumberTwice(seed: UInt64) {
     var random = Seeded(seed: seed)
-    var base = WriteReservation.base(after: 0, nowS: UInt64(random.below(1_000)))
+    var base = WriteReservation.standard.base(after: 0, nowS: UInt64(random.below(1_000)))
     // What is on disk for sure, and what a kill -9 leaves.
-    var durable = slot(base: base, reserved: WriteReservation.ahead(of: 0))
+    var durable = slot(base: base, reserved: WriteReservation.standard.ahead(of: 0))
     var cached = durable
     var next: UInt64 = 0
     var limit = durable.writeReserved
     var used: UInt64 = 0
     for _ in 0..<200 {
       for _ in 0..<random.below(6) {
-        let step = UInt64(random.below(Int(WriteReservation.block)))
+        let step = UInt64(random.below(Int(WriteReservation.standard.block)))
         let end = min(next + step, limit)
         #expect(next >= used)
         used = max(used, end)
         next = end
-        if random.chance(70) { cached = slot(base: base, reserved: WriteReservation.ahead(of: next)) }
+        if random.chance(70) { cached = slot(base: base, reserved: WriteReservation.standard.ahead(of: next)) }
         if random.chance(50) {
           durable = cached
           if durable.writeBase == base { limit = max(limit, durable.writeReserved) }
@@ -102,31 +102,31 @@ import WireVectors
       if random.chance(50) { cached = durable }
       // A start syncs what it reads before the new base counts.
       durable = cached
-      base = WriteReservation.base(after: base, nowS: UInt64(random.below(1_000_000)))
-      next = WriteReservation.resume(durable, base: base)!
-      limit = next + WriteReservation.block
+      base = WriteReservation.standard.base(after: base, nowS: UInt64(random.below(1_000_000)))
+      next = WriteReservation.standard.resume(durable, base: base)!
+      limit = next + WriteReservation.standard.block
       #expect(next >= used)
     }
   }
 
   /// A whole data directory brought back from a backup: the clock has gone on.
   @Test func aRestoredBackup() throws {
-    let base = WriteReservation.base(after: 0, nowS: 1_700_000_000)
-    let slot = slot(base: base, reserved: WriteReservation.ahead(of: 10))
-    let later = WriteReservation.base(after: base, nowS: 1_700_000_000 + 86_400)
+    let base = WriteReservation.standard.base(after: 0, nowS: 1_700_000_000)
+    let slot = slot(base: base, reserved: WriteReservation.standard.ahead(of: 10))
+    let later = WriteReservation.standard.base(after: base, nowS: 1_700_000_000 + 86_400)
     // A day of one record every 20 ms.
-    #expect(try #require(WriteReservation.resume(slot, base: later)) >= 86_400 * 50)
+    #expect(try #require(WriteReservation.standard.resume(slot, base: later)) >= 86_400 * 50)
   }
 
   @Test func slotsThatNoRunWrote() {
-    let block = WriteReservation.block
-    #expect(WriteReservation.resume(slot(base: 3 * block, reserved: block), base: 3 * block) == nil)
-    #expect(WriteReservation.resume(slot(base: 4 * block, reserved: block), base: 3 * block) == nil)
-    #expect(WriteReservation.resume(slot(base: 1, reserved: block), base: 3 * block) == nil)
-    #expect(WriteReservation.resume(slot(base: 0, reserved: 0), base: 3 * block) == nil)
-    #expect(WriteReservation.resume(slot(base: 0, reserved: block + 1), base: 3 * block) == nil)
+    let block = WriteReservation.standard.block
+    #expect(WriteReservation.standard.resume(slot(base: 3 * block, reserved: block), base: 3 * block) == nil)
+    #expect(WriteReservation.standard.resume(slot(base: 4 * block, reserved: block), base: 3 * block) == nil)
+    #expect(WriteReservation.standard.resume(slot(base: 1, reserved: block), base: 3 * block) == nil)
+    #expect(WriteReservation.standard.resume(slot(base: 0, reserved: 0), base: 3 * block) == nil)
+    #expect(WriteReservation.standard.resume(slot(base: 0, reserved: block + 1), base: 3 * block) == nil)
     let last = UInt64.max / block * block
-    #expect(WriteReservation.resume(slot(base: 0, reserved: last), base: 3 * block) == nil)
+    #expect(WriteReservation.standard.resume(slot(base: 0, reserved: last), base: 3 * block) == nil)
   }
 
   private func slot(base: UInt64, reserved: UInt64) -> SessionSlot {

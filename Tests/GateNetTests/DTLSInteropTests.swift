@@ -40,7 +40,7 @@ private struct EchoEndpoint: ~Copyable {
     let now = SystemClock.now()
     endpoint.expire(at: now)
     var datagrams: [([UInt8], SocketAddress)] = []
-    _ = try socket.receive { bytes, from in datagrams.append((bytes.indices.map { bytes[$0] }, from)) }
+    _ = try socket.receive { bytes, from, _ in datagrams.append((bytes.indices.map { bytes[$0] }, from)) }
     for (datagram, from) in datagrams {
       var room = [UInt8](repeating: 0, count: 8_192)
       var span = room.mutableSpan

@@ -16,7 +16,7 @@ import Testing
     _ = try client.send(hello.span)
     try server.descriptor.wait(readable: true, writable: false, until: SystemClock.now().advanced(byNs: 10_000_000_000))
     var source: SocketAddress?
-    _ = try server.receive { bytes, from in source = bytes.count == 3 ? from : nil }
+    _ = try server.receive { bytes, from, _ in source = bytes.count == 3 ? from : nil }
     let from = try #require(source)
     let (strange, own, empty): ([UInt8], [UInt8], [UInt8]) = ([9], [4, 5], [])
     _ = stranger.queue(strange.span, to: from)
@@ -54,7 +54,7 @@ import Testing
     _ = try client.send(hello.span)
     try server.descriptor.wait(readable: true, writable: false, until: SystemClock.now().advanced(byNs: 10_000_000_000))
     var bytes = 0
-    _ = try server.receive { datagram, _ in bytes += datagram.count }
+    _ = try server.receive { datagram, _, _ in bytes += datagram.count }
     #expect(bytes == 1)
   }
 }

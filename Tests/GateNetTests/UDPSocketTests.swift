@@ -7,7 +7,7 @@ import Testing
 func receive(_ socket: inout UDPSocket) throws -> [[UInt8]] {
   try socket.descriptor.wait(readable: true, writable: false, until: soon())
   var datagrams: [[UInt8]] = []
-  _ = try socket.receive { bytes, _ in datagrams.append(bytes.indices.map { bytes[$0] }) }
+  _ = try socket.receive { bytes, _, _ in datagrams.append(bytes.indices.map { bytes[$0] }) }
   return datagrams
 }
 
@@ -16,7 +16,7 @@ func receive(_ socket: inout UDPSocket) throws -> [[UInt8]] {
     var server = try UDPSocket(on: address)
     var client = try UDPSocket(on: address)
     #expect(server.receiveBufferBytes > 0 && server.boundPort != 0 && server.boundPort != client.boundPort)
-    #expect(try server.receive { _, _ in Issue.record("nothing was sent") } == 0)
+    #expect(try server.receive { _, _, _ in Issue.record("nothing was sent") } == 0)
     for i in 0..<5 as Range<UInt8> {
       let bytes = [UInt8](repeating: i, count: Int(i) * 300)
       let queued = client.queue(bytes.span, to: server.address)
@@ -27,7 +27,7 @@ func receive(_ socket: inout UDPSocket) throws -> [[UInt8]] {
     try server.descriptor.wait(readable: true, writable: false, until: soon())
     var got: [Int] = []
     var peers: Set<SocketAddress> = []
-    let count = try server.receive { bytes, peer in
+    let count = try server.receive { bytes, peer, _ in
       got.append(bytes.count)
       peers.insert(peer)
     }
@@ -38,6 +38,28 @@ func receive(_ socket: inout UDPSocket) throws -> [[UInt8]] {
     #expect(try server.flush())
     #expect(try GateNetTests.receive(&client) == [[7]])
     #expect(server.kernelDrops == 0 && server.truncated == 0 && server.unsendable == 0)
+  }
+
+  /// A machine with several addresses answers from the one that was asked: a client takes nothing from another.
+  @Test(arguments: [SocketAddress(ipv4: 0x7F00_0001, port: 0), SocketAddress(ipv4: 0x7F00_0002, port: 0), .loopbackIPv6(port: 0)])
+  func aWildcardAnswersFromTheAddressAsked(asked: SocketAddress) throws {
+    let all = asked.isIPv6 ? SocketAddress(ipv6High: 0, low: 0, port: 0) : SocketAddress(ipv4: 0, port: 0)
+    var server = try UDPSocket(on: all)
+    var client = try UDPClient(to: asked.withPort(server.boundPort))
+    let bytes: [UInt8] = [1]
+    _ = try client.send(bytes.span)
+    try server.descriptor.wait(readable: true, writable: false, until: soon())
+    var from: (peer: SocketAddress, own: UInt8)?
+    _ = try server.receive { _, peer, own in from = (peer, own) }
+    let sender = try #require(from)
+    let queued = server.queue(bytes.span, to: sender.peer, from: sender.own)
+    #expect(queued)
+    #expect(try server.flush() && server.unsendable == 0)
+    try client.descriptor.wait(readable: true, writable: false, until: soon())
+    var room = [UInt8](repeating: 0, count: 16)
+    var span = room.mutableSpan
+    let count = try client.receive(into: &span)
+    #expect(count == 1)
   }
 
   @Test func batchesAreBounded() throws {
@@ -55,8 +77,8 @@ func receive(_ socket: inout UDPSocket) throws -> [[UInt8]] {
     #expect(again)
     #expect(try client.flush())
     try server.descriptor.wait(readable: true, writable: false, until: soon())
-    #expect(try server.receive { _, _ in } == UDPSocket.batchMax)
-    #expect(try server.receive { _, _ in } == 1)
+    #expect(try server.receive { _, _, _ in } == UDPSocket.batchMax)
+    #expect(try server.receive { _, _, _ in } == 1)
   }
 
   @Test func tooLongIsDropped() throws {
@@ -76,7 +98,7 @@ func receive(_ socket: inout UDPSocket) throws -> [[UInt8]] {
     let long = [UInt8](repeating: 1, count: UDPSocket.datagramBytesMax + 1)
     #expect(try client.send(long.span) == .bytes(long.count))
     try server.descriptor.wait(readable: true, writable: false, until: soon())
-    #expect(try server.receive { _, _ in Issue.record("too long") } == 1)
+    #expect(try server.receive { _, _, _ in Issue.record("too long") } == 1)
     #expect(server.truncated == 1)
   }
 
@@ -90,7 +112,7 @@ func receive(_ socket: inout UDPSocket) throws -> [[UInt8]] {
     _ = try client.flush()
     var taken = 0
     while true {
-      let count = try server.receive { _, _ in }
+      let count = try server.receive { _, _, _ in }
       if count == 0 { break }
       taken += count
     }
@@ -98,7 +120,7 @@ func receive(_ socket: inout UDPSocket) throws -> [[UInt8]] {
     _ = client.queue(bytes.span, to: server.address)
     _ = try client.flush()
     try server.descriptor.wait(readable: true, writable: false, until: soon())
-    _ = try server.receive { _, _ in }
+    _ = try server.receive { _, _, _ in }
     #expect(taken < 60 && server.kernelDrops > 0)
   }
 

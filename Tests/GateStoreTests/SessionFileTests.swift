@@ -34,7 +34,7 @@ private let nowS: UInt64 = 1_800_000_000
     try file.sync()
     #expect(file.durableTicket == ticket && file.isSynced)
     let again = try open(folder)
-    #expect(again.base >= file.base + WriteReservation.block)
+    #expect(again.base >= file.base + WriteReservation.standard.block)
     let (shares, damaged) = try again.deal(to: 1, slotsMax: 10_000) { _ in 0 }
     let all = 0..<10_000 as Range<UInt32>
     #expect(damaged == 0 && shares[0].taken == all.filter { $0 < 9_000 && $0 % 3 != 0 })
@@ -94,7 +94,7 @@ private let nowS: UInt64 = 1_800_000_000
       // The header moved, its companion did not.
       try Data("\(start)\n".utf8).write(to: path(folder, SessionFile.startsName))
     }
-    #expect(try open(folder).base >= first.base + 4 * WriteReservation.block)
+    #expect(try open(folder).base >= first.base + 4 * WriteReservation.standard.block)
   }
 
   @Test func whatIsNoSessionFile() throws {

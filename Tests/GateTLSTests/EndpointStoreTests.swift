@@ -6,7 +6,7 @@ import Testing
 private struct Disk {
   var slots: [UInt32: [UInt8]] = [:]
   var durable: [UInt32: [UInt8]] = [:]
-  var base = WriteReservation.base(after: 0, nowS: 1_000)
+  var base = WriteReservation.standard.base(after: 0, nowS: 1_000)
   var ticket: UInt64 = 0
   var fails = false
   var writes = 0
@@ -33,7 +33,7 @@ private struct Disk {
   /// A new run over what is there.
   mutating func start(key: [UInt8] = key, now: Instant) throws -> EndpointGateway {
     durable = slots
-    base = WriteReservation.base(after: base, nowS: 1_000)
+    base = WriteReservation.standard.base(after: base, nowS: 1_000)
     let taken = slots.filter { SessionSlot.read($0.value.span) != .free }
     let free = (0..<Disk.slotsMax).filter { taken[$0] == nil }
     var gateway = try EndpointGateway(
@@ -171,7 +171,7 @@ private let facts: SessionFacts = {
     _ = disk.sync()
     var sealed: UInt64 = 1
     while try gateway.answer([1], session: device) != nil { sealed += 1 }
-    #expect(sealed == WriteReservation.block)
+    #expect(sealed == WriteReservation.standard.block)
     // It asked for more long ago. Written is not enough.
     #expect(gateway.endpoint.hasUnstored == true)
     gateway.store(&disk)

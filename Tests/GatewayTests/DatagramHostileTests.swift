@@ -235,7 +235,7 @@ private final class Stranger {
   /// What is there already.
   func received() throws -> [[UInt8]] {
     var datagrams: [[UInt8]] = []
-    while try socket.receive({ bytes, _ in datagrams.append(bytes.indices.map { bytes[$0] }) }) == UDPSocket.batchMax {}
+    while try socket.receive({ bytes, _, _ in datagrams.append(bytes.indices.map { bytes[$0] }) }) == UDPSocket.batchMax {}
     return datagrams
   }
 

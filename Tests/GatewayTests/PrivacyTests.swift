@@ -174,7 +174,7 @@ extension EndToEnd {
       #expect(try courier.send([Self.fix(4, startMs + 3_000)]) == [:])
       #expect(try courier.send([event(5, 10_000, 7), Self.fix(6, startMs + 9_000), Self.fix(7, startMs + 11_000)]) == [7: 60])
       // Sent again, the events change nothing.
-      #expect(try courier.send([event(2, 1_000, 6), event(5, 10_000, 7)]) == [:])
+      for again in [event(2, 1_000, 6), event(5, 10_000, 7)] { #expect(try courier.send([again]) == [:]) }
       let duties = try gateway.run(["duty", "list", "--tenant", "demo"]).output.split(separator: "\n")
       #expect(duties.count == 2 && duties[0].hasPrefix("device van-1\t20") && duties[0].hasSuffix("\tdevice"))
       try gateway.drained()

@@ -147,6 +147,110 @@ extension EndToEnd {
       #expect(try read(gateway, ["latest", "--tenant", "demo"], token: good).errors.contains("too many wrong tokens"))
     }
 
+    /// A tenant whose data must stay elsewhere stops the start, and a running gateway does not take it in.
+    @Test func dataGoesOnlyWhereItMay() throws {
+      let gateway = try GatewayProcess()
+      #expect(try gateway.run(["config", "check"]).output.contains("every tenant's data may go to sqlite (local, operations)"))
+      let elsewhere = try gateway.run(["tenant", "egress", "demo", "--region", "kz"], expecting: 1).errors
+      #expect(elsewhere.contains("may lie in region 'kz' only, but sink 'sqlite' is in 'local'"))
+      let unlisted = try gateway.run(["tenant", "egress", "demo", "--sink", "warehouse"], expecting: 1).errors
+      #expect(unlisted.contains("sink 'sqlite' is not on the list of tenant 'demo' (warehouse)"))
+      #expect(unlisted.contains("tenant egress demo --sink warehouse --sink sqlite"))
+      #expect(try gateway.run(["tenant", "add", "north", "--region", "kz"], expecting: 1).errors.contains("region 'kz' only"))
+      #expect(try gateway.run(["tenant", "list"]).output.split(separator: "\n").count == 1)
+      let more = ["tenant", "egress", "demo", "--sink", "sqlite", "--sink", "warehouse"]
+      #expect(try gateway.run(more).output == "data of tenant demo may go to sqlite, warehouse in region local\n")
+
+      // Past the command line, as another configuration would see it.
+      try gateway.start()
+      let registry = try RegistryStore(path: gateway.data + "/registry.db")
+      try registry.setEgress(TenantEgress(region: "kz", sinks: ["sqlite"]), tenant: "demo")
+      let bundle = gateway.folder + "/late.bundle"
+      let told = try gateway.run(["device", "add", "--tenant", "demo", "late", "--out", bundle], expecting: 1).errors
+      #expect(told.contains("the running gateway did not take the change") && told.contains("region 'kz' only"))
+      #expect(try gateway.run(["config", "check"], expecting: 78).output.contains("FAIL  egress: data of tenant 'demo'"))
+      gateway.kill9()
+      let refused = try #require(try gateway.spawn().wait(seconds: 60))
+      #expect(refused.status != 0 && refused.errors.contains("region 'kz' only"))
+      try registry.setEgress(TenantEgress(), tenant: "demo")
+      try gateway.start()
+    }
+
+    /// Groups of three of one tenant; two of the other are never told of; what comes late changes nothing.
+    @Test func aggregatesAreOfGroupsAndStay() throws {
+      let gateway = try GatewayProcess()
+      try gateway.start()
+      try gateway.run(["tenant", "add", "north"])
+      let track = gateway.folder + "/ride.csv"
+      try Data("lat,lon,time\n43.1,76.9,2026-01-01 00:00:00\n43.1,76.9,2026-01-01 00:04:00\n".utf8)
+        .write(to: URL(fileURLWithPath: track))
+      func ride(_ tenant: String, _ device: String) throws {
+        let bundle = gateway.folder + "/\(tenant)-\(device).bundle"
+        try gateway.run(["device", "add", "--tenant", tenant, device, "--out", bundle])
+        #expect(try gateway.send(track, bundle: bundle).wait(seconds: 60)?.status == 0)
+      }
+      for (tenant, device) in [("demo", "a"), ("demo", "b"), ("demo", "c"), ("north", "a"), ("north", "b")] {
+        try ride(tenant, device)
+      }
+      try gateway.drained()
+      func aggregate(_ tenant: String, _ more: [String] = [], expecting status: Int32 = 0) throws -> Child.Outcome {
+        try gateway.run(
+          ["aggregate", "--tenant", tenant, "--from", "2025-12-31T00:00:00Z", "--to", "2026-01-02T00:00:00Z"] + more,
+          expecting: status)
+      }
+      let first = try aggregate("demo", ["--k", "3", "--cell", "5"]).output
+      #expect(first == "slot,cell,subjects,fixes,speed_km_h,dwell_min\n2026-01-01T00:00:00Z,txwtj,3,6,,12\n")
+      #expect(try aggregate("north", ["--k", "3"]).output.split(separator: "\n").count == 1)
+      try ride("demo", "d")
+      try ride("north", "c")
+      try gateway.drained()
+      #expect(try aggregate("demo").output == first)
+      #expect(try aggregate("north").output.split(separator: "\n").count == 1)
+      let other = try aggregate("demo", ["--cell", "7"], expecting: 1).errors
+      #expect(other.contains("are cut by --cell 5 --slot 3600s --k 3"))
+      #expect(try gateway.run(["aggregate", "--tenant", "demo", "--from", "x", "--to", "y"], expecting: 1).errors.contains("no time"))
+    }
+
+    @Test func theReportTellsWhatIsAndWhoWasThere() throws {
+      let gateway = try world()
+      let token = try token(gateway, "demo", "live")
+      #expect(try read(gateway, ["latest", "--tenant", "demo"], token: token).status == 0)
+      try gateway.run(["history", "--tenant", "demo", "--device", "bike-1"])
+      let report = try gateway.run(["privacy", "report", "--tenant", "demo"]).output
+      for line in [
+        "- 1 devices, 0 of them revoked; 0 subjects carry one now", "- position: in 30 fixes",
+        "- 30 positions, from 2026-01-01T00:00:10Z to 2026-01-01T00:00:39Z", "- 1 held fixes, from ",
+        "- region local; it may go to sqlite", "- sink sqlite: region local, for operations",
+        "- the log is as it was written", "- token 1: read_live 1\n", "- token 1 is good for live, until it is revoked",
+        "- nothing: no aggregate was ever made",
+      ] { #expect(report.contains(line), "\(line): \(report)") }
+      #expect(report.contains("read_history 1") && !report.contains("bike-1") && !report.contains("43.1"))
+      #expect(try gateway.run(["privacy", "report", "--tenant", "dmeo"], expecting: 1).errors.contains("did you mean 'demo'?"))
+    }
+
+    /// Every socket of the gateway is one that others came to: it calls nobody.
+    @Test func theGatewayCallsNobody() throws {
+      let gateway = try world()
+      let pid = try #require(gateway.server?.pid)
+      let folder = "/proc/\(pid)"
+      let sockets = Set(
+        try FileManager.default.contentsOfDirectory(atPath: folder + "/fd").compactMap { name in
+          (try? FileManager.default.destinationOfSymbolicLink(atPath: "\(folder)/fd/\(name)")).flatMap {
+            $0.hasPrefix("socket:[") ? String($0.dropFirst(8).dropLast()) : nil
+          }
+        })
+      var own = 0
+      for table in ["tcp", "tcp6", "udp", "udp6"] {
+        for line in try String(contentsOfFile: "\(folder)/net/\(table)", encoding: .utf8).split(separator: "\n").dropFirst() {
+          let words = line.split(separator: " ")
+          guard sockets.contains(String(words[9])) else { continue }
+          own += 1
+          #expect(words[1].hasSuffix(":" + String(format: "%04X", gateway.port)), "\(line)")
+        }
+      }
+      #expect(own > 0)
+    }
+
     /// Ids and months of two tenants; killed under load, the counts are those of the rows.
     @Test func usageIsExactAcrossKills() throws {
       let gateway = try world()

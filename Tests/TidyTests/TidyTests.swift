@@ -106,4 +106,22 @@ private let allowed: [String: Set<String>] = [
       #expect(found, "\(file): \(target)")
     }
   }
+
+  /// Each promise in README's table names tests, and they are there.
+  @Test func promisesHaveTests() throws {
+    let readme = try String(contentsOf: root.appending(path: "README.md"), encoding: .utf8)
+    let section = try #require(readme.components(separatedBy: "## What the policies promise").last)
+    let rows = section.components(separatedBy: "\n## ")[0].split(separator: "\n").filter { $0.hasPrefix("| A§") || $0.hasPrefix("| B§") }
+    #expect(rows.count >= 9)
+    let sources = try swiftFiles(in: "Tests").map { try String(contentsOf: $0, encoding: .utf8) }
+    for row in rows {
+      let names = row.split(separator: "|").last?.split(separator: "`").filter { $0.contains(".") && !$0.contains(" ") } ?? []
+      #expect(!names.isEmpty, "\(row)")
+      for name in names {
+        let parts = name.split(separator: ".")
+        let found = sources.contains { $0.contains("struct \(parts[0]) {") && $0.contains("func \(parts[1])(") }
+        #expect(found, "\(name)")
+      }
+    }
+  }
 }

@@ -30,7 +30,7 @@ package struct StoredFleet: ~Copyable {
       facts.credential = CredentialReference(kind: .token, selector: UInt64(i + 1))
       let slot = SessionSlot(
         connectionID: StoredFleet.id(i), facts: facts, writeBase: file.base,
-        writeReserved: WriteReservation.ahead(of: 0), readNext: 0, heardS: 1_000, address: nil)
+        writeReserved: WriteReservation.standard.ahead(of: 0), readNext: 0, heardS: 1_000, address: nil)
       let session = try self.session(i, .server)
       try StoredFleet.write(slot, session, seal, number: UInt32(i), into: &bytes)
       _ = try file.write(bytes.span, slot: UInt32(i))

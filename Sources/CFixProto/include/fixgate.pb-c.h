@@ -145,7 +145,11 @@ typedef enum _Fixgate__V1__VerdictCode {
   /*
    * consent withdrawn, or the legal ground has ended
    */
-  FIXGATE__V1__VERDICT_CODE__VERDICT_WITHDRAWN = 61
+  FIXGATE__V1__VERDICT_CODE__VERDICT_WITHDRAWN = 61,
+  /*
+   * what the subject did at that time was erased on request, and is not taken again
+   */
+  FIXGATE__V1__VERDICT_CODE__VERDICT_ERASED = 62
     PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(FIXGATE__V1__VERDICT_CODE)
 } Fixgate__V1__VerdictCode;
 typedef enum _Fixgate__V1__RefusalCode {

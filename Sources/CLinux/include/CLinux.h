@@ -18,20 +18,26 @@ int gate_cpu_count(void);
 // Names the calling thread; prctl is variadic.
 static inline void gate_name_thread(const char *name) { prctl(PR_SET_NAME, name, 0, 0, 0); }
 
+// One of the machine's addresses: IPv4 in the first 4 bytes, in network order. All zeros = the kernel's choice.
+struct gate_own_address { uint64_t words[2]; };
+// Makes a socket that is bound to no address in particular tell what each datagram was sent to. 0, or -1 with errno.
+int gate_tell_own_address(int descriptor, int family);
+
 // A batch of datagrams for recvmmsg or sendmmsg, with memory for all of them.
 struct gate_datagrams;
 struct gate_datagrams *gate_datagrams_new(unsigned capacity, size_t bytes);
 void gate_datagrams_free(struct gate_datagrams *batch);
 // Receives without blocking. The count, or -1 with errno. `drops` is set when the kernel told its counter (SO_RXQ_OVFL).
 int gate_datagrams_receive(struct gate_datagrams *batch, int descriptor, uint32_t *drops);
-// Bytes of datagram `index`; `truncated` says that it was longer. Valid until the next call.
+// Bytes of datagram `index`; `truncated` says that it was longer, `own` is what it was sent to. Valid until the next call.
 const uint8_t *gate_datagrams_get(
     const struct gate_datagrams *batch, unsigned index, size_t *length, int *truncated,
-    const struct sockaddr_storage **peer, socklen_t *peer_length);
+    const struct sockaddr_storage **peer, socklen_t *peer_length, struct gate_own_address *own);
 // Where datagram `index` is written before it is set.
 uint8_t *gate_datagrams_room(struct gate_datagrams *batch, unsigned index);
 void gate_datagrams_set(
-    struct gate_datagrams *batch, unsigned index, size_t length, const struct sockaddr *peer, socklen_t peer_length);
+    struct gate_datagrams *batch, unsigned index, size_t length, const struct sockaddr *peer, socklen_t peer_length,
+    struct gate_own_address own);
 // Sends datagrams [from, to) without blocking. How many went out, at least 1, or -1 with errno.
 int gate_datagrams_send(struct gate_datagrams *batch, int descriptor, unsigned from, unsigned to);
 // Makes the SO_REUSEPORT group of this socket hand datagrams of type 25 to socket number byte 12 modulo `sockets`, others

@@ -110,6 +110,13 @@ package struct DeviceTable: Equatable, Sendable {
     latest[device] = position
   }
 
+  /// Forgets where the device was; what was received stays known.
+  package mutating func forgetPlaces(of device: Int) {
+    guard device < streams.count else { return }
+    latest[device] = nil
+    travels[device] = Travel()
+  }
+
   /// The device's journey, for the judge. Like `received` it runs ahead of what is durable during a commit.
   /// - Parameter device: an index that was reserved.
   package subscript(travelOf device: Int) -> Travel {

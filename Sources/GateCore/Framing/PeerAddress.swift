@@ -7,14 +7,30 @@ package struct PeerAddress: Hashable, Sendable, BitwiseCopyable {
   package let isIPv6: Bool
   /// The socket that it came to, by its place in the list of addresses listened on; answers leave by the same one.
   package let local: UInt8
+  /// Which of the machine's addresses it came to, where that socket serves all of them; 0 = not known. It says how to answer and
+  /// not who is there: no part of the key.
+  package let own: UInt8
 
-  package init(high: UInt64, low: UInt64, port: UInt16, scope: UInt32, isIPv6: Bool, local: UInt8 = 0) {
+  package init(
+    high: UInt64, low: UInt64, port: UInt16, scope: UInt32, isIPv6: Bool, local: UInt8 = 0, own: UInt8 = 0
+  ) {
     self.local = local
+    self.own = own
     self.high = high
     self.low = low
     self.port = port
     self.scope = scope
     self.isIPv6 = isIPv6
+  }
+
+  package static func == (a: PeerAddress, b: PeerAddress) -> Bool {
+    a.low == b.low && a.port == b.port && a.high == b.high && a.scope == b.scope && a.isIPv6 == b.isIPv6 && a.local == b.local
+  }
+
+  package func hash(into hasher: inout Hasher) {
+    hasher.combine(high)
+    hasher.combine(low)
+    hasher.combine(UInt64(scope) << 32 | UInt64(port) << 16 | UInt64(local) << 8 | (isIPv6 ? 1 : 0))
   }
 
   /// Length of `bytes`.

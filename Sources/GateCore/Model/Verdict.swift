@@ -50,6 +50,8 @@ package enum Verdict: UInt16, CaseIterable, Sendable {
   case offDuty = 60
   /// Consent is withdrawn, or the legal ground has ended.
   case withdrawn = 61
+  /// What the subject did at that time was erased.
+  case erased = 62
 
   package enum Outcome: Sendable { case stored, held, refused }
 

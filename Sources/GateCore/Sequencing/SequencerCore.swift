@@ -77,6 +77,11 @@ package struct SequencerCore: ~Copyable {
   }
 
   private let judge: Judge
+  /// Seals what is written; `nil` = records are written as they are.
+  private let cipher: (any SubjectCipher)?
+  /// The batch as it is written, `sealedBytes` of it; empty without a cipher.
+  private var sealed: [UInt8]
+  private var sealedBytes = 0
   private var sessions: [SequencerSessions]
   private var waiters: [Waiter] = []
   /// What the waiters will be told of fixes that were not simply accepted.
@@ -91,16 +96,19 @@ package struct SequencerCore: ~Copyable {
   ///   - workers: number of workers.
   ///   - batchCapacity: bytes of one commit; at least one message's.
   ///   - judge: the stateful rules.
-  ///   - random: picks fresh stream numbers.
+  ///   - cipher: seals what is written; `nil` = records are written as they are.
+  ///   - random: picks fresh stream numbers and nonces.
   package init(
     devices: DeviceTable, workers: Int, batchCapacity: Int, judge: Judge = Judge(NormalisingRules()),
-    random: any RandomNumberGenerator & Sendable
+    cipher: (any SubjectCipher)? = nil, random: any RandomNumberGenerator & Sendable
   ) {
     precondition(batchCapacity >= Limits.messageBytesMax)
     self.devices = devices
     sessions = Array(repeating: SequencerSessions(), count: workers)
     batch = Array(repeating: 0, count: batchCapacity)
     self.judge = judge
+    self.cipher = cipher
+    sealed = cipher == nil ? [] : Array(repeating: 0, count: SealedRun.bytesMax(sealing: batchCapacity))
     self.random = random
   }
 
@@ -147,6 +155,27 @@ package struct SequencerCore: ~Copyable {
       news[key]?.limitedMs = receiveTimeMs
     }
   }
+
+  /// Takes the keys in force from now on, and forgets where these devices were last seen. Call it between two commits.
+  package mutating func forget(_ devices: [UInt32]) {
+    precondition(batchBytes == 0, "a commit is in hand")
+    cipher?.refresh()
+    for device in devices { self.devices.forgetPlaces(of: Int(device)) }
+  }
+
+  /// Seals the batch for the journal. Call it once before it is written, however often that is tried.
+  package mutating func sealBatch() {
+    guard let cipher else { return }
+    let nonce = SealedRun.Nonce(high: random.next(), low: UInt32(truncatingIfNeeded: random.next()))
+    let (records, bytes) = (batch, batchBytes)
+    var out = sealed.mutableSpan
+    let end = SealedRun.seal(records.span.extracting(..<bytes), nonce: nonce, with: cipher, into: &out)
+    sealedBytes = end
+  }
+
+  /// What is to be written: `payloadBytes` of it.
+  package var payload: [UInt8] { cipher == nil ? batch : sealed }
+  package var payloadBytes: Int { cipher == nil ? batchBytes : sealedBytes }
 
   /// The commit in hand is durable: what it carries may be acked.
   package mutating func commitSucceeded() {
@@ -318,7 +347,11 @@ extension SequencerCore {
       switch insertion {
       case .new:
         let copy = batchBytes
-        append(bytes, at..<at + length)
+        if !isGap, isErased(bytes, at: at) {
+          appendStripped(bytes, at: at)
+        } else {
+          append(bytes, at..<at + length)
+        }
         batchRecords += 1
         if !isGap {
           batchFixes += 1
@@ -367,6 +400,21 @@ extension SequencerCore {
     var out = batch.mutableSpan
     out.copy(bytes, range, to: start)
     batchBytes = start + range.count
+  }
+
+  /// Whether the owner has had erased what this record would tell.
+  private func isErased(_ bytes: Span<UInt8>, at: Int) -> Bool {
+    guard let cipher else { return false }
+    let hasTime = FixFields(rawValue: bytes.load32(at: at + 56)).contains(.time)
+    return cipher.isErased(
+      KeyOwner.of(bytes, recordAt: at), fixTimeMs: hasTime ? Int64(bitPattern: bytes.load64(at: at + 40)) : nil)
+  }
+
+  private mutating func appendStripped(_ bytes: Span<UInt8>, at: Int) {
+    let start = batchBytes
+    append(bytes, at..<at + Record.headerBytes)
+    var out = batch.mutableSpan
+    SealedRun.strip(&out, at: start)
   }
 
   private mutating func waiterIndex(for session: SessionID, of worker: Int, device: Int, stream: Int) -> Int {

@@ -156,22 +156,30 @@ package struct SessionSlot: Equatable, Sendable {
 ///
 /// The base also follows the clock, so that a backup of the whole data directory, brought back, finds its numbers above those
 /// of the run that it was taken from, unless a session answered more than `perSecond` all the time.
-package enum WriteReservation {
-  package static let block: UInt64 = 1 << 16
+package struct WriteReservation: Equatable, Sendable {
+  package static let standard = WriteReservation(block: 1 << 16)
   static let perSecond: UInt64 = 64
 
+  package let block: UInt64
+
+  /// - Parameter block: even. Another one than the session file was written with makes its sessions unusable.
+  package init(block: UInt64) {
+    precondition(block > 0 && block % 2 == 0)
+    self.block = block
+  }
+
   /// What to reserve for a session whose next record has this number: half a block to a block ahead.
-  package static func ahead(of sequence: UInt64) -> UInt64 { (sequence / (block / 2) + 2) * (block / 2) }
+  package func ahead(of sequence: UInt64) -> UInt64 { (sequence / (block / 2) + 2) * (block / 2) }
 
   /// - Parameter nowS: seconds since 1970-01-01 UTC.
-  package static func base(after last: UInt64, nowS: UInt64) -> UInt64 {
-    let byClock = (nowS * perSecond + block - 1) / block * block
+  package func base(after last: UInt64, nowS: UInt64) -> UInt64 {
+    let byClock = (nowS * WriteReservation.perSecond + block - 1) / block * block
     return max(last + block, byClock)
   }
 
   /// Where a stored session goes on in a run with this base; one block from there is its own.
   /// - Returns: `nil` if no run can have written this slot.
-  package static func resume(_ slot: SessionSlot, base: UInt64) -> UInt64? {
+  package func resume(_ slot: SessionSlot, base: UInt64) -> UInt64? {
     guard slot.writeBase < base, slot.writeReserved >= block, slot.writeReserved % (block / 2) == 0,
       slot.writeBase % block == 0
     else { return nil }
@@ -210,8 +218,7 @@ package struct SessionFileHeader: Equatable, Sendable {
     let version = bytes.load32(at: 8)
     guard version == SessionFileHeader.version else { return .version(version) }
     let header = SessionFileHeader(start: bytes.load64(at: 16), base: bytes.load64(at: 24))
-    guard bytes.load32(at: 12) == CRC32C.of(bytes, in: 16..<32), header.start < 1 << 62, header.base < 1 << 62,
-      header.base % WriteReservation.block == 0
+    guard bytes.load32(at: 12) == CRC32C.of(bytes, in: 16..<32), header.start < 1 << 62, header.base < 1 << 62
     else { return .damaged }
     return .valid(header)
   }

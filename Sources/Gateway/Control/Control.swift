@@ -16,11 +16,15 @@ package enum ControlRequest: Equatable, Sendable {
   case ask(device: UInt32)
   /// Which devices of a tenant have to stop now, and which have confirmed what they were told.
   case steering(tenant: String)
+  /// The book of subjects asks for something.
+  case subjects
+  /// Give all of a tenant's subjects new keys. `tenant`: dense index.
+  case rotateKeys(tenant: UInt32)
 }
 
 extension ControlRequest: Codable {
-  private enum Key: String, CodingKey { case request, device, tenant }
-  private enum Name: String, Codable { case status, reload, reloadAll, marks, ask, steering }
+  private enum Key: String, CodingKey { case request, device, tenant, tenantIndex }
+  private enum Name: String, Codable { case status, reload, reloadAll, marks, ask, steering, subjects, rotateKeys }
 
   package init(from decoder: any Decoder) throws {
     let object = try decoder.container(keyedBy: Key.self)
@@ -31,6 +35,8 @@ extension ControlRequest: Codable {
     case .marks: self = .marks(device: try object.decode(UInt32.self, forKey: .device))
     case .ask: self = .ask(device: try object.decode(UInt32.self, forKey: .device))
     case .steering: self = .steering(tenant: try object.decode(String.self, forKey: .tenant))
+    case .subjects: self = .subjects
+    case .rotateKeys: self = .rotateKeys(tenant: try object.decode(UInt32.self, forKey: .tenantIndex))
     }
   }
 
@@ -43,6 +49,10 @@ extension ControlRequest: Codable {
     case .marks(let device):
       try object.encode(Name.marks, forKey: .request)
       try object.encode(device, forKey: .device)
+    case .subjects: try object.encode(Name.subjects, forKey: .request)
+    case .rotateKeys(let tenant):
+      try object.encode(Name.rotateKeys, forKey: .request)
+      try object.encode(tenant, forKey: .tenantIndex)
     case .ask(let device):
       try object.encode(Name.ask, forKey: .request)
       try object.encode(device, forKey: .device)
@@ -61,6 +71,8 @@ package struct ControlAnswer: Codable, Sendable {
   /// Ranges that a device was asked for.
   package var asked: Int?
   package var steering: [Steered]?
+  /// Subjects and devices that have new keys.
+  package var keys: Int?
   package var problem: String?
 
   /// A device, by its id.

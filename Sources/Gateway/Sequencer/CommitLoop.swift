@@ -29,9 +29,10 @@ package struct CommitLoop: ~Copyable {
   /// - Parameters:
   ///   - devices: as recovered from checkpoint and journal.
   ///   - recovered: fixes in the journal that the first sink has not stored.
+  ///   - cipher: seals what is written; `nil` = records are written as they are.
   package init(
     settings: Sequencer.Settings, workers: Int, journal: consuming JournalFile, devices: DeviceTable,
-    recovered: UInt64, random: any RandomNumberGenerator & Sendable, at now: Instant,
+    recovered: UInt64, cipher: (any SubjectCipher)? = nil, random: any RandomNumberGenerator & Sendable, at now: Instant,
     log: @escaping Log
   ) {
     self.settings = settings
@@ -39,7 +40,8 @@ package struct CommitLoop: ~Copyable {
     self.recovered = recovered
     let capacity = 2 * Limits.messageBytesMax
     core = SequencerCore(
-      devices: devices, workers: workers, batchCapacity: capacity, judge: Judge(settings.rules), random: random)
+      devices: devices, workers: workers, batchCapacity: capacity, judge: Judge(settings.rules), cipher: cipher,
+      random: random)
     former = CommitFormer(intervalNs: settings.commitIntervalNs, bytesMax: capacity - Limits.messageBytesMax)
     nextProbe = now
     nextChore = now
@@ -86,6 +88,7 @@ package struct CommitLoop: ~Copyable {
       return
     }
     former.began(at: now)
+    core.sealBatch()
     do throws(JournalError) {
       try CommitLoop.write(core, to: &journal)
     } catch {
@@ -105,8 +108,8 @@ package struct CommitLoop: ~Copyable {
   }
 
   private static func write(_ core: borrowing SequencerCore, to journal: inout JournalFile) throws(JournalError) {
-    let batch = core.batch
-    try journal.commit(batch.span.extracting(..<core.batchBytes), count: core.batchRecords)
+    let payload = core.payload
+    try journal.commit(payload.span.extracting(..<core.payloadBytes), count: core.batchRecords)
   }
 
   private mutating func fail(_ error: JournalError, at now: Instant) {
@@ -170,6 +173,19 @@ package struct CommitLoop: ~Copyable {
   /// - Parameter onDisk: LSN of the checkpoint on disk.
   package func makeCheckpoint(beyond onDisk: UInt64) -> (lsn: UInt64, bytes: [UInt8])? {
     guard core.batchBytes == 0, journal.endLSN > onDisk else { return nil }
+    return (journal.endLSN, Checkpoint(lsn: journal.endLSN, devices: core.devices).encoded())
+  }
+
+  /// Between two commits: goes on with the keys in force from now on, in a new segment if the disk allows, so that those
+  /// before can be given up; and forgets where these devices were.
+  /// - Returns: a checkpoint to write, with the LSN below which everything is sealed under older keys.
+  package mutating func forget(_ devices: [UInt32]) -> (lsn: UInt64, bytes: [UInt8]) {
+    core.forget(devices)
+    do throws(JournalError) {
+      try journal.roll()
+    } catch {
+      log(.warning, "journal: no new segment could be begun: \(error)")
+    }
     return (journal.endLSN, Checkpoint(lsn: journal.endLSN, devices: core.devices).encoded())
   }
 

@@ -29,6 +29,15 @@ package enum SequencerRequest: Sendable {
   case snapshot(@Sendable (Snapshot) -> Void)
   /// - Parameter device: dense index.
   case marks(device: UInt32, @Sendable ([StreamMarks]) -> Void)
+  /// Go on with the keys in force, and forget where these devices were.
+  case forget([UInt32], @Sendable (Forgotten) -> Void)
+
+  package struct Forgotten: Sendable {
+    /// Records below it are sealed under older keys.
+    package var lsn: UInt64
+    /// Number of the first checkpoint that does not know those places.
+    package var checkpoint: UInt64
+  }
 }
 
 /// What the sequencer publishes, and what it is told, across threads.
@@ -43,8 +52,12 @@ package final class SequencerLink: Sendable {
   package let sink = Mutex(SinkProgress())
   package let sinkSleeper: Sleeper
   package let checkpointSleeper: Sleeper
-  /// A checkpoint to write: its LSN and bytes.
-  let checkpoint = Mutex<(lsn: UInt64, bytes: [UInt8])?>(nil)
+  /// LSN of the oldest record in the journal.
+  package let journalFirstLSN = Atomic<UInt64>(0)
+  /// Number of the last checkpoint that was written.
+  package let checkpointNumber = Atomic<UInt64>(0)
+  /// A checkpoint to write: its LSN, bytes and number.
+  let checkpoint = Mutex<(lsn: UInt64, bytes: [UInt8], number: UInt64)?>(nil)
   private let requests = Mutex<[SequencerRequest]>([])
   private let hasRequests = Atomic(false)
   private let stopping = Atomic(false)

@@ -27,21 +27,25 @@ package final class Sequencer {
   private let workers: [WorkerLink]
   private let limiters: LimiterTable
   private var loop: CommitLoop
+  /// Checkpoints handed to the thread that writes them.
+  private var checkpoints: UInt64 = 0
 
   /// - Parameters:
   ///   - devices: as recovered from checkpoint and journal.
   ///   - recovered: fixes in the journal that the first sink has not stored.
   package init(
     settings: Settings, link: SequencerLink, workers: [WorkerLink], limiters: LimiterTable,
-    journal: consuming JournalFile, devices: DeviceTable, recovered: UInt64, checkpointLSN: UInt64, log: @escaping Log
+    journal: consuming JournalFile, devices: DeviceTable, recovered: UInt64, checkpointLSN: UInt64,
+    cipher: (any SubjectCipher)?, log: @escaping Log
   ) {
     self.link = link
     self.workers = workers
     self.limiters = limiters
     link.durableLSN.store(journal.endLSN, ordering: .releasing)
     link.checkpointLSN.store(checkpointLSN, ordering: .releasing)
+    link.journalFirstLSN.store(journal.firstLSN, ordering: .releasing)
     loop = CommitLoop(
-      settings: settings, workers: workers.count, journal: journal, devices: devices, recovered: recovered,
+      settings: settings, workers: workers.count, journal: journal, devices: devices, recovered: recovered, cipher: cipher,
       random: SystemRandomNumberGenerator(), at: SystemClock.now(), log: log)
   }
 
@@ -59,6 +63,7 @@ package final class Sequencer {
         switch request {
         case .snapshot(let answer): answer(snapshot())
         case .marks(let device, let answer): answer(loop.core.marks(of: Int(device)))
+        case .forget(let devices, let answer): forget(devices, answer)
         }
       }
       if loop.isChoreDue(at: now) {
@@ -66,6 +71,7 @@ package final class Sequencer {
         let marks = link.checkpointLSN.load(ordering: .acquiring)
         if let checkpoint = loop.chores(at: now, sinkLSN: durable, checkpointLSN: marks) { hand(checkpoint) }
         link.backlogWindow.store(UInt32(clamping: loop.backlogWindow), ordering: .relaxed)
+        link.journalFirstLSN.store(loop.journal.firstLSN, ordering: .releasing)
       }
       if taken { continue }
       if stopping {
@@ -130,8 +136,20 @@ package final class Sequencer {
 
   /// Hands a checkpoint to the thread that writes it.
   private func hand(_ checkpoint: (lsn: UInt64, bytes: [UInt8])) {
-    link.checkpoint.withLock { $0 = checkpoint }
+    checkpoints += 1
+    link.checkpoint.withLock { $0 = (checkpoint.lsn, checkpoint.bytes, checkpoints) }
     link.checkpointSleeper.wake()
+  }
+
+  /// Goes on with the keys in force, in a new segment, and knows no places of these devices any more.
+  private func forget(_ devices: [UInt32], _ answer: (SequencerRequest.Forgotten) -> Void) {
+    if loop.turn(at: SystemClock.now(), stopping: true) {
+      publish()
+      deliver()
+    }
+    let checkpoint = loop.forget(devices)
+    hand(checkpoint)
+    answer(SequencerRequest.Forgotten(lsn: checkpoint.lsn, checkpoint: checkpoints))
   }
 
   private func snapshot() -> Snapshot {

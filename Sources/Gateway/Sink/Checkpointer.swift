@@ -54,7 +54,7 @@ final class Checkpointer {
   func run() throws(NetError) {
     while true {
       let stopping = link.isSinkStopping
-      if let (lsn, bytes) = link.checkpoint.withLock({ waiting in
+      if let (lsn, bytes, number) = link.checkpoint.withLock({ waiting in
         let taken = waiting
         waiting = nil
         return taken
@@ -62,6 +62,7 @@ final class Checkpointer {
         do throws(JournalError) {
           try CheckpointFile.write(bytes, in: try Directory(directory))
           link.checkpointLSN.store(lsn, ordering: .releasing)
+          link.checkpointNumber.store(number, ordering: .releasing)
         } catch {
           // Only the next start takes longer, and the journal is not trimmed meanwhile.
           log(.warning, "the dedupe checkpoint could not be written: \(error)")

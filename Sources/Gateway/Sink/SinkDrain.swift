@@ -8,14 +8,19 @@ package struct SinkDrain<Sink: FixSink & ~Copyable>: ~Copyable {
   package private(set) var progress = SinkProgress()
 
   private let batchRows: Int
+  private let cipher: (any SubjectCipher)?
   private var reader: JournalReader
   private var buffer: [UInt8] = []
   /// Fixes and records read since the last commit.
   private var uncommitted: UInt64 = 0
   private var uncommittedRows = 0
 
-  package init(batchRows: Int, sink: consuming Sink, reader: consuming JournalReader) {
+  /// - Parameter cipher: opens what was sealed.
+  package init(
+    batchRows: Int, sink: consuming Sink, reader: consuming JournalReader, cipher: (any SubjectCipher)? = nil
+  ) {
     self.batchRows = batchRows
+    self.cipher = cipher
     progress.cursor = sink.cursor
     self.sink = sink
     self.reader = reader
@@ -31,12 +36,13 @@ package struct SinkDrain<Sink: FixSink & ~Copyable>: ~Copyable {
   /// - Returns: whether there may be more.
   /// - Throws: `JournalError` or `StoreError`; nothing was stored.
   package mutating func step(upTo durable: UInt64, names: RegistrySnapshot) throws -> Bool {
+    cipher?.refresh()
     while uncommittedRows < batchRows, reader.position < durable {
       guard let batch = try reader.next(upTo: durable, into: &buffer) else { break }
-      uncommitted += SinkDrain.countFixes(buffer, batch)
+      let (bytes, records) = JournalBatch.opened(buffer, batch.records, with: cipher)
+      uncommitted += SinkDrain.countFixes(bytes, records, batch)
       uncommittedRows += batch.count - batch.skip
-      let bytes = buffer
-      try sink.write(bytes.span, records: batch.records, skip: batch.skip, firstLSN: batch.firstLSN, names: names)
+      try sink.write(bytes.span, records: records, skip: batch.skip, firstLSN: batch.firstLSN, names: names)
     }
     guard uncommittedRows > 0 else { return false }
     let isFull = uncommittedRows >= batchRows
@@ -45,11 +51,11 @@ package struct SinkDrain<Sink: FixSink & ~Copyable>: ~Copyable {
   }
 
   /// Fixes in the batch, counted here and not by the sink, so that the two can be held against each other.
-  private static func countFixes(_ bytes: [UInt8], _ batch: JournalBatch) -> UInt64 {
+  private static func countFixes(_ bytes: [UInt8], _ records: Range<Int>, _ batch: JournalBatch) -> UInt64 {
     var count: UInt64 = 0
     var index = 0
-    var at = batch.records.lowerBound
-    while at + 8 <= batch.records.upperBound, index < batch.count {
+    var at = records.lowerBound
+    while at + 8 <= records.upperBound, index < batch.count {
       let length = Int(bytes.span.load32(at: at))
       guard length > 0 else { break }
       if index >= batch.skip, bytes[at + 4] != RecordKind.gap.rawValue { count += 1 }

@@ -25,7 +25,7 @@ final class SinkFeeder {
 
   init(
     settings: Settings, link: SequencerLink, registry: RegistryHolder, sink: consuming SQLiteSink,
-    reader: consuming JournalReader, log: @escaping Log
+    reader: consuming JournalReader, cipher: (any SubjectCipher)?, log: @escaping Log
   ) {
     self.settings = settings
     self.link = link
@@ -33,7 +33,7 @@ final class SinkFeeder {
     self.log = log
     lastCommit = SystemClock.now()
     lastSync = lastCommit
-    drain = SinkDrain(batchRows: settings.batchRows, sink: sink, reader: reader)
+    drain = SinkDrain(batchRows: settings.batchRows, sink: sink, reader: reader, cipher: cipher)
     publish()
   }
 

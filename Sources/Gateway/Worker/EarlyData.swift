@@ -89,6 +89,7 @@ extension Intake {
         message.write(into: &out)
         return WorkerMessage.headerBytes
       }
+      unanswered += 1
       return nil
     }
   }
@@ -101,7 +102,7 @@ extension Worker {
   /// - Returns: false if it takes no more.
   func takesEarlyData(_ connection: Connection, _ tls: TLSSession) -> Bool {
     guard connection.session.state == .awaitingHello else { return true }
-    guard hasRoom else {
+    guard intake.hasRoom else {
       refuseEarlyData(connection, .busy, retryAfterMs: 200)
       return false
     }
@@ -111,7 +112,6 @@ extension Worker {
       refuseEarlyData(connection, code)
       return false
     }
-    unanswered += 1
     handedOver = true
     link.counters.earlyData.wrappingAdd(1, ordering: .relaxed)
     return true

@@ -40,15 +40,28 @@ package struct Intake: ~Copyable {
   private var kept = [UInt8](repeating: 0, count: Minimiser.keptBytesMax)
   package private(set) var unknownFields: UInt64 = 0
 
-  package init(settings: Settings, ring: ByteRing, limiters: LimiterTable, privacy: PrivacyContext) {
+  /// Messages that the sequencer has not answered yet.
+  package internal(set) var unanswered = 0
+  private let unansweredMax: Int
+
+  /// - Parameter unansweredMax: so many answers, each with a refusal by name, find room on their way back.
+  package init(
+    settings: Settings, ring: ByteRing, limiters: LimiterTable, privacy: PrivacyContext,
+    unansweredMax: Int = WorkerLink.unansweredMax
+  ) {
     self.settings = settings
     self.privacy = privacy
+    self.unansweredMax = unansweredMax
     self.ring = ring
     self.limiters = limiters
   }
 
-  /// Whether any frame's records fit the ring now. Otherwise the worker must not read.
-  package var hasRoom: Bool { ring.hasRoom(for: Limits.messageBytesMax) }
+  /// Whether another frame may be taken: its records fit the ring, and its answers the way back. Otherwise the worker must
+  /// not read.
+  package var hasRoom: Bool { unanswered < unansweredMax - 2 && ring.hasRoom(for: Limits.messageBytesMax) }
+
+  /// The sequencer has answered so many messages.
+  package mutating func answered(_ count: Int) { unanswered -= count }
 
   /// Takes one frame.
   ///
@@ -67,8 +80,10 @@ package struct Intake: ~Copyable {
       return .refused(.rateLimited)
     }
     do throws(DecodeError) {
-      return try read(
+      let outcome = try read(
         bytes, frame: frame, session: &session, registry: registry, at: now, wallMs: wallMs, out: &out)
+      if case .taken(let messages) = outcome { unanswered += messages }
+      return outcome
     } catch {
       return close(error.refusal, &session, into: &out)
     }
@@ -100,7 +115,7 @@ package struct Intake: ~Copyable {
     _ bytes: Span<UInt8>, frame: Range<Int>, session: inout Session, registry: RegistrySnapshot, at now: Instant,
     wallMs: Int64, out: inout [UInt8]
   ) throws(DecodeError) -> Outcome {
-    var unanswered = 0
+    var owed = 0
     var count = 0
     var gaps = 0
     var lane = 0
@@ -170,13 +185,13 @@ package struct Intake: ~Copyable {
       if let code = greet(bytes, hello, &session, registry: registry, wallMs: wallMs) {
         return close(code, &session, into: &out)
       }
-      unanswered += 1
+      owed += 1
     }
     if let applied, case .open(let identity, _) = session.state {
       privacy.steering.confirm(identity.device, version: applied)
     }
     steer(session, registry: registry, wallMs: wallMs, into: &out)
-    guard count > 0 || gaps > 0 || low > 0 else { return .taken(unanswered: unanswered) }
+    guard count > 0 || gaps > 0 || low > 0 else { return .taken(unanswered: owed) }
     guard let (identity, stream) = session.speaker else {
       // Datagrams overtake each other, and a gateway may have lost what it knew: the device says hello and goes on.
       guard session.transport == .datagram, session.state == .awaitingHello else {
@@ -195,19 +210,19 @@ package struct Intake: ~Copyable {
       let retryAfterMs = milliseconds(retryAfterNs)
       limited(count, session.id, identity, stream: stream)
       refuse(.rateLimited, retryAfterMs: retryAfterMs, ranges: sequences(of: count), session, into: &out)
-      return unanswered > 0 ? .taken(unanswered: unanswered) : .refused(.rateLimited)
+      return owed > 0 ? .taken(unanswered: owed) : .refused(.rateLimited)
     }
     let clock = DeviceClock(
       sendTimeMs: sendTimeMs, sendMonotonicMs: sendMonotonicMs, helloErrorMs: session.clockErrorMs)
     if privacy.shifts != nil, changesShifts(count, identity, registry, wallMs: wallMs, clock: clock) {
       limited(count, session.id, identity, stream: stream)
       refuse(.busy, retryAfterMs: Intake.shiftRetryMs, ranges: sequences(of: count), session, into: &out)
-      return unanswered > 0 ? .taken(unanswered: unanswered) : .refused(.busy)
+      return owed > 0 ? .taken(unanswered: owed) : .refused(.busy)
     }
     publish(
       bytes, frame: frame, count: count, gaps: gaps, low: low, lane: UInt8(lane), regionBytes: regionBytes,
       session: session, identity, stream: stream, registry: registry, wallMs: wallMs, clock: clock)
-    return .taken(unanswered: unanswered + 1)
+    return .taken(unanswered: owed + 1)
   }
 
   /// How long the registry may take to enter a shift.

@@ -54,8 +54,6 @@ final class Worker {
   var generation: UInt32 = 0
   var open = 0
   var dirty: [Connection] = []
-  /// Messages that the sequencer has not answered yet.
-  var unanswered = 0
   var handedOver = false
   var isDraining = false
   var listenersPaused = false
@@ -100,7 +98,8 @@ final class Worker {
     answer.reserveCapacity(4_096)
     datagrams = try context.dtls.map { dtls in
       try Datagrams(
-        dtls, configuration: context.configuration, worker: context.index, workers: context.peers.count)
+        dtls, configuration: context.configuration, presence: context.datagramPresence, worker: context.index,
+        workers: context.peers.count)
     }
     try poller.add(link.sleeper.event.descriptor, token: Worker.wakeToken, for: .read)
     for (i, listener) in context.listeners.enumerated() {
@@ -114,7 +113,7 @@ final class Worker {
 
   /// Runs until drained.
   func run() throws(NetError) {
-    while !(isDraining && open == 0 && unanswered == 0) {
+    while !(isDraining && open == 0 && intake.unanswered == 0) {
       let count = try wait()
       now = SystemClock.now()
       wallMs = SystemClock.wallMs()
@@ -135,18 +134,12 @@ final class Worker {
       }
       tell()
     }
-    if let datagrams {
-      datagrams.endpoint.storeAll()
-      keepSessions(datagrams)
-    }
+    datagrams?.conversations.storeAll(turn)
   }
-
-  /// Whether another frame may be taken: there is room for its records and for the answer.
-  var hasRoom: Bool { unanswered < WorkerLink.unansweredMax - 2 && intake.hasRoom }
 
   /// - Returns: number of events.
   private func wait() throws(NetError) -> Int {
-    if !hasRoom {
+    if !intake.hasRoom {
       // The sequencer is behind: read nothing until it has caught up, so that TCP slows the devices down.
       link.sleeper.prepare()
       if link.isQuiet { try link.sleeper.sleep(until: SystemClock.now().advanced(byNs: 20_000_000)) }
@@ -156,7 +149,7 @@ final class Worker {
     link.sleeper.prepare()
     var timeoutNs = link.isQuiet ? max(nextSweep.since(now), 1) : 0
     if let due = admission.handshakes.deadline(at: now) { timeoutNs = min(timeoutNs, due.since(now)) }
-    if let due = datagrams?.endpoint.deadline { timeoutNs = min(timeoutNs, due.since(now)) }
+    if let due = datagrams?.conversations.deadline { timeoutNs = min(timeoutNs, due.since(now)) }
     let count = try poller.wait(timeoutNs: timeoutNs)
     link.sleeper.awake()
     return count
@@ -177,7 +170,7 @@ final class Worker {
         return
       }
       if event.writable { markDirty(connection) }
-      if event.readable, !connection.isBlocked, !isDraining, hasRoom { read(connection) }
+      if event.readable, !connection.isBlocked, !isDraining, intake.hasRoom { read(connection) }
       if event.hungUp, connection.isBlocked || connection.isClosing { end(connection, nil) }
     }
   }
@@ -188,10 +181,10 @@ final class Worker {
   private func takeReplies() {
     while link.toWorker.pop({ bytes in
       let reply = SequencerReply(reading: bytes)
-      unanswered -= Int(reply.answers)
+      intake.answered(Int(reply.answers))
       switch reply.session.transport {
       case .stream: deliver(reply)
-      case .datagram: if let datagrams { deliver(reply, over: datagrams) }
+      case .datagram: if let datagrams { datagrams.conversations.deliver(reply, turn) }
       }
     }) {}
   }
@@ -203,7 +196,7 @@ final class Worker {
     nextSweep = now.advanced(byNs: Worker.sweepNs)
     resumeListeners()
     relieveMemory()
-    if let datagrams { sweep(datagrams) }
+    datagrams?.conversations.sweep(at: now)
     for case let connection? in connections where connection.session.validUntilMs <= wallMs && !connection.isClosing {
       dismiss(connection, .credentialExpired)
     }
@@ -214,7 +207,7 @@ final class Worker {
         continue
       }
       guard connection.deadline <= now else { continue }
-      if !connection.isClosing, !connection.isWelcome, !hasRoom || hasAnswered(connection) { continue }
+      if !connection.isClosing, !connection.isWelcome, !intake.hasRoom || hasAnswered(connection) { continue }
       if connection.isClosing || connection.tls == nil || !connection.isEstablished {
         end(connection, connection.isClosing ? nil : timeoutReason(connection))
       } else {
@@ -232,7 +225,7 @@ final class Worker {
         completion.closed.wrappingAdd(closeRevoked(), ordering: .relaxed)
         steerAll()
         completion.done()
-      case .displace(let id) where id.transport == .datagram: if let datagrams { displace(id, over: datagrams) }
+      case .displace(let id) where id.transport == .datagram: datagrams?.conversations.displace(id)
       case .displace(let id): displace(id)
       case .ask(let device, let stream, let runs, let completion):
         completion.asked.wrappingAdd(ask(device, stream, for: runs), ordering: .relaxed)
@@ -241,14 +234,14 @@ final class Worker {
       case .drain: drain()
       }
     }
-    if isDraining, unanswered == 0 {
+    if isDraining, intake.unanswered == 0 {
       for case let connection? in connections where !connection.isClosing { sayShuttingDown(connection) }
     }
   }
 
   /// - Returns: number of ranges asked for, over all sessions of the stream.
   private func ask(_ device: UInt32, _ stream: UInt32, for runs: [StreamMarks.Run]) -> Int {
-    var asked = datagrams.map { ask(device, stream, for: runs, over: $0) } ?? 0
+    var asked = datagrams?.conversations.ask(device, stream, for: runs) ?? 0
     for case let connection? in connections where connection.isWelcome && !connection.isClosing {
       guard case .open(let identity, stream) = connection.session.state, identity.device == device else { continue }
       ReplyFrames.append(asking: runs, over: .stream, to: &answer)

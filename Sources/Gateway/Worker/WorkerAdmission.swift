@@ -44,7 +44,7 @@ extension Worker {
   /// Begins a few of the handshakes that wait, behind all that the live sessions had to say in this turn.
   func beginHandshakes() {
     guard admission.handshakes.waiting > 0 else { return }
-    while hasRoom, let id = admission.handshakes.overdue(at: now) {
+    while intake.hasRoom, let id = admission.handshakes.overdue(at: now) {
       if let connection = connection(id), !hasAnswered(connection) { end(connection, "handshake_slow") }
       admission.handshakes.forget(id)
     }
@@ -132,7 +132,7 @@ extension Worker {
   func stalled(_ connection: Connection) -> String? {
     if connection.isClosing { return nil }
     if connection.isBlocked, now.since(connection.blockedSince) >= admission.writeTimeoutNs { return "slow_reader" }
-    if hasRoom, let since = connection.frameSince, now.since(since) >= admission.frameTimeoutNs { return "slow_writer" }
+    if intake.hasRoom, let since = connection.frameSince, now.since(since) >= admission.frameTimeoutNs { return "slow_writer" }
     return nil
   }
 

@@ -149,7 +149,7 @@ extension Worker {
         guard let frame = try FrameScanner.next(in: plain.span, from: start, to: end) else { return true }
         start = frame.upperBound
         link.counters.frames.wrappingAdd(1, ordering: .relaxed)
-        guard hasRoom else {
+        guard intake.hasRoom else {
           // Between two frames of one read the room ran out. The device sends again what is not acked.
           refuseBusy(connection)
           continue
@@ -161,9 +161,7 @@ extension Worker {
         outcome = intake.refuse(error, session: &connection.session, out: &answer)
       }
       switch outcome {
-      case .taken(let messages):
-        unanswered += messages
-        handedOver = true
+      case .taken: handedOver = true
       case .refused(let code):
         handedOver = true
         link.counters.refuse(code.rawValue)

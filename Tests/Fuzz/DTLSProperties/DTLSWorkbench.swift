@@ -5,7 +5,7 @@ import GateTLS
 struct DTLSWorkbench {
   static let shared = DTLSWorkbench()
   static let now = Instant(ns: 100_000_000_000)
-  static let base = 4 * WriteReservation.block
+  static let base = 4 * WriteReservation.standard.block
   static let slotCount = 6
 
   let context: DTLSServerContext
@@ -85,7 +85,7 @@ struct DTLSWorkbench {
 
   /// With all of `slots` taken over, unless others are given.
   static func endpoint(_ context: DTLSServerContext, _ slots: [[UInt8]] = []) throws -> DTLSEndpoint {
-    let shelf = SessionShelf(seal: try seal(), base: base + WriteReservation.block, free: [100, 101])
+    let shelf = SessionShelf(seal: try seal(), base: base + WriteReservation.standard.block, free: [100, 101])
     var endpoint = try DTLSEndpoint(
       context: context, cookieKey: [UInt8](repeating: 1, count: CookieGate.keyBytes), node: 0, shards: [3],
       sessionsMax: slotCount + 2, handshakesMax: 2, shelf: shelf)
@@ -102,7 +102,7 @@ struct DTLSWorkbench {
     var facts = SessionFacts()
     (facts.device, facts.tenant, facts.stream) = (UInt32(index), 1, 9)
     let slot = SessionSlot(
-      connectionID: id(index), facts: facts, writeBase: base, writeReserved: WriteReservation.ahead(of: 0), readNext: 0,
+      connectionID: id(index), facts: facts, writeBase: base, writeReserved: WriteReservation.standard.ahead(of: 0), readNext: 0,
       heardS: 5, address: index == slotCount - 1 ? address(200) : nil)
     try write(slot, session(index, .server), index, into: &bytes)
     return bytes

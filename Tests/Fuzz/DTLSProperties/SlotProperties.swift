@@ -67,7 +67,7 @@ package enum SlotProperties {
         preconditionFailure("not answered")
       }
       let record = try DTLSRecord.next(in: room.span, from: 0, connectionIDBytes: 0)
-      precondition(record.sequence >= WriteReservation.ahead(of: 0))
+      precondition(record.sequence >= WriteReservation.standard.ahead(of: 0))
     } catch { preconditionFailure("\(error)") }
   }
 }

@@ -54,6 +54,8 @@ final class Child: @unchecked Sendable {
   private let ended = DispatchSemaphore(value: 0)
   private var outcome: Outcome?
 
+  var pid: Int32 { process.processIdentifier }
+
   /// - Parameter environment: added to this process's own.
   init(_ executable: String, _ arguments: [String], environment: [String: String] = [:]) throws {
     process.executableURL = URL(fileURLWithPath: executable)

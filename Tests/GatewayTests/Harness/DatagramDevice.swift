@@ -86,7 +86,7 @@ final class DatagramDevice {
         try handshake.expire(at: SystemClock.now(), with: cipher)
       }
       var datagrams: [[UInt8]] = []
-      _ = try socket.receive { bytes, _ in datagrams.append(bytes.indices.map { bytes[$0] }) }
+      _ = try socket.receive { bytes, _, _ in datagrams.append(bytes.indices.map { bytes[$0] }) }
       for datagram in datagrams {
         received += datagram.count
         _ = try handshake.receive(datagram.span, at: SystemClock.now(), with: cipher)
@@ -150,7 +150,7 @@ final class DatagramDevice {
         return nil
       }
       var datagrams: [[UInt8]] = []
-      _ = try socket.receive { bytes, _ in datagrams.append(bytes.indices.map { bytes[$0] }) }
+      _ = try socket.receive { bytes, _, _ in datagrams.append(bytes.indices.map { bytes[$0] }) }
       for datagram in datagrams { try take(datagram) }
     }
     return inbox.isEmpty ? nil : inbox.removeFirst()

@@ -105,7 +105,7 @@ private final class Road {
     let now = SystemClock.now()
     _ = try poller.wait(timeoutNs: held.map { $0.due.since(now) }.min().map { min($0, Road.turnNs) } ?? Road.turnNs)
     var arrived: [(bytes: [UInt8], from: SocketAddress)] = []
-    while try front.receive({ bytes, from in arrived.append((bytes.indices.map { bytes[$0] }, from)) }) > 0 {}
+    while try front.receive({ bytes, from, _ in arrived.append((bytes.indices.map { bytes[$0] }, from)) }) > 0 {}
     for (bytes, from) in arrived { decide(bytes, try device(from), isUp: true) }
     for device in devices.values.sorted(by: { $0.address.port < $1.address.port }) {
       for bytes in try Road.receive(&device.upstream) { decide(bytes, device, isUp: false) }

@@ -1,0 +1,225 @@
+import Foundation
+import GateCore
+import GateNet
+import GateStore
+import Synchronization
+
+/// The thread that carries out what the book of subjects asks for: erasures, and the shredding of keys that nothing needs.
+///
+/// Whatever it does can be done again: after a crash it begins anew with all that the book does not call done.
+final class SubjectKeeper: Sendable {
+  static let noKeys = "the gateway has no tls.registry_key, so positions lie readable in its journal: make the key, start anew"
+
+  private let keys: SubjectKeys
+  private let directory: String
+  /// Files of the stores.
+  private let stores: [String]
+  private let link: SequencerLink
+  private let log: Log
+  private let sleeper: Sleeper
+  private let stopping = Atomic(false)
+  private let wantsRound = Atomic(false)
+
+  private static let idleNs: UInt64 = 5_000_000_000
+  /// Days are the unit of retention.
+  private static let roundNs: UInt64 = 3_600_000_000_000
+  private static let waitNs: UInt64 = 20_000_000
+
+  init(_ keys: SubjectKeys, directory: String, stores: [String], link: SequencerLink, log: @escaping Log) throws(NetError) {
+    self.keys = keys
+    self.directory = directory
+    self.stores = stores
+    self.link = link
+    self.log = log
+    sleeper = try Sleeper()
+  }
+
+  func stop() {
+    stopping.store(true, ordering: .releasing)
+    sleeper.event.signal()
+  }
+
+  /// From the control thread.
+  func answer(_ request: ControlRequest) -> ControlAnswer {
+    do {
+      var answer = ControlAnswer()
+      if case .rotateKeys(let tenant) = request {
+        answer.keys = try keys.renewAll(tenant: tenant)
+        let forgotten = try forget([])
+        try SubjectBook(path: bookPath).setRetired(at: forgotten.lsn)
+      }
+      wantsRound.store(true, ordering: .releasing)
+      sleeper.event.signal()
+      return answer
+    } catch {
+      return ControlAnswer(problem: "\(error)")
+    }
+  }
+
+  func run() throws {
+    let book = try SubjectBook(path: bookPath)
+    var hadProblem = false
+    var nextRound = SystemClock.now()
+    while !isStopping {
+      do {
+        let pending = try book.erasures(pending: true)
+        if !pending.isEmpty { try carryOut(pending, in: book) }
+        if isStopping { return }
+        try shred(in: book)
+        if SystemClock.now() >= nextRound || wantsRound.exchange(false, ordering: .acquiring) {
+          nextRound = SystemClock.now().advanced(byNs: SubjectKeeper.roundNs)
+          try keepRetention(in: book)
+        }
+        hadProblem = false
+      } catch {
+        if !hadProblem { log(.error, "erasure and retention wait, and are tried again: \(error)") }
+        hadProblem = true
+      }
+      try sleeper.sleep(until: SystemClock.now().advanced(byNs: SubjectKeeper.idleNs))
+    }
+  }
+
+  // MARK: - Erasing
+
+  /// First nobody can read it in the journal any more, and no more of it is taken; then all that was on its way is in the
+  /// stores; then it is deleted there, and what the files still have of it is overwritten, for all erasures at once.
+  private func carryOut(_ erasures: [Erasure], in book: borrowing SubjectBook) throws {
+    let registry = try RegistryStore(path: directory + "/" + GatewayServer.registryName)
+    var devices: Set<UInt32> = []
+    for erasure in erasures {
+      let target = erasure.target
+      if !erasure.isSealedOff {
+        // What is not erased must stay readable until it is in the stores.
+        if !target.isWhole { try keys.renew([(target.tenant, target.owner)]) }
+        try book.sealOff(erasure)
+      }
+      devices.formUnion(try registry.devices(of: target.owner))
+    }
+    try book.overwriteDeleted()
+    try keys.reload()
+    let forgotten = try forget(Array(devices))
+    try book.setRetired(at: forgotten.lsn)
+    let link = link
+    guard try wait(until: {
+      link.checkpointNumber.load(ordering: .acquiring) >= forgotten.checkpoint
+        && link.sink.withLock { $0.cursor } >= forgotten.lsn
+    }) else { return }
+    var found: [SubjectCounts] = []
+    for erasure in erasures { found.append(try delete(erasure, in: book)) }
+    for path in stores {
+      if isStopping { return }
+      var rows = try SQLiteSubjectRows(path: path)
+      try rows.overwriteDeleted()
+    }
+    for (erasure, deleted) in zip(erasures, found) {
+      guard try wait(until: {
+        try shred(in: book)
+        return try book.retiredKeys(of: erasure.target.owner) == 0
+      }) else { return }
+      let nowMs = SystemClock.wallMs()
+      let receipt = ErasureReceipt(
+        erasure, names: try registry.names(tenant: erasure.target.tenant, owner: erasure.target.owner),
+        lsn: forgotten.lsn, deleted: deleted, doneMs: nowMs)
+      try book.finish(erasure.number, receipt: receipt.json, nowMs: nowMs)
+      log(.notice, "erasure \(erasure.number) is done")
+    }
+  }
+
+  /// Deletes it from every store. What was found is written down before the first row goes.
+  private func delete(_ erasure: Erasure, in book: borrowing SubjectBook) throws -> SubjectCounts {
+    var found = SubjectCounts()
+    if let text = erasure.found {
+      found = try JSONDecoder().decode(SubjectCounts.self, from: Data(text.utf8))
+    } else {
+      for path in stores {
+        var rows = try SQLiteSubjectRows(path: path)
+        found += try rows.count(erasure.target)
+      }
+      try book.note(found: String(decoding: try JSONEncoder().encode(found), as: UTF8.self), of: erasure.number)
+    }
+    for path in stores {
+      var rows = try SQLiteSubjectRows(path: path)
+      while !isStopping, try rows.erase(erasure.target) {}
+    }
+    return found
+  }
+
+  /// Shreds retired keys that the journal needs no more.
+  private func shred(in book: borrowing SubjectBook) throws {
+    guard try book.shredRetired(below: link.journalFirstLSN.load(ordering: .acquiring)) else { return }
+    try book.overwriteDeleted()
+    try keys.reload()
+  }
+
+  // MARK: - Retention
+
+  /// One round: deletes what has had its time, slice by slice, and renews keys that have grown too old.
+  private func keepRetention(in book: borrowing SubjectBook) throws {
+    let nowMs = SystemClock.wallMs()
+    let rules = try RegistryStore(path: directory + "/" + GatewayServer.registryName).retention()
+    var forgotten: [UInt32] = []
+    for (tenant, _, days) in rules {
+      let cut = RetentionCut(tenant: tenant, days: days, holds: try book.holds(tenant: tenant).map(\.target), nowMs: nowMs)
+      if let days = days.journal, let made = try book.oldestKeyMs(tenant: tenant),
+        nowMs - made >= max(days, 1) * RetentionCut.dayMs
+      {
+        _ = try keys.renewAll(tenant: tenant)
+        try book.setRetired(at: try forget([]).lsn)
+      }
+      for path in cut.isEmpty ? [] : stores { forgotten += try prune(cut, in: path) }
+      if isStopping { return }
+    }
+    if !forgotten.isEmpty { _ = try forget(forgotten) }
+  }
+
+  /// - Returns: devices whose latest position went.
+  private func prune(_ cut: RetentionCut, in path: String) throws -> [UInt32] {
+    var rows = try SQLiteSubjectRows(path: path)
+    var changed = 0
+    var place: Int64? = 0
+    while let start = place {
+      let slice = try rows.prune(cut, behind: start)
+      changed += slice.rows
+      place = slice.next
+      if slice.rows > 0 { try breathe() }
+      if isStopping { return [] }
+    }
+    while case let count = try rows.pruneQuarantine(cut), count > 0 {
+      changed += count
+      try breathe()
+      if isStopping { return [] }
+    }
+    let devices = try rows.pruneLatest(cut)
+    if changed > 0 || !devices.isEmpty {
+      try AuditLog(directory).append(
+        AuditEntry(.expired, by: .gateway, tenant: nil, about: "rows", numbers: ["tenant": Int64(cut.tenant), "rows": Int64(changed)]))
+    }
+    return devices
+  }
+
+  /// Lets the sink have the store between two slices.
+  private func breathe() throws { try sleeper.sleep(until: SystemClock.now().advanced(byNs: SubjectKeeper.waitNs)) }
+
+  // MARK: - Parts
+
+  private var bookPath: String { directory + "/" + SubjectBook.name }
+  private var isStopping: Bool { stopping.load(ordering: .acquiring) }
+
+  private func forget(_ devices: [UInt32]) throws -> SequencerRequest.Forgotten {
+    let box = AnswerBox<SequencerRequest.Forgotten>()
+    link.request(.forget(devices) { box.put($0) })
+    guard let forgotten = box.wait(until: SystemClock.now().advanced(byNs: 30_000_000_000)) else {
+      throw GatewayError.thread("the sequencer did not answer in time; it may wait for its disk")
+    }
+    return forgotten
+  }
+
+  /// - Returns: false if the gateway stops first.
+  private func wait(until isSo: () throws -> Bool) throws -> Bool {
+    while !(try isSo()) {
+      if isStopping { return false }
+      try sleeper.sleep(until: SystemClock.now().advanced(byNs: SubjectKeeper.waitNs))
+    }
+    return true
+  }
+}

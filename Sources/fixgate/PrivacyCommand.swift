@@ -1,0 +1,119 @@
+import ArgumentParser
+import Foundation
+import GateCore
+import GateStore
+import Gateway
+
+struct PrivacyCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "privacy", abstract: "What is done with the data of a tenant's people.", subcommands: [Report.self])
+
+  struct Report: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "One page on a tenant: what is collected, kept how long, where, and who had access; as configured and as measured.")
+
+    @Option(help: "The tenant.")
+    var tenant: String
+
+    @Option(help: "How many days back access is told.")
+    var days = 90
+
+    @OptionGroup var config: ConfigurationOption
+
+    func validate() throws {
+      guard (1...36_500).contains(days) else { throw ValidationError("--days must be from 1 to 36500") }
+    }
+
+    func run() throws {
+      let setup = try config.load()
+      let registry = try RegistryStore(path: setup.registryPath)
+      let index = try registry.tenant(tenant)
+      try setup.note(.reported, tenant: tenant)
+      let nowMs = Clock.nowMs
+      var page = Page()
+      page.title("Privacy report: tenant \(tenant), \(Clock.text(nowMs))")
+      let figures =
+        FileManager.default.fileExists(atPath: setup.storePath)
+        ? try PrivacyFigures(path: setup.storePath, tenant: index) : PrivacyFigures()
+      try collected(&page, registry, figures)
+      kept(&page, figures)
+      try stored(&page, setup, registry)
+      try access(&page, setup, registry, sinceMs: nowMs - Int64(days) * 86_400_000, nowMs: nowMs)
+      try others(&page, setup, index)
+      print(page.text, terminator: "")
+    }
+
+    private func collected(_ page: inout Page, _ registry: borrowing RegistryStore, _ figures: PrivacyFigures) throws {
+      page.section("What is collected")
+      let devices = try registry.listDevices(tenant: tenant)
+      let subjects = Set(devices.compactMap(\.subject)).count
+      page.line("\(devices.count) devices, \(devices.count { $0.revokedMs != nil }) of them revoked; \(subjects) subjects carry one now")
+      page.line("people and devices are opaque ids: no name, e-mail or phone number has a place in the wire format or the store")
+      for field in figures.fields { page.line("\(field.name): in \(field.count) fixes") }
+      if figures.fields.isEmpty { page.line("no fix is stored") }
+      let versions = figures.policies.filter { $0 != 0 }.map { "\($0)" }
+      page.line(versions.isEmpty ? "no policy was in force when these were taken" : "taken under policy \(versions.joined(separator: ", "))")
+    }
+
+    private func kept(_ page: inout Page, _ figures: PrivacyFigures) {
+      page.section("What is held, and since when")
+      for kind in figures.kinds {
+        let span = kind.oldestMs.map { oldest in
+          ", from \(Clock.text(oldest)) to \(Clock.text(kind.newestMs ?? oldest))"
+        }
+        page.line("\(kind.count) \(kind.name)\(span ?? "")")
+      }
+    }
+
+    private func stored(_ page: inout Page, _ setup: Setup, _ registry: borrowing RegistryStore) throws {
+      page.section("Where it is")
+      let egress = try registry.egress(tenant: tenant).first?.egress ?? TenantEgress()
+      page.line("region \(egress.region); it may go to \(egress.sinks.joined(separator: ", "))")
+      for sink in setup.configuration.sinkLabels {
+        page.line("sink \(sink.name): region \(sink.region), for \(sink.purpose)")
+      }
+      page.line("queue, registry and audit log: in the data directory, mode 0700, on this machine")
+    }
+
+    private func access(
+      _ page: inout Page, _ setup: Setup, _ registry: borrowing RegistryStore, sinceMs: Int64, nowMs: Int64
+    ) throws {
+      page.section("Who had access in the last \(days) days, by the audit log")
+      var counts: [String: [String: Int]] = [:]
+      let report = try setup.auditLog.read { line in
+        guard let entry = AuditLine(line), entry.tenant == tenant, entry.timeMs >= sinceMs else { return }
+        counts[entry.who, default: [:]][entry.what, default: 0] += 1
+      }
+      page.line(report.problems.isEmpty ? "the log is as it was written" : "THE LOG HAS BEEN CHANGED: see 'fixgate audit verify'")
+      for (who, what) in counts.sorted(by: { $0.key < $1.key }) {
+        page.line("\(who): " + what.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", "))
+      }
+      let good = try registry.readTokens(tenant: tenant).filter { $0.state(at: nowMs) == .good }
+      for token in good {
+        page.line(
+          "token \(token.number) is good for \(token.roles.names.joined(separator: ", ")), "
+            + (token.expiresMs.map { "until \(Clock.text($0))" } ?? "until it is revoked"))
+      }
+      if good.isEmpty { page.line("nobody holds a read token") }
+    }
+
+    private func others(_ page: inout Page, _ setup: Setup, _ index: UInt32) throws {
+      page.section("What others get")
+      let path = setup.dataDirectory + "/" + AggregateStore.name
+      guard FileManager.default.fileExists(atPath: path), let grid = try AggregateStore(path: path).grid(tenant: index) else {
+        return page.line("nothing: no aggregate was ever made")
+      }
+      page.line(
+        "aggregates of \(grid.k) subjects or more by geohash of \(grid.cellLength) characters and slots of "
+          + "\(grid.slotMs / 60_000) minutes, without ids; nothing else")
+    }
+  }
+
+  /// Plain text that is Markdown too.
+  private struct Page {
+    private(set) var text = ""
+    mutating func title(_ words: String) { text += "# \(words)\n" }
+    mutating func section(_ words: String) { text += "\n## \(words)\n\n" }
+    mutating func line(_ words: String) { text += "- \(words)\n" }
+  }
+}
