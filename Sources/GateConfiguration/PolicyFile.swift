@@ -103,7 +103,7 @@ private struct PolicyReader {
   init(path: String) { self.path = path }
 
   mutating func take(_ key: String, _ node: Node, line: Int) throws(ConfigurationError) {
-    guard seen.updateValue(line, forKey: key) == nil else { throw .repeatedKey(key, path: path, line: line) }
+    seen[key] = line
     let values = ConfigurationFile.scalars(node)
     func bad(_ expects: String) -> ConfigurationError {
       .badValue(key: key, value: node.scalar?.string ?? "a list or section", place: "\(path):\(line)", expects: expects)

@@ -406,7 +406,7 @@ extension EndToEnd {
     @Test(arguments: [
       ("duty: sometimes", "1: 'duty' must be always, shift or calendar, not 'sometimes'"),
       ("dutty: shift", "did you mean duty?"),
-      ("duty: shift\nduty: shift", "'duty' is set twice"),
+      ("duty: shift\nduty: shift", "duplicated key(s): 'duty'"),
       ("duty: calendar", "needs hours, such as week: ['mon-fri 09:00-18:00']"),
       ("duty: calendar\nweek: [mon 09:00-18:00]", "needs a zone, such as zone: Asia/Almaty"),
       ("zone: Asia/Almatty", "'zone' must be a time zone such as Asia/Almaty"),
