@@ -3716,7 +3716,7 @@ const ProtobufCEnumDescriptor fixgate__v1__gap_reason__descriptor =
   fixgate__v1__gap_reason__value_ranges,
   NULL,NULL,NULL,NULL   /* reserved[1234] */
 };
-static const ProtobufCEnumValue fixgate__v1__verdict_code__enum_values_by_number[26] =
+static const ProtobufCEnumValue fixgate__v1__verdict_code__enum_values_by_number[28] =
 {
   { "VERDICT_ACCEPTED", "FIXGATE__V1__VERDICT_CODE__VERDICT_ACCEPTED", 0 },
   { "VERDICT_LONGITUDE_WRAPPED", "FIXGATE__V1__VERDICT_CODE__VERDICT_LONGITUDE_WRAPPED", 1 },
@@ -3743,19 +3743,21 @@ static const ProtobufCEnumValue fixgate__v1__verdict_code__enum_values_by_number
   { "VERDICT_HELD_ROLLOVER_SUSPECTED", "FIXGATE__V1__VERDICT_CODE__VERDICT_HELD_ROLLOVER_SUSPECTED", 54 },
   { "VERDICT_HELD_FROZEN", "FIXGATE__V1__VERDICT_CODE__VERDICT_HELD_FROZEN", 55 },
   { "VERDICT_HELD_TELEPORT", "FIXGATE__V1__VERDICT_CODE__VERDICT_HELD_TELEPORT", 56 },
+  { "VERDICT_OFF_DUTY", "FIXGATE__V1__VERDICT_CODE__VERDICT_OFF_DUTY", 60 },
+  { "VERDICT_WITHDRAWN", "FIXGATE__V1__VERDICT_CODE__VERDICT_WITHDRAWN", 61 },
   { "VERDICT_ERASED", "FIXGATE__V1__VERDICT_CODE__VERDICT_ERASED", 62 },
 };
 static const ProtobufCIntRange fixgate__v1__verdict_code__value_ranges[] = {
-{0, 0},{20, 6},{40, 13},{42, 14},{50, 18},{62, 25},{0, 26}
+{0, 0},{20, 6},{40, 13},{42, 14},{50, 18},{60, 25},{0, 28}
 };
-static const ProtobufCEnumValueIndex fixgate__v1__verdict_code__enum_values_by_name[26] =
+static const ProtobufCEnumValueIndex fixgate__v1__verdict_code__enum_values_by_name[28] =
 {
   { "VERDICT_ACCEPTED", 0 },
   { "VERDICT_ANCIENT", 15 },
   { "VERDICT_APPROXIMATE", 7 },
   { "VERDICT_CLOCK_REPAIRED", 5 },
   { "VERDICT_COURSE_WRAPPED", 2 },
-  { "VERDICT_ERASED", 25 },
+  { "VERDICT_ERASED", 27 },
   { "VERDICT_FROZEN", 11 },
   { "VERDICT_FUTURE", 14 },
   { "VERDICT_HELD_APPROXIMATE", 19 },
@@ -3770,12 +3772,14 @@ static const ProtobufCEnumValueIndex fixgate__v1__verdict_code__enum_values_by_n
   { "VERDICT_NO_POSITION", 17 },
   { "VERDICT_NO_TIME", 16 },
   { "VERDICT_NULL_ISLAND", 6 },
+  { "VERDICT_OFF_DUTY", 25 },
   { "VERDICT_RECEIVER_INVALID", 9 },
   { "VERDICT_ROLLOVER_SUSPECTED", 10 },
   { "VERDICT_SIMULATED", 8 },
   { "VERDICT_TELEPORT", 12 },
   { "VERDICT_VALUE_DROPPED", 3 },
   { "VERDICT_WEEK_ROLLOVER", 4 },
+  { "VERDICT_WITHDRAWN", 26 },
 };
 const ProtobufCEnumDescriptor fixgate__v1__verdict_code__descriptor =
 {
@@ -3784,9 +3788,9 @@ const ProtobufCEnumDescriptor fixgate__v1__verdict_code__descriptor =
   "VerdictCode",
   "Fixgate__V1__VerdictCode",
   "fixgate.v1",
-  26,
+  28,
   fixgate__v1__verdict_code__enum_values_by_number,
-  26,
+  28,
   fixgate__v1__verdict_code__enum_values_by_name,
   6,
   fixgate__v1__verdict_code__value_ranges,

@@ -25,15 +25,7 @@ package enum ConfigurationFile {
     _ text: String, path: String, environment: [String: String]
   ) throws(ConfigurationError) -> Configuration {
     var configuration = Configuration()
-    let root: Node?
-    do {
-      root = try Yams.compose(yaml: text)
-    } catch let error as YamlError {
-      throw .notYAML(path: path, line: line(of: error), problem: problem(of: error))
-    } catch {
-      throw .notYAML(path: path, line: 1, problem: "\(error)")
-    }
-    if let root {
+    if let root = try compose(text, path: path) {
       switch root {
       case .mapping(let mapping):
         var seen: Set<String> = []
@@ -51,6 +43,16 @@ package enum ConfigurationFile {
       }
     }
     return configuration
+  }
+
+  static func compose(_ text: String, path: String) throws(ConfigurationError) -> Node? {
+    do {
+      return try Yams.compose(yaml: text)
+    } catch let error as YamlError {
+      throw .notYAML(path: path, line: line(of: error), problem: problem(of: error))
+    } catch {
+      throw .notYAML(path: path, line: 1, problem: "\(error)")
+    }
   }
 
   private static func apply(

@@ -56,6 +56,20 @@ package enum Limits {
   package static let enrolmentWindowsMax = 256
   /// How long a window that has ended is remembered, so that its code is told from one that never was, in ms.
   package static let enrolmentMemoryMs: Int64 = 30 * 86_400_000
+  /// Of one calendar: slots of the week, hours of single dates, changes of the zone's offset.
+  package static let calendarSlotsMax = 64
+  package static let calendarDaysMax = 1_024
+  package static let calendarOffsetsMax = 256
+  /// Attributes that one policy names.
+  package static let policyAttributesMax = 256
+  /// Of each device or subject, the newest that a snapshot holds: who carried it, and when it was on duty. A fix from before
+  /// belongs to nobody, and was not on duty.
+  package static let assignmentsPerDeviceMax = 1_024
+  package static let dutiesMax = 1_024
+  /// Versions of a tenant's policy that a snapshot holds, newest first; older fixes go by the oldest of them.
+  package static let policiesPerTenantMax = 64
+  /// Devices whose shift events wait for the registry; one more is told to come back later.
+  package static let shiftsWaitingMax = 4_096
   /// Devices that one window may let in.
   package static let enrolmentDevicesMax = 10_000
   /// Requests for enrolment that wait for the registry; one more is told to come back.

@@ -1,6 +1,6 @@
 import Synchronization
 
-/// A fixed array of 64-bit words that several threads change by compare and swap: the limiter's state.
+/// A fixed array of 64-bit words that several threads change: the limiter's state, counters by index.
 @safe
 package final class AtomicWords: @unchecked Sendable {
   private let words: UnsafeMutablePointer<Atomic<UInt64>>
@@ -20,6 +20,11 @@ package final class AtomicWords: @unchecked Sendable {
   package func load(_ index: Int) -> UInt64 {
     precondition(index >= 0 && index < count)
     return unsafe words[index].load(ordering: .relaxed)
+  }
+
+  package func add(_ value: UInt64, to index: Int) {
+    precondition(index >= 0 && index < count)
+    unsafe words[index].wrappingAdd(value, ordering: .relaxed)
   }
 
   /// Puts `new` in place of `expected`.

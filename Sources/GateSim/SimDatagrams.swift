@@ -32,8 +32,8 @@ final class SimDatagrams: SimPort {
   /// Takes over the sessions of earlier runs.
   /// - Throws: `SessionFileError`.
   init(
-    configuration: Configuration, limiters: LimiterTable, registry: RegistrySnapshot, disk: SimDisk, data: SimFolder,
-    reservation: WriteReservation, at now: Instant, wallMs: Int64
+    configuration: Configuration, limiters: LimiterTable, privacy: PrivacyContext, registry: RegistrySnapshot,
+    disk: SimDisk, data: SimFolder, reservation: WriteReservation, at now: Instant, wallMs: Int64
   ) throws {
     self.disk = disk
     self.data = data
@@ -50,7 +50,7 @@ final class SimDatagrams: SimPort {
       stored: stored, presence: Presence(devices: World.devicesMax + 1), worker: 0, workers: 1,
       epochS: wallMs / 1_000 - Int64(now.ns / 1_000_000_000))
     intake = Intake(
-      settings: Intake.Settings(configuration), ring: toSequencer, limiters: limiters,
+      settings: Intake.Settings(configuration), ring: toSequencer, limiters: limiters, privacy: privacy,
       unansweredMax: SimWorker.unansweredMax)
     window = UInt32(configuration.limits.backlogWindow)
     nextSweep = now

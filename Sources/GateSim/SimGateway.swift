@@ -42,12 +42,15 @@ final class SimGateway {
       in: Directory(journal), from: max(sink.cursor, recovery.journalFirstLSN))
     let limiters = LimiterTable(settings: configuration.limits.table, devices: World.devicesMax, tenants: Limits.tenantsMax)
     self.limiters = limiters
-    self.workers = (0..<workers).map { _ in SimWorker(configuration: configuration, limiters: limiters) }
+    let privacy = PrivacyContext(devices: World.devicesMax, tenants: Limits.tenantsMax)
+    self.workers = (0..<workers).map { _ in
+      SimWorker(configuration: configuration, limiters: limiters, privacy: privacy)
+    }
     // Last of what can fail: each start uses up some of the sessions' record numbers.
     datagrams = try reservation.map {
       try SimDatagrams(
-        configuration: configuration, limiters: limiters, registry: registry, disk: disk, data: data, reservation: $0,
-        at: now, wallMs: wallMs)
+        configuration: configuration, limiters: limiters, privacy: privacy, registry: registry, disk: disk, data: data,
+        reservation: $0, at: now, wallMs: wallMs)
     }
     ports = self.workers + (datagrams.map { [$0] } ?? [])
     corrupt = recovery.report.corrupt

@@ -41,9 +41,9 @@ final class SimWorker: SimPort {
   /// Every one of them has room for its answer and a refusal by name in `toWorker`.
   static let unansweredMax = 512
 
-  init(configuration: Configuration, limiters: LimiterTable) {
+  init(configuration: Configuration, limiters: LimiterTable, privacy: PrivacyContext) {
     intake = Intake(
-      settings: Intake.Settings(configuration), ring: toSequencer, limiters: limiters,
+      settings: Intake.Settings(configuration), ring: toSequencer, limiters: limiters, privacy: privacy,
       unansweredMax: SimWorker.unansweredMax)
     window = UInt32(configuration.limits.backlogWindow)
     precondition(toWorker.capacity >= 2 * SimWorker.unansweredMax * (SequencerReply.bytesMax + 16))

@@ -79,18 +79,33 @@ package struct HistoryReader: ~Copyable {
     tenant: String, device: String, range: ClosedRange<Int64> = .min ... .max, _ body: (TrackPoint) -> Bool
   ) throws(HistoryError) {
     let (tenantIndex, deviceIndex) = try connection.locate(tenant: tenant, device: device)
+    try read(tenantIndex, "device = \(deviceIndex)", range, body)
+  }
+
+  /// As above, of whoever carried the devices at the time of each fix.
+  package func read(
+    tenant: String, subject: SubjectDevices, range: ClosedRange<Int64> = .min ... .max, _ body: (TrackPoint) -> Bool
+  ) throws(HistoryError) {
+    let tenantIndex = try connection.locate(tenant: tenant)
+    let devices = subject.devices.map { "\($0)" }.joined(separator: ", ")
+    try read(tenantIndex, "device IN (\(devices)) AND subject = \(subject.subject)", range, body)
+  }
+
+  /// - Parameter whose: a condition on dense indexes.
+  private func read(
+    _ tenant: Int64, _ whose: String, _ range: ClosedRange<Int64>, _ body: (TrackPoint) -> Bool
+  ) throws(HistoryError) {
     do throws(StoreError) {
       let statement = try SQLiteStatement(
         connection,
         """
         SELECT fix_time_ms, latitude_e7, longitude_e7, verdict, stream, sequence, task, stop,
         \(FixTable.columnNames.joined(separator: ", ")) FROM fix
-        WHERE device = ? AND tenant = ? AND fix_time_ms BETWEEN ? AND ? ORDER BY fix_time_ms, stream, sequence
+        WHERE \(whose) AND tenant = ? AND fix_time_ms BETWEEN ? AND ? ORDER BY fix_time_ms, stream, sequence
         """)
-      statement.bind(deviceIndex, at: 1)
-      statement.bind(tenantIndex, at: 2)
-      statement.bind(range.lowerBound, at: 3)
-      statement.bind(range.upperBound, at: 4)
+      statement.bind(tenant, at: 1)
+      statement.bind(range.lowerBound, at: 2)
+      statement.bind(range.upperBound, at: 3)
       while try statement.step() {
         guard body(HistoryReader.point(statement)) else { return }
       }

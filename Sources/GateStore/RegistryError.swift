@@ -23,6 +23,16 @@ package enum RegistryError: Error, Equatable, Sendable {
   case unknownCode
   /// The code was good once: its window is over, closed, or has let in all that it was for.
   case codeEnded
+  case subjectExists(tenant: String, name: String)
+  /// An e-mail address or a phone number: it would say who somebody is.
+  case notOpaque(String)
+  /// Somebody carried the device, or was on duty, later than that. ms since 1970-01-01 UTC.
+  case beforeLast(sinceMs: Int64)
+  /// On duty since then already.
+  case onDuty(sinceMs: Int64)
+  case notOnDuty
+  /// A privacy policy beyond its bounds; the text says which.
+  case invalidPolicy(String)
   /// `known`: the tenant's tokens that are not revoked.
   case unknownReadToken(Int64, known: [Int64])
   case tooManyReadTokens
@@ -41,8 +51,6 @@ extension RegistryError: CustomStringConvertible {
     case .unknownTenant(let name, let nearest): "there is no tenant '\(printable(name))'" + hint(nearest)
     case .unknownDevice(let tenant, let id, let nearest):
       "tenant '\(printable(tenant))' has no device '\(printable(id))'" + hint(nearest)
-    case .unknownSubject(let tenant, let name, let nearest):
-      "tenant '\(printable(tenant))' has no subject '\(printable(name))'" + hint(nearest)
     case .deviceRevoked(let tenant, let id):
       "device '\(id)' of tenant '\(tenant)' is revoked, which is for good; enrol it under another id"
     case .devicesFull(let max):
@@ -55,6 +63,17 @@ extension RegistryError: CustomStringConvertible {
       "there are \(Limits.enrolmentWindowsMax) enrolment windows already; those that have ended go after 30 days: open fewer, for more devices each"
     case .unknownCode: "there is no enrolment window with this code"
     case .codeEnded: "the code is used up, closed or too old; open a new enrolment window"
+    case .subjectExists(let tenant, let name): "tenant '\(tenant)' has a subject '\(name)' already"
+    case .unknownSubject(let tenant, let name, let nearest):
+      "tenant '\(printable(tenant))' has no subject '\(printable(name))'"
+        + (nearest.isEmpty ? "; add it with 'fixgate subject add'" : hint(nearest))
+    case .notOpaque(let name):
+      "'\(printable(name))' looks like an e-mail address or a phone number; call people by an id that says nothing about them, "
+        + "such as c-0042, and keep the list of who is who outside of fixgate"
+    case .beforeLast: "a later change is recorded already; history is only added to, so give a later time"
+    case .onDuty: "on duty already; close that first"
+    case .notOnDuty: "not on duty, so there is nothing to close"
+    case .invalidPolicy(let problem): problem
     case .unknownReadToken(let number, let known):
       "the tenant has no read token \(number)"
         + (known.isEmpty ? "; it has none" : "; it has \(known.prefix(20).map { "\($0)" }.joined(separator: ", "))")

@@ -161,26 +161,6 @@ package struct RegistryStore: ~Copyable {
     }
   }
 
-  /// Says who carries a device from now on; the subject is created when the tenant has none of that name.
-  /// - Parameter subject: `nil` = nobody.
-  package func assign(tenant: String, id: String, subject: String?, nowMs: Int64) throws(RegistryError) {
-    if let subject { try RegistryStore.check(subject) }
-    try change { () throws(RegistryError) in
-      let device = try knownDevice(tenant, id)
-      try run("UPDATE assignment SET until_ms = ?1 WHERE device = ?2 AND until_ms IS NULL", nowMs, Int64(device))
-      guard let subject else { return }
-      let owner = try knownTenant(tenant)
-      var index = try find("SELECT idx FROM subject WHERE tenant = ?2 AND name = ?1", subject, Int64(owner))
-      if index == nil {
-        index = try insert("INSERT INTO subject(tenant, name, created_ms) VALUES (?3, ?1, ?2)", subject, nowMs, Int64(owner))
-      }
-      // Two changes within one millisecond: the later one holds.
-      try run(
-        "INSERT OR REPLACE INTO assignment(device, subject, since_ms) VALUES (?2, ?3, ?1)", nowMs, Int64(device),
-        Int64(index ?? 0))
-    }
-  }
-
   // MARK: Reading
 
   /// One row of `listTenants`.
@@ -245,17 +225,13 @@ package struct RegistryStore: ~Copyable {
     while try tenants.step() { builder.addTenant(UInt32(clamping: tenants.int64(0)), name: tenants.text(1)) }
     let subjects = try SQLiteStatement(connection, "SELECT idx, name FROM subject")
     while try subjects.step() { builder.addSubject(UInt32(clamping: subjects.int64(0)), name: subjects.text(1)) }
-    let devices = try SQLiteStatement(
-      connection,
-      """
-      SELECT d.idx, d.tenant, d.id, d.revoked_ms IS NOT NULL, a.subject FROM device d
-      LEFT JOIN assignment a ON a.device = d.idx AND a.until_ms IS NULL
-      """)
+    let devices = try SQLiteStatement(connection, "SELECT idx, tenant, id, revoked_ms IS NOT NULL FROM device")
     while try devices.step() {
       builder.addDevice(
         UInt32(clamping: devices.int64(0)), tenant: UInt32(clamping: devices.int64(1)),
-        subject: UInt32(clamping: devices.int64(4)), externalID: devices.text(2), revoked: devices.int64(3) != 0)
+        externalID: devices.text(2), revoked: devices.int64(3) != 0)
     }
+    try loadPrivacy(into: &builder)
     let credentials = try SQLiteStatement(
       connection, "SELECT selector, secret_hash, device, revoked_ms IS NOT NULL, kind, expires_ms, sealed FROM credential")
     while try credentials.step() {
@@ -338,7 +314,7 @@ package struct RegistryStore: ~Copyable {
     throw .unknownDevice(tenant: tenant, id: id, nearest: nearestNames(to: id, among: others))
   }
 
-  private func tenantIndex(_ name: String) throws(RegistryError) -> UInt32? {
+  func tenantIndex(_ name: String) throws(RegistryError) -> UInt32? {
     try find("SELECT idx FROM tenant WHERE name = ?1", name)
   }
 
@@ -385,7 +361,7 @@ package struct RegistryStore: ~Copyable {
     return index
   }
 
-  func run(_ sql: String, _ numbers: Int64...) throws(RegistryError) {
+  func run(_ sql: String, _ numbers: Int64?...) throws(RegistryError) {
     do throws(StoreError) {
       let statement = try SQLiteStatement(connection, sql)
       for (i, number) in numbers.enumerated() { statement.bind(number, at: Int32(i) + 1) }

@@ -21,6 +21,8 @@ package final class GatewayServer {
   private let registry: RegistryHolder
   private let reloader: Reloader
   private let enroller: Enroller
+  private let shifts: ShiftKeeper
+  private let privacy: PrivacyContext
   private let links: [WorkerLink]
   private let sequencerLink: SequencerLink
   private let started: Instant
@@ -36,6 +38,7 @@ package final class GatewayServer {
   private var controlThread: ThreadHandle?
   private var enrolThread: ThreadHandle?
   private var readServer: ReadServer?
+  private var shiftThread: ThreadHandle?
   private var readThreads: [ThreadHandle] = []
   private let lock: DirectoryLock
   private let log: Log
@@ -148,6 +151,11 @@ package final class GatewayServer {
     let enroller = try Enroller(
       configuration: configuration, folder: folder, directory: directory, reloader: reloader, log: log)
     self.enroller = enroller
+    let shifts = try ShiftKeeper(directory: directory, reloader: reloader, log: log)
+    self.shifts = shifts
+    let privacy = PrivacyContext(
+      devices: configuration.data.devicesMax, tenants: Limits.tenantsMax, shifts: shifts)
+    self.privacy = privacy
 
     let stores = configuration.sinks.contains { $0.type == .sqlite } ? [configuration.sqlite.path(in: directory)] : []
     let data = directory
@@ -170,16 +178,19 @@ package final class GatewayServer {
           DatagramContext(contexts: $0, listeners: listening.dtls[index], cookieKey: cookieKey, stored: stored?[index])
         },
         connectionsMax: (configuration.limits.connectionsMax + workers - 1) / workers, index: index, peers: links,
-        presence: presence, datagramPresence: datagramPresence, enroller: enroller, log: log)
+        presence: presence, datagramPresence: datagramPresence, enroller: enroller, privacy: privacy,
+        log: log)
       workerThreads.append(
         try ThreadHandle("fixgate-worker\(index)", failed: failed, log: log) { try Worker(context).run() })
     }
     enrolThread = try ThreadHandle("fixgate-enrol", failed: failed, log: log) { try enroller.run() }
+    shiftThread = try ThreadHandle("fixgate-shifts", failed: failed, log: log) { try shifts.run() }
     if let subjects {
       subjectThread = try ThreadHandle("fixgate-subjects", failed: failed, log: log) { try subjects.run() }
     }
     let answer = GatewayServer.answering(
-      reloader: reloader, registry: registry, links: links, sequencer: sequencerLink, subjects: subjects, started: started)
+      reloader: reloader, registry: registry, links: links, sequencer: sequencerLink, privacy: privacy, subjects: subjects,
+      started: started)
     if !configuration.listen.read.isEmpty {
       let desk = ReadDesk(directory: directory, storePath: path(configuration.sqlite.file, in: directory)) { device in
         guard let marks = GatewayServer.askMarks(device, sequencer: sequencerLink) else {
@@ -208,6 +219,8 @@ package final class GatewayServer {
     for thread in readThreads { thread.join() }
     enroller.stop()
     enrolThread?.join()
+    shifts.stop()
+    shiftThread?.join()
     for link in links { link.send(.drain) }
     for thread in workerThreads { thread.join() }
     keeperStop.signal()
@@ -225,19 +238,22 @@ package final class GatewayServer {
 
   /// Counts of one moment.
   package func status() -> Status? {
-    GatewayServer.askStatus(registry: registry, links: links, sequencer: sequencerLink, started: started)
+    GatewayServer.askStatus(
+      registry: registry, links: links, sequencer: sequencerLink, privacy: privacy, started: started)
   }
 
   // MARK: - Parts
 
   private static func answering(
     reloader: Reloader, registry: RegistryHolder, links: [WorkerLink], sequencer: SequencerLink,
-    subjects: SubjectKeeper?, started: Instant
+    privacy: PrivacyContext, subjects: SubjectKeeper?, started: Instant
   ) -> @Sendable (ControlRequest) -> ControlAnswer {
     { request in
       switch request {
       case .status:
-        ControlAnswer(status: askStatus(registry: registry, links: links, sequencer: sequencer, started: started))
+        ControlAnswer(
+          status: askStatus(
+            registry: registry, links: links, sequencer: sequencer, privacy: privacy, started: started))
       case .reload:
         reloader.reloadRegistry()
       case .reloadAll:
@@ -249,6 +265,7 @@ package final class GatewayServer {
           return answer
         } ?? ControlAnswer(problem: "the gateway did not answer in time; it may wait for its disk")
       case .ask(let device): ask(device, sequencer: sequencer, links: links)
+      case .steering(let tenant): steering(of: tenant, registry.snapshot, privacy.steering)
       case .subjects, .rotateKeys: subjects?.answer(request) ?? ControlAnswer(problem: SubjectKeeper.noKeys)
       }
     }
@@ -282,16 +299,37 @@ package final class GatewayServer {
     return answer
   }
 
+  private static func steering(of tenant: String, _ registry: RegistrySnapshot, _ steering: Steering) -> ControlAnswer {
+    let wallMs = SystemClock.wallMs()
+    var answer = ControlAnswer()
+    answer.steering = (1...max(registry.maxDeviceIndex, 1)).compactMap { device in
+      let index = registry.tenant(ofDevice: device)
+      guard index != 0, registry.tenantName(index) == tenant, !registry.isRevoked(device: device) else { return nil }
+      let state = steering.state(of: device)
+      let mustStop = registry.privacy.mustStop(device: device, tenant: index, at: wallMs)
+      let confirmed = state.confirmed > 0 && Steering.saysStop(state.confirmed) == mustStop
+      return ControlAnswer.Steered(
+        device: registry.externalID(ofDevice: device), stop: mustStop, told: state.told > 0, confirmed: confirmed)
+    }
+    return answer
+  }
+
   private static func askStatus(
-    registry: RegistryHolder, links: [WorkerLink], sequencer: SequencerLink, started: Instant
+    registry: RegistryHolder, links: [WorkerLink], sequencer: SequencerLink, privacy: PrivacyContext, started: Instant
   ) -> Status? {
     let box = AnswerBox<Snapshot>()
     sequencer.request(.snapshot { snapshot in box.put(snapshot) })
     guard let snapshot = box.wait(until: SystemClock.now().advanced(byNs: 10_000_000_000)) else { return nil }
     let uptimeS = Double(SystemClock.now().since(started)) / 1e9
-    return Status(snapshot, devices: registry.snapshot.deviceCount, workers: links, uptimeS: uptimeS) { code in
+    let known = registry.snapshot
+    var status = Status(snapshot, devices: known.deviceCount, workers: links, uptimeS: uptimeS) { code in
       RefusalCode(rawValue: code).map { "\($0)" } ?? "\(code)"
     }
+    for tenant in known.tenants {
+      let count = privacy.dropped.load(Int(tenant.index))
+      if count > 0 { status.fields_dropped[tenant.name] = count }
+    }
+    return status
   }
 }
 

@@ -11,6 +11,7 @@ struct FixgateCommand: ParsableCommand {
     version: fixgateVersion,
     subcommands: [
       InitCommand.self, ServeCommand.self, ConfigCommand.self, TenantCommand.self, DeviceCommand.self, EnrolCommand.self,
+      SubjectCommand.self, PolicyCommand.self, DutyCommand.self,
       RegistryCommand.self, SendCommand.self, HistoryCommand.self, StatusCommand.self, QuarantineCommand.self,
       GapsCommand.self, LatestCommand.self, SubjectCommand.self, HoldCommand.self, RetentionCommand.self, TokenCommand.self,
       AuditCommand.self, UsageCommand.self, AggregateCommand.self, PrivacyCommand.self, StoreCommand.self, DemoCommand.self,

@@ -4,13 +4,9 @@ import Gateway
 
 struct HistoryCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "history", abstract: "Print a device's stored fixes, by time.")
+    commandName: "history", abstract: "Print the stored fixes of a device, or of whoever carried it, by time.")
 
-  @Option(help: "Tenant that the device belongs to.")
-  var tenant: String
-
-  @Option(help: "The device's id.")
-  var device: String
+  @OptionGroup var whose: Whose
 
   @Option(help: "csv, geojson or gpx.")
   var format = "csv"
@@ -24,18 +20,16 @@ struct HistoryCommand: ParsableCommand {
   @OptionGroup var reading: ReadOptions
 
   func run() throws {
-    var query = ReadQuery(.history, device: device)
+    var query = ReadQuery(.history, device: whose.device)
+    query.subject = whose.subject
     query.format = format
     query.fromMs = try from.map { try HistoryCommand.milliseconds($0) }
     query.toMs = try to.map { try HistoryCommand.milliseconds($0) }
-    try reading.read(query, tenant: tenant)
+    try reading.read(query, tenant: whose.tenant)
   }
 
   static func milliseconds(_ text: String) throws -> Int64 {
-    let plain = Date.ISO8601FormatStyle()
-    guard let date = (try? plain.parse(text)) ?? (try? plain.time(includingFractionalSeconds: true).parse(text)) else {
-      throw Complaint("'\(text)' is no time like 2026-11-21T04:00:00Z")
-    }
-    return Int64((date.timeIntervalSince1970 * 1_000).rounded())
+    guard let time = TimePoint(argument: text) else { throw Complaint("'\(text)' is no time like 2026-11-21T04:00:00Z") }
+    return time.ms
   }
 }

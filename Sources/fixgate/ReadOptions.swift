@@ -28,7 +28,9 @@ struct ReadOptions: ParsableArguments {
     } else {
       let setup = try config.load()
       let reader = try setup.reader(of: tenant)
-      try setup.note(query.kind.action, tenant: tenant, device: query.device.flatMap { try? reader.index(ofDevice: $0) })
+      try setup.note(
+        query.kind.action, tenant: tenant, subject: query.subject.flatMap { try? reader.index(ofSubject: $0) },
+        device: query.device.flatMap { try? reader.index(ofDevice: $0) })
       try withoutActuallyEscaping(write) { try reader.answer(query, into: ReadOutput($0)) }
     }
     return lines

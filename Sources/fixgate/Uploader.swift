@@ -65,6 +65,8 @@ struct Upload {
       switch event {
       case .acked(let count) where count > 0: lastAck = now
       case .refused(let refusal): lastProblem = "the gateway refused: \(refusal.code)"
+      case .settings(let settings) where settings.stop == true:
+        lastProblem = "the gateway has told this device to stop: it is off duty"
       default: break
       }
     }

@@ -31,8 +31,9 @@ extension EndToEnd {
           let bundle = gateway.folder + "/\(uid).bundle"
           try gateway.run(["device", "add", "--tenant", tenant, "phone-\(uid)", "--out", bundle])
           bundles[uid] = bundle
-          try RegistryStore(path: gateway.data + "/registry.db").assign(
-            tenant: tenant, id: "phone-\(uid)", subject: subject, nowMs: 0)
+          let registry = try RegistryStore(path: gateway.data + "/registry.db")
+          try registry.addSubject(tenant: tenant, name: subject, nowMs: 0)
+          try registry.assign(tenant: tenant, id: "phone-\(uid)", subject: subject, sinceMs: 0)
         }
       }
 

@@ -19,7 +19,9 @@ extension EndToEnd {
     private func gateway(receivedDaysAgo days: Int64) throws -> GatewayProcess {
       let gateway = try GatewayProcess(["FIXGATE_JOURNAL_CHECKPOINT_INTERVAL_S": "1"])
       let bundle = try gateway.addDevice("bike-1")
-      try RegistryStore(path: gateway.data + "/registry.db").assign(tenant: "demo", id: "bike-1", subject: "c-1", nowMs: 0)
+      let registry = try RegistryStore(path: gateway.data + "/registry.db")
+      try registry.addSubject(tenant: "demo", name: "c-1", nowMs: 0)
+      try registry.assign(tenant: "demo", id: "bike-1", subject: "c-1", sinceMs: 0)
       let scratch = try Scratch()
       var text = "lat,lng,time,event\n"
       for i in 0..<300 {

@@ -125,7 +125,9 @@ package struct InProcess {
       let free = GCRA(perSecond: 1_000_000_000, burst: 1_000_000_000)
       let limiters = LimiterTable(
         settings: LimiterTable.Settings(lanes: [free, free, free], tenant: free, gateway: free), devices: devices, tenants: 1)
-      intake = Intake(settings: Intake.Settings(configuration), ring: ring, limiters: limiters)
+      intake = Intake(
+        settings: Intake.Settings(configuration), ring: ring, limiters: limiters,
+        privacy: PrivacyContext(devices: devices, tenants: 1))
       core = SequencerCore(
         devices: DeviceTable(), workers: 1, batchCapacity: 2 * Limits.messageBytesMax, random: SplitMix(seed: 1))
       var builder = RegistrySnapshot.Builder()

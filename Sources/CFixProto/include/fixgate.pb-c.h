@@ -139,6 +139,14 @@ typedef enum _Fixgate__V1__VerdictCode {
   FIXGATE__V1__VERDICT_CODE__VERDICT_HELD_FROZEN = 55,
   FIXGATE__V1__VERDICT_CODE__VERDICT_HELD_TELEPORT = 56,
   /*
+   * outside the hours in which the device may be followed
+   */
+  FIXGATE__V1__VERDICT_CODE__VERDICT_OFF_DUTY = 60,
+  /*
+   * consent withdrawn, or the legal ground has ended
+   */
+  FIXGATE__V1__VERDICT_CODE__VERDICT_WITHDRAWN = 61,
+  /*
    * what the subject did at that time was erased on request, and is not taken again
    */
   FIXGATE__V1__VERDICT_CODE__VERDICT_ERASED = 62
@@ -1090,7 +1098,7 @@ struct  Fixgate__V1__Settings
   protobuf_c_boolean has_batch_wait_s;
   uint32_t batch_wait_s;
   /*
-   * true: record and send nothing until told otherwise
+   * true: off duty; record and send nothing until told otherwise: README, "Settings"
    */
   protobuf_c_boolean has_stop;
   protobuf_c_boolean stop;

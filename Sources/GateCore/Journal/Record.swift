@@ -28,7 +28,7 @@ package struct Original: Equatable, Sendable, BitwiseCopyable {
 ///  0 u32 length of the record      32 i64 receiveTimeMs      60 u16 attributes bytes
 ///  4 u8  kind                      40 i64 fixTimeMs          62 u16 work bytes
 ///  5 u8  number of originals       48 i32 latitudeE7         64 u32 policyVersion
-///  6 u16 code                      52 i32 longitudeE7        68 u8  lane, 69 u8 transport, 70 u16 zero
+///  6 u16 code                      52 i32 longitudeE7        68 u8  lane, 69 u8 transport, 70 u16 gridM
 ///  8 u32 tenant  12 u32 device     56 u32 present            72 ... monotonicMs u64 if present
 /// 16 u32 subject 20 u32 stream                               then i32 a present column, ascending
 /// 24 u64 sequence                                            then originals (u32 field, i64 value), attributes, work
@@ -55,6 +55,8 @@ package struct Record: Sendable, BitwiseCopyable {
   package var lane: UInt8 = 0
   /// 1 = TLS, 2 = DTLS.
   package var transport: UInt8 = 0
+  /// Width of the cell whose middle the position is, in m; 0 = the position as it came.
+  package var gridM: UInt16 = 0
   /// Gateway clock, ms since 1970-01-01 UTC.
   package var receiveTimeMs: Int64 = 0
   /// The normalised fix. Its `attributes` and `work` regions lie in the bytes this record is read from or built from.
@@ -105,7 +107,7 @@ extension Record {
     out.store(policyVersion, at: start + 64)
     out[start + 68] = lane
     out[start + 69] = transport
-    out.store(UInt16(0), at: start + 70)
+    out.store(gridM, at: start + 70)
     var at = start + Record.headerBytes
     if fix.present.contains(.monotonic) {
       out.store(fix.monotonicMs, at: at)
@@ -164,6 +166,7 @@ extension Record {
     record.policyVersion = bytes.load32(at: start + 64)
     record.lane = bytes[start + 68]
     record.transport = bytes[start + 69]
+    record.gridM = bytes.load16(at: start + 70)
     record.fix.attributes.length = attributes
     record.fix.work.length = work
     guard record.originalCount <= Limits.originalsPerFixMax, record.encodedBytes == length else {

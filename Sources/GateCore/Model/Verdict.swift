@@ -45,7 +45,11 @@ package enum Verdict: UInt16, CaseIterable, Sendable {
   case heldFrozen = 55
   case heldTeleport = 56
 
-  // Refused for good: the sequence is settled, nothing else is kept.
+  // Refused for the sake of privacy: durable as code and sequence, and as nothing else.
+  /// Outside the hours in which the tenant may follow who carries the device.
+  case offDuty = 60
+  /// Consent is withdrawn, or the legal ground has ended.
+  case withdrawn = 61
   /// What the subject did at that time was erased.
   case erased = 62
 

@@ -80,5 +80,6 @@ package enum Earth {
       * (1 - s / 6 * (1 - s / 20 * (1 - s / 42 * (1 - s / 72 * (1 - s / 110 * (1 - s / 156))))))
   }
 
-  private static func cosine(_ x: Double) -> Double { sine(Double.pi / 2 - abs(x)) }
+  /// For -pi/2 to pi/2.
+  static func cosine(_ x: Double) -> Double { sine(Double.pi / 2 - abs(x)) }
 }

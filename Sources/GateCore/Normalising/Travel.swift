@@ -34,20 +34,22 @@ package struct Sighting: Equatable, Sendable, BitwiseCopyable {
     self.init(
       kind: RecordKind(rawValue: bytes[at + 4]), code: bytes.load16(at: at + 6), present: present,
       fixTimeMs: Int64(bitPattern: bytes.load64(at: at + 40)), latitudeE7: Int32(bitPattern: bytes.load32(at: at + 48)),
-      longitudeE7: Int32(bitPattern: bytes.load32(at: at + 52)), lane: bytes[at + 68], value)
+      longitudeE7: Int32(bitPattern: bytes.load32(at: at + 52)), lane: bytes[at + 68],
+      gridM: bytes.load16(at: at + 70), value)
   }
 
   package init?(_ record: Record) {
     self.init(
       kind: record.kind, code: record.code, present: record.fix.present, fixTimeMs: record.fix.fixTimeMs,
-      latitudeE7: record.fix.latitudeE7, longitudeE7: record.fix.longitudeE7, lane: record.lane
+      latitudeE7: record.fix.latitudeE7, longitudeE7: record.fix.longitudeE7, lane: record.lane,
+      gridM: record.gridM
     ) { record.fix[$0] }
   }
 
   @inline(__always)
   private init?(
     kind: RecordKind?, code: UInt16, present: FixFields, fixTimeMs: Int64, latitudeE7: Int32, longitudeE7: Int32,
-    lane: UInt8, _ value: (Column) -> Int32?
+    lane: UInt8, gridM: UInt16, _ value: (Column) -> Int32?
   ) {
     switch kind {
     case .fix: if code == Verdict.receiverInvalid.rawValue || code == Verdict.rolloverSuspected.rawValue { return nil }
@@ -64,7 +66,8 @@ package struct Sighting: Equatable, Sendable, BitwiseCopyable {
       accuracyDm = value(.source) == 2 ? Sighting.accuracyOfCellsDm : Sighting.accuracyUnknownDm
     }
     let saysMoving = (value(.flagsKnown) ?? 0) & (value(.flags) ?? 0) & 1 << 4 != 0
-    isMoving = saysMoving || (value(.speedCmPerS) ?? 0) >= Sighting.movingCmPerS
+    // Within a cell all places are one: it says nothing about the receiver when they repeat.
+    isMoving = gridM == 0 && (saysMoving || (value(.speedCmPerS) ?? 0) >= Sighting.movingCmPerS)
     isBacklog = lane == 1
   }
 }

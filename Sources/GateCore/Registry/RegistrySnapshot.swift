@@ -63,6 +63,8 @@ package final class RegistrySnapshot: Sendable {
   /// Device indexes ordered by tenant, then external id.
   private let byName: [UInt32]
   private let sealedKeys: [UInt64: [UInt8]]
+  /// What decides about single fixes.
+  package let privacy: PrivacyTable
 
   // Open addressing over a power of two of slots, at most half of them taken. Selectors are random numbers of our own
   // choosing, so chains stay short whatever a peer asks for.
@@ -72,7 +74,6 @@ package final class RegistrySnapshot: Sendable {
   fileprivate struct Device: BitwiseCopyable {
     /// 0 = the index was given to nobody known.
     var tenant: UInt32 = 0
-    var subject: UInt32 = 0
     var revoked = false
   }
 
@@ -95,6 +96,7 @@ package final class RegistrySnapshot: Sendable {
     fileprivate var deviceCount = 0
     fileprivate var tokens: [Token] = []
     fileprivate var sealedKeys: [UInt64: [UInt8]] = [:]
+    fileprivate var privacy = PrivacyTable.Builder()
 
     package init() {}
 
@@ -108,13 +110,16 @@ package final class RegistrySnapshot: Sendable {
       subjectNames[Int(index)] = name
     }
 
-    /// - Parameter subject: who carries the device now; 0 = nobody known.
-    package mutating func addDevice(_ index: UInt32, tenant: UInt32, subject: UInt32, externalID: String, revoked: Bool) {
+    /// - Parameter subject: who has always carried the device; 0 = nobody, or whom `assign` says.
+    package mutating func addDevice(
+      _ index: UInt32, tenant: UInt32, subject: UInt32 = 0, externalID: String, revoked: Bool
+    ) {
       precondition(index > 0 && tenant > 0)
       Builder.grow(&devices, to: index, with: Device())
       Builder.grow(&externalIDs, to: index, with: "")
       if devices[Int(index)].tenant == 0 { deviceCount += 1 }
-      devices[Int(index)] = Device(tenant: tenant, subject: subject, revoked: revoked)
+      devices[Int(index)] = Device(tenant: tenant, revoked: revoked)
+      if subject != 0 { assign(device: index, subject: subject, sinceMs: .min, untilMs: nil) }
       externalIDs[Int(index)] = externalID
     }
 
@@ -133,6 +138,20 @@ package final class RegistrySnapshot: Sendable {
     /// The secret of a key as it is stored: encrypted.
     package mutating func addSealedKey(selector: UInt64, _ sealed: [UInt8]) { sealedKeys[selector] = sealed }
 
+    /// - Parameter untilMs: not included; `nil` = still.
+    package mutating func assign(device: UInt32, subject: UInt32, sinceMs: Int64, untilMs: Int64?) {
+      privacy.assign(device: device, subject: subject, sinceMs: sinceMs, untilMs: untilMs)
+    }
+
+    /// - Parameter untilMs: included; `nil` = open.
+    package mutating func addDuty(of owner: DutyOwner, sinceMs: Int64, untilMs: Int64?) {
+      privacy.addDuty(of: owner, sinceMs: sinceMs, untilMs: untilMs)
+    }
+
+    package mutating func withdraw(_ owner: DutyOwner) { privacy.withdraw(owner) }
+
+    package mutating func addPolicy(_ policy: Policy, tenant: UInt32) { privacy.addPolicy(policy, tenant: tenant) }
+
     private static func grow<T>(_ array: inout [T], to index: UInt32, with empty: T) {
       while array.count <= Int(index) { array.append(empty) }
     }
@@ -147,6 +166,7 @@ package final class RegistrySnapshot: Sendable {
     devices = builder.devices
     externalIDs = builder.externalIDs
     sealedKeys = builder.sealedKeys
+    privacy = builder.privacy.build()
     let (known, ids) = (builder.devices, builder.externalIDs)
     byName = (1..<UInt32(max(known.count, 1))).filter { known[Int($0)].tenant != 0 }.sorted {
       (known[Int($0)].tenant, ids[Int($0)]) < (known[Int($1)].tenant, ids[Int($1)])
@@ -211,10 +231,14 @@ package final class RegistrySnapshot: Sendable {
   package func knows(device: UInt32) -> Bool { Int(device) < devices.count && devices[Int(device)].tenant != 0 }
   package func tenant(ofDevice device: UInt32) -> UInt32 { knows(device: device) ? devices[Int(device)].tenant : 0 }
   /// Who carries the device now; 0 = nobody known.
-  package func subject(ofDevice device: UInt32) -> UInt32 { knows(device: device) ? devices[Int(device)].subject : 0 }
+  package func subject(ofDevice device: UInt32) -> UInt32 { privacy.subject(ofDevice: device, at: nil) }
   package func isRevoked(device: UInt32) -> Bool { !knows(device: device) || devices[Int(device)].revoked }
   /// The name that the operator gave the device; unique within its tenant.
   package func externalID(ofDevice device: UInt32) -> String { knows(device: device) ? externalIDs[Int(device)] : "" }
+  /// All tenants.
+  package var tenants: [(index: UInt32, name: String)] {
+    tenantNames.enumerated().compactMap { $1.isEmpty ? nil : (UInt32($0), $1) }
+  }
   package func tenantName(_ tenant: UInt32) -> String { Int(tenant) < tenantNames.count ? tenantNames[Int(tenant)] : "" }
   package func subjectName(_ subject: UInt32) -> String {
     Int(subject) < subjectNames.count ? subjectNames[Int(subject)] : ""

@@ -33,12 +33,19 @@ package struct AttributeReader: Sendable {
   /// - Returns: the next entry; `nil` at the end.
   /// - Throws: never for a region that `FixDecoder` has made, since it checks them. Take none of what is left.
   package mutating func next(in bytes: Span<UInt8>) throws(DecodeError) -> Attribute? {
+    try nextField(in: bytes)?.attribute
+  }
+
+  /// As `next`, with where the entry's field lies, its tag included.
+  package mutating func nextField(
+    in bytes: Span<UInt8>
+  ) throws(DecodeError) -> (attribute: Attribute, field: Range<Int>)? {
     let bytes = bytes.extracting(first: end)
     while at < bytes.count {
       let tagAt = at
       let tag = try WireReader.tag(bytes, &at)
       if tag == 31 << 3 | 2 {
-        if let attribute = try attribute(bytes, try WireReader.range(bytes, &at)) { return attribute }
+        if let attribute = try attribute(bytes, try WireReader.range(bytes, &at)) { return (attribute, tagAt..<at) }
       } else {
         try WireReader.skip(tag, bytes, &at, tagAt: tagAt)
       }

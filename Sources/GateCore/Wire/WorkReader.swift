@@ -37,4 +37,29 @@ package struct WorkReader: Equatable, Sendable {
       }
     }
   }
+
+  /// Where the `Work` fields of a region lie, their tags included.
+  struct Fields {
+    private var at: Int
+    private let end: Int
+
+    init(_ region: Region) {
+      at = region.range.lowerBound
+      end = region.range.upperBound
+    }
+
+    mutating func next(in bytes: Span<UInt8>) throws(DecodeError) -> Range<Int>? {
+      let bytes = bytes.extracting(first: end)
+      while at < bytes.count {
+        let tagAt = at
+        let tag = try WireReader.tag(bytes, &at)
+        if tag == 30 << 3 | 2 {
+          _ = try WireReader.range(bytes, &at)
+          return tagAt..<at
+        }
+        try WireReader.skip(tag, bytes, &at, tagAt: tagAt)
+      }
+      return nil
+    }
+  }
 }

@@ -8,6 +8,8 @@ package enum ConfigurationError: Error, Equatable, Sendable {
   /// `place`: file and line, or the name of an environment variable.
   case badValue(key: String, value: String, place: String, expects: String)
   case repeatedKey(String, path: String, line: Int)
+  /// A privacy policy that cannot be; `problem` says what to do.
+  case badPolicy(path: String, line: Int, problem: String)
 }
 
 extension ConfigurationError: CustomStringConvertible {
@@ -23,6 +25,7 @@ extension ConfigurationError: CustomStringConvertible {
     case .badValue(let key, let value, let place, let expects):
       "\(place): '\(key)' must be \(expects), not '\(value)'"
     case .repeatedKey(let key, let path, let line): "\(path):\(line): '\(key)' is set twice; keep one"
+    case .badPolicy(let path, let line, let problem): "\(path):\(line): \(problem)"
     }
   }
 }

@@ -14,6 +14,8 @@ package enum ControlRequest: Equatable, Sendable {
   case marks(device: UInt32)
   /// Ask the device, where it is connected, for the holes below what it has sent.
   case ask(device: UInt32)
+  /// Which devices of a tenant have to stop now, and which have confirmed what they were told.
+  case steering(tenant: String)
   /// The book of subjects asks for something.
   case subjects
   /// Give all of a tenant's subjects new keys. `tenant`: dense index.
@@ -21,8 +23,8 @@ package enum ControlRequest: Equatable, Sendable {
 }
 
 extension ControlRequest: Codable {
-  private enum Key: String, CodingKey { case request, device, tenantIndex }
-  private enum Name: String, Codable { case status, reload, reloadAll, marks, ask, subjects, rotateKeys }
+  private enum Key: String, CodingKey { case request, device, tenant, tenantIndex }
+  private enum Name: String, Codable { case status, reload, reloadAll, marks, ask, steering, subjects, rotateKeys }
 
   package init(from decoder: any Decoder) throws {
     let object = try decoder.container(keyedBy: Key.self)
@@ -32,6 +34,7 @@ extension ControlRequest: Codable {
     case .reloadAll: self = .reloadAll
     case .marks: self = .marks(device: try object.decode(UInt32.self, forKey: .device))
     case .ask: self = .ask(device: try object.decode(UInt32.self, forKey: .device))
+    case .steering: self = .steering(tenant: try object.decode(String.self, forKey: .tenant))
     case .subjects: self = .subjects
     case .rotateKeys: self = .rotateKeys(tenant: try object.decode(UInt32.self, forKey: .tenantIndex))
     }
@@ -53,6 +56,9 @@ extension ControlRequest: Codable {
     case .ask(let device):
       try object.encode(Name.ask, forKey: .request)
       try object.encode(device, forKey: .device)
+    case .steering(let tenant):
+      try object.encode(Name.steering, forKey: .request)
+      try object.encode(tenant, forKey: .tenant)
     }
   }
 }
@@ -64,9 +70,21 @@ package struct ControlAnswer: Codable, Sendable {
   package var marks: [StreamMarks]?
   /// Ranges that a device was asked for.
   package var asked: Int?
+  package var steering: [Steered]?
   /// Subjects and devices that have new keys.
   package var keys: Int?
   package var problem: String?
+
+  /// A device, by its id.
+  package struct Steered: Codable, Equatable, Sendable {
+    package var device: String
+    /// Whether it has to stop now.
+    package var stop: Bool
+    /// Whether it was told anything in this run.
+    package var told: Bool
+    /// Whether it has confirmed what it has to do now.
+    package var confirmed: Bool
+  }
 
   package init(status: Status? = nil, closed: Int? = nil, problem: String? = nil) {
     self.status = status

@@ -169,6 +169,8 @@ package struct Status: Codable, Equatable, Sendable {
   package var verdicts: [String: UInt64]
   /// Frames and sessions refused, by code.
   package var refusals: [String: UInt64]
+  /// Fields and attributes that the tenants' policies do not take, by tenant.
+  package var fields_dropped: [String: UInt64] = [:]
   package var journal: Journal
   package var store: Store
   package var sinks: [Sink]

@@ -48,8 +48,11 @@ final class ReadDesk: Sendable {
     }
     let reader = TenantReader(tenant: token.tenant, storePath: storePath, registryPath: registryPath, marks: marks)
     let device = try request.query.device.map { try reader.index(ofDevice: $0) }
+    let subject = try request.query.subject.map { try reader.index(ofSubject: $0) }
     try audit.append(
-      AuditEntry(kind.action, by: .token(token.number), tenant: token.tenant, device: device, numbers: ["user": Int64(user)]))
+      AuditEntry(
+        kind.action, by: .token(token.number), tenant: token.tenant, subject: subject, device: device,
+        numbers: ["user": Int64(user)]))
     try reader.answer(request.query, into: out)
   }
 

@@ -8,6 +8,8 @@ package struct ReadQuery: Codable, Equatable, Sendable {
 
   package var kind: Kind
   package var device: String?
+  /// Whoever carried the devices at the time, in place of `device`; for history.
+  package var subject: String?
   /// Fix times in ms since 1970-01-01 UTC, both included.
   package var fromMs: Int64?
   package var toMs: Int64?

@@ -25,6 +25,11 @@ package struct TenantReader: Sendable {
     try RegistryStore(path: registryPath).device(tenant: tenant, id: id)
   }
 
+  /// The index of a subject of the tenant.
+  package func index(ofSubject name: String) throws -> UInt32 {
+    try RegistryStore(path: registryPath).devices(ofSubject: name, tenant: tenant).subject
+  }
+
   /// - Throws: before anything is written, or what `out` has thrown.
   package func answer(_ query: ReadQuery, into out: ReadOutput) throws {
     switch query.kind {
@@ -46,7 +51,7 @@ package struct TenantReader: Sendable {
   }
 
   private func history(_ query: ReadQuery, _ out: ReadOutput) throws {
-    guard let device = query.device else { throw ReadProblem("name a device with --device") }
+    guard let whose = query.device ?? query.subject else { throw ReadProblem("name a device with --device, or a subject") }
     let name = try TenantReader.choose(query.format, among: TrackFormat.allCases.map(\.rawValue))
     guard let format = TrackFormat(rawValue: name) else { return }
     let (first, last) = (query.fromMs ?? .min, query.toMs ?? .max)
@@ -56,13 +61,19 @@ package struct TenantReader: Sendable {
     var writer: TrackWriter?
     func begin() {
       var made = TrackWriter(format: format) { out.write($0) }
-      made.begin(name: device)
+      made.begin(name: whose)
       writer = consume made
     }
-    try reader.read(tenant: tenant, device: device, range: first...last) { point in
+    func take(_ point: TrackPoint) -> Bool {
       if writer == nil { begin() }
       writer?.append(point)
       return out.isOpen
+    }
+    if let device = query.device {
+      try reader.read(tenant: tenant, device: device, range: first...last, take)
+    } else {
+      let carried = try RegistryStore(path: registryPath).devices(ofSubject: whose, tenant: tenant)
+      try reader.read(tenant: tenant, subject: carried, range: first...last, take)
     }
     if writer == nil { begin() }
     if let writer = writer.take() { writer.end() }

@@ -2,7 +2,8 @@ package import GateCore
 package import GateMemory
 package import GateProto
 
-/// From one frame's bytes to the sequencer's ring: decode, limit, normalise, encode. The worker's path of a fix.
+/// From one frame's bytes to the sequencer's ring: decode, limit, normalise, apply the tenant's policy, encode. The worker's path
+/// of a fix.
 ///
 /// Works on the bytes where they lie and on scratch memory made once: a frame that holds only fixes costs no allocation, no
 /// lock and no system call here. Answers that need no sequencer are appended to `out` as frames.
@@ -32,8 +33,11 @@ package struct Intake: ~Copyable {
   private let settings: Settings
   let ring: ByteRing
   let limiters: LimiterTable
+  let privacy: PrivacyContext
   private var fixes = [Fix](repeating: Fix(), count: Limits.fixesPerFrameMax)
   private var record = Record()
+  /// What is left of a fix's attributes and work.
+  private var kept = [UInt8](repeating: 0, count: Minimiser.keptBytesMax)
   package private(set) var unknownFields: UInt64 = 0
 
   /// Messages that the sequencer has not answered yet.
@@ -42,9 +46,11 @@ package struct Intake: ~Copyable {
 
   /// - Parameter unansweredMax: so many answers, each with a refusal by name, find room on their way back.
   package init(
-    settings: Settings, ring: ByteRing, limiters: LimiterTable, unansweredMax: Int = WorkerLink.unansweredMax
+    settings: Settings, ring: ByteRing, limiters: LimiterTable, privacy: PrivacyContext,
+    unansweredMax: Int = WorkerLink.unansweredMax
   ) {
     self.settings = settings
+    self.privacy = privacy
     self.unansweredMax = unansweredMax
     self.ring = ring
     self.limiters = limiters
@@ -117,6 +123,7 @@ package struct Intake: ~Copyable {
     var hello: Range<Int>?
     var enrol: Range<Int>?
     var pong: UInt32?
+    var applied: UInt32?
     var sendTimeMs: Int64?
     var sendMonotonicMs: UInt64?
     let isEarly = session.isEarly
@@ -144,7 +151,9 @@ package struct Intake: ~Copyable {
         if session.transport == .datagram { pong = ping.id } else { answer(ping.id, session, to: &out) }
       case .sendTimeMs(let time): sendTimeMs = time
       case .sendMonotonicMs(let time): sendMonotonicMs = time
-      case .applied: break
+      case .applied(let range):
+        guard let settings = try? SettingsApplied.decode(bytes, range) else { return close(.malformed, &session, into: &out) }
+        applied = settings.version
       case .enrol(let range):
         guard enrol == nil else { return close(.malformed, &session, into: &out) }
         enrol = range
@@ -178,6 +187,10 @@ package struct Intake: ~Copyable {
       }
       owed += 1
     }
+    if let applied, case .open(let identity, _) = session.state {
+      privacy.steering.confirm(identity.device, version: applied)
+    }
+    steer(session, registry: registry, wallMs: wallMs, into: &out)
     guard count > 0 || gaps > 0 || low > 0 else { return .taken(unanswered: owed) }
     guard let (identity, stream) = session.speaker else {
       // Datagrams overtake each other, and a gateway may have lost what it knew: the device says hello and goes on.
@@ -199,18 +212,46 @@ package struct Intake: ~Copyable {
       refuse(.rateLimited, retryAfterMs: retryAfterMs, ranges: sequences(of: count), session, into: &out)
       return owed > 0 ? .taken(unanswered: owed) : .refused(.rateLimited)
     }
+    let clock = DeviceClock(
+      sendTimeMs: sendTimeMs, sendMonotonicMs: sendMonotonicMs, helloErrorMs: session.clockErrorMs)
+    if privacy.shifts != nil, changesShifts(count, identity, registry, wallMs: wallMs, clock: clock) {
+      limited(count, session.id, identity, stream: stream)
+      refuse(.busy, retryAfterMs: Intake.shiftRetryMs, ranges: sequences(of: count), session, into: &out)
+      return owed > 0 ? .taken(unanswered: owed) : .refused(.busy)
+    }
     publish(
       bytes, frame: frame, count: count, gaps: gaps, low: low, lane: UInt8(lane), regionBytes: regionBytes,
-      session: session, identity, stream: stream, wallMs: wallMs,
-      clock: DeviceClock(
-        sendTimeMs: sendTimeMs, sendMonotonicMs: sendMonotonicMs, helloErrorMs: session.clockErrorMs))
+      session: session, identity, stream: stream, registry: registry, wallMs: wallMs, clock: clock)
     return .taken(unanswered: owed + 1)
   }
 
-  /// Normalises and encodes the decoded fixes straight into the ring.
+  /// How long the registry may take to enter a shift.
+  private static let shiftRetryMs: UInt32 = 200
+
+  /// Whether the frame has an event that opens or closes a shift which the registry does not know yet.
+  private func changesShifts(
+    _ count: Int, _ identity: DeviceIdentity, _ registry: RegistrySnapshot, wallMs: Int64, clock: DeviceClock
+  ) -> Bool {
+    var changes = false
+    for i in 0..<count where fixes[i].present.contains(FixFields(.event)) {
+      guard fixes[i][.event] == 6 || fixes[i][.event] == 7 else { continue }
+      var event = Record()
+      event.fix = fixes[i]
+      event.tenant = identity.tenant
+      event.device = identity.device
+      settings.normaliser.normalise(&event, at: wallMs, clock: clock)
+      guard let change = registry.privacy.change(by: event) else { continue }
+      privacy.shifts?.offer(change)
+      changes = true
+    }
+    return changes
+  }
+
+  /// Normalises the decoded fixes, applies the policy and encodes them straight into the ring.
   private mutating func publish(
     _ bytes: Span<UInt8>, frame: Range<Int>, count: Int, gaps: Int, low: UInt64, lane: UInt8, regionBytes: Int,
-    session: borrowing Session, _ identity: DeviceIdentity, stream: UInt32, wallMs: Int64, clock: DeviceClock
+    session: borrowing Session, _ identity: DeviceIdentity, stream: UInt32, registry: RegistrySnapshot, wallMs: Int64,
+    clock: DeviceClock
   ) {
     var message = WorkerMessage(kind: .records, session: session.id, device: identity.device, stream: stream)
     message.count = UInt32(count)
@@ -219,11 +260,12 @@ package struct Intake: ~Copyable {
     record.device = identity.device
     record.subject = identity.subject
     record.stream = stream
-    record.policyVersion = session.policyVersion
     record.lane = lane
     record.transport = session.transport.rawValue
     record.receiveTimeMs = wallMs
     let defaultWork = Region(offset: 0, length: UInt32(session.work.count))
+    let policyVersion = session.policyVersion
+    var dropped = 0
     let room = WorkerMessage.headerBytes + count * Limits.recordFixedBytesMax + regionBytes + gaps * Record.headerBytes
     ring.push(atMost: room, items: count) { out in
       message.write(into: &out)
@@ -231,13 +273,25 @@ package struct Intake: ~Copyable {
       if gaps > 0 { at = writeGaps(bytes, frame, into: &out, at: at) }
       for i in 0..<count {
         record.fix = fixes[i]
-        if record.fix.work.isEmpty { record.fix.work = defaultWork }
         record.originalCount = 0
+        record.gridM = 0
         settings.normaliser.normalise(&record, at: wallMs, clock: clock)
-        at = record.write(into: &out, at: at, from: bytes)
+        if record.fix.work.isEmpty { record.fix.work = defaultWork }
+        // What the device says that its subject has accepted, where the tenant has set none.
+        record.policyVersion = policyVersion
+        dropped += Intake.apply(registry.privacy, to: &record, from: bytes, keeping: &kept)
+        at = record.write(into: &out, at: at, from: kept.span)
       }
       return at
     }
+    privacy.count(dropped, ofTenant: identity.tenant)
+  }
+
+  private static func apply(
+    _ privacy: PrivacyTable, to record: inout Record, from bytes: Span<UInt8>, keeping kept: inout [UInt8]
+  ) -> Int {
+    var room = kept.mutableSpan
+    return privacy.apply(to: &record, from: bytes, keeping: &room)
   }
 
   /// Gaps are rare: they are read in a second pass, by libprotobuf-c. One that is none is left out; the device asks again.
@@ -283,6 +337,7 @@ package struct Intake: ~Copyable {
     }
     // A device beyond the limiter's table can be enrolled, but not served: the operator has to raise devices_max.
     guard limiters.covers(device: identity.device, tenant: identity.tenant) else { return .unknownCredential }
+    privacy.steering.greet(identity.device, version: hello.settingsVersion)
     session.clockErrorMs = hello.sendTimeMs.flatMap { DeviceClock.errorMs(sendTimeMs: $0, at: wallMs) }
     if let work = hello.work {
       session.policyVersion = work.policyVersion ?? 0

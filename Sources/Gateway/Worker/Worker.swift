@@ -24,6 +24,7 @@ package struct WorkerContext: Sendable {
   /// A device may have one session over TCP and one over UDP.
   package var datagramPresence: Presence
   package var enroller: Enroller
+  package var privacy: PrivacyContext
   package var log: Log
 }
 
@@ -91,7 +92,8 @@ final class Worker {
     link = context.link
     poller = try Poller(capacity: 512)
     intake = Intake(
-      settings: Intake.Settings(context.configuration), ring: context.link.toSequencer, limiters: context.limiters)
+      settings: Intake.Settings(context.configuration), ring: context.link.toSequencer, limiters: context.limiters,
+      privacy: context.privacy)
     registryVersion = context.registry.version
     registry = context.registry.snapshot
     now = SystemClock.now()
@@ -222,6 +224,7 @@ final class Worker {
     for case let connection? in connections where connection.session.validUntilMs <= wallMs && !connection.isClosing {
       dismiss(connection, .credentialExpired)
     }
+    steerAll()
     for case let connection? in connections {
       if let reason = stalled(connection) {
         end(connection, reason)
@@ -244,6 +247,7 @@ final class Worker {
       switch command {
       case .registryChanged(let completion):
         completion.closed.wrappingAdd(closeRevoked(), ordering: .relaxed)
+        steerAll()
         completion.done()
       case .displace(let id) where id.transport == .datagram: datagrams?.conversations.displace(id)
       case .displace(let id): displace(id)
@@ -269,6 +273,14 @@ final class Worker {
       asked += runs.count
     }
     return asked
+  }
+
+  /// Tells connected devices over TCP whether they are on duty, when that has changed. Over UDP they hear it when they next talk.
+  private func steerAll() {
+    for case let connection? in connections where connection.isWelcome && !connection.isClosing {
+      intake.steer(connection.session, registry: registry, wallMs: wallMs, into: &answer)
+      sendAnswer(connection)
+    }
   }
 
   /// - Returns: number of connections closed.

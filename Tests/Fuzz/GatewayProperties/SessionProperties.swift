@@ -26,7 +26,9 @@ package enum SessionProperties {
     let configuration = Configuration()
     let ring = ByteRing(capacity: 1 << 22)
     let limiters = LimiterTable(settings: configuration.limits.table, devices: 4, tenants: 4)
-    var intake = Intake(settings: Intake.Settings(configuration), ring: ring, limiters: limiters)
+    var intake = Intake(
+      settings: Intake.Settings(configuration), ring: ring, limiters: limiters,
+      privacy: PrivacyContext(devices: 4, tenants: 4))
     let transport: Transport = (bytes.first ?? 0) & 2 == 0 ? .stream : .datagram
     var session = Session(id: SessionID(slot: 1, generation: 1), transport: transport)
     var word: UInt64 = 0

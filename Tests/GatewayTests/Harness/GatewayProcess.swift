@@ -170,3 +170,12 @@ final class GatewayProcess {
     return rows
   }
 }
+
+extension GatewayProcess {
+  /// Writes the configuration's list of sinks: `- sqlite`, or what follows `type:`, and so on.
+  func configure(sinks: String) throws {
+    let text = try String(contentsOfFile: config, encoding: .utf8)
+    let before = text.components(separatedBy: "\nsinks:")[0]
+    try Data((before + "\nsinks:\n" + sinks + "\n").utf8).write(to: URL(fileURLWithPath: config))
+  }
+}

@@ -113,13 +113,6 @@ final class TemporaryPostgres {
 }
 
 extension GatewayProcess {
-  /// Writes the configuration's list of sinks: `- sqlite`, or what follows `type:`, and so on.
-  func configure(sinks: String) throws {
-    let text = try String(contentsOfFile: config, encoding: .utf8)
-    let before = text.components(separatedBy: "\nsinks:")[0]
-    try Data((before + "\nsinks:\n" + sinks + "\n").utf8).write(to: URL(fileURLWithPath: config))
-  }
-
   /// An entry of the list for that server; `more` goes before what is usual. The password is in a file beside the configuration.
   func sink(_ name: String, _ server: TemporaryPostgres, more: [String] = []) throws -> String {
     try Data((TemporaryPostgres.password + "\n").utf8).write(to: URL(fileURLWithPath: folder + "/gateway/db.password"))
