@@ -32,21 +32,22 @@ struct SessionFileHistory {
 /// Sessions over UDP: whatever happens to the gateway's file, no number twice under one key, nobody shakes hands without need,
 /// and who is revoked stays out.
 extension World {
-  /// - Returns: the gateway's name for the session, of a device's record.
-  @discardableResult
-  mutating func checkNumbers(of datagram: [UInt8], key: Int, isUp: Bool) -> UInt64? {
+  /// - Returns: the gateway's name for the session, of a device's record; whether there is a record under the session's keys.
+  mutating func checkNumbers(of datagram: [UInt8], key: Int, isUp: Bool) -> (session: UInt64?, isSealed: Bool) {
     var session: UInt64?
+    var isSealed = false
     var at = 0
     while let record = try? DTLSRecord.next(in: datagram.span, from: at) {
       at = record.whole.upperBound
       if record.type == .tls12CID { session = ConnectionID(datagram.span.extracting(record.connectionID))?.word }
       guard record.epoch > 0 else { continue }
+      isSealed = true
       let name = RecordName(key: key, isUp: isUp, sequence: record.sequence)
       // The same bytes once more, as of a handshake's last flight, tell nobody anything.
       let digest = datagram[record.whole].reduce(0xcbf2_9ce4_8422_2325 as UInt64) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
       if let other = recordsSealed.updateValue(digest, forKey: name), other != digest { violation = .numberUsedTwice(name) }
     }
-    return session
+    return (session, isSealed)
   }
 
   // MARK: - The file
@@ -92,18 +93,19 @@ extension World {
   /// At the gateway's death: which sessions are to go on.
   mutating func noteSessions(_ gateway: SimGateway, powerCut: Bool) {
     defer { sessionFile.durable.removeAll() }
-    guard let datagrams = gateway.datagrams, datagrams.keepsSessions, datagrams.slotsFailed == 0 else {
+    guard let datagrams = gateway.datagrams, datagrams.keepsSessions, !datagrams.hasFailedSlots else {
       sessionFile.expected.removeAll()
       return
     }
     sessionFile.expected = sessionsOfDevices(datagrams).filter { !powerCut || sessionFile.durable.contains($0.key) }
   }
 
-  /// Sessions of which both the gateway and a device know, with the device.
+  /// Sessions of which the gateway knows and a device does or will, with the device.
   private func sessionsOfDevices(_ datagrams: SimDatagrams) -> [UInt64: UInt32] {
     var sessions: [UInt64: UInt32] = [:]
     for device in devices {
-      guard let client = device.client, client.dtls.isEstablished, let session = client.session, datagrams.isKept(session)
+      guard let client = device.client, client.dtls.isEstablished || client.isAnswered && !client.dtls.isClosed,
+        let session = client.session, datagrams.isKept(session)
       else { continue }
       sessions[session] = device.device
     }

@@ -30,21 +30,30 @@ struct DatagramFaults {
   /// Chances in 1,024: per datagram,
   var lost: UInt64 = 0
   var doubled: UInt64 = 0
+  /// it takes up to 10 s,
+  var late: UInt64 = 0
   /// per turn of a device,
   var moved: UInt64 = 0
   /// per start of the gateway: an earlier session file is put back.
   var restored: UInt64 = 0
   /// Record numbers that a session reserves at a time, few enough that they run out; `nil` = no UDP.
   var reservation: WriteReservation?
+  /// Many datagrams of few fixes, few record numbers at a time, slow syncs and many power cuts: what was reserved runs out all
+  /// the time, and what was used without is used again.
+  var isChatty = false
   /// Hellos bring default work, which no slot holds: after a restart sessions go on with another hello.
   var hasWork = false
   /// More clones, which speak another transport than their originals so that neither displaces the other, and more kills, with
   /// quick starts and slow devices: a session that is open hears that its stream is another's, with acks still under way.
   var twinsAndKills = 0
-  /// Crashes while slots wait for their sync, when it matters what was done too early.
+  /// Chances in 1,024 of a crash when it matters what was done too early: while slots wait for their sync,
   var crashesUnsynced: UInt64 = 0
-  /// The machine has no clock of its own: after each power cut it is the same day again, so that only what is in the file
-  /// moves record numbers on.
+  /// in the first write of the turn that ends a handshake.
+  var crashesInHandshake: UInt64 = 0
+  /// Between a slot's write and its sync, at most.
+  var keeperNs: UInt64 = 1_000_000_000
+  /// The machine has no clock of its own: after each power cut it is a minute before the first start again, so that only what
+  /// is in the session file moves record numbers on.
   var clockIsLost = false
 
   init(seed: UInt64) {
@@ -57,9 +66,16 @@ struct DatagramFaults {
     restored = FaultPlan.rate(&random, 300)
     hasWork = Bool.random(using: &random)
     if hasWork, Bool.random(using: &random) { twinsAndKills = Int.random(in: 1...4, using: &random) }
-    crashesUnsynced = FaultPlan.rate(&random, 200)
+    if twinsAndKills > 0 { late = UInt64.random(in: 50...400, using: &random) }
+    crashesUnsynced = FaultPlan.rate(&random, 400)
+    crashesInHandshake = FaultPlan.rate(&random, 400)
     clockIsLost = Bool.random(using: &random)
-    reservation = [4, 8, 64, 1 << 16].randomElement(using: &random).map(WriteReservation.init)
+    isChatty = Bool.random(using: &random)
+    reservation = (isChatty ? [2, 4] : [8, 64, 1 << 16]).randomElement(using: &random).map(WriteReservation.init)
+    guard isChatty else { return }
+    clockIsLost = true
+    keeperNs = UInt64.random(in: 2...10, using: &random) * 1_000_000_000
+    crashesUnsynced = UInt64.random(in: 50...500, using: &random)
   }
 }
 
@@ -130,6 +146,11 @@ struct FaultPlan {
     segmentBytes = Int.random(in: 2...16, using: &random) * Limits.journalBlockBytes
     checkpointS = Int.random(in: 1...20, using: &random)
     batchFixes = Int.random(in: 1...60, using: &random)
+    if datagrams.isChatty {
+      batchFixes = min(batchFixes, 3)
+      fixesPerDevice = max(fixesPerDevice, 60)
+      latencyMs = min(latencyMs, 300)
+    }
   }
 
   /// Off for half of the seeds; otherwise from rare to `max` in 1,024.

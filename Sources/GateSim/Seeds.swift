@@ -24,5 +24,8 @@ extension Tally {
     sum.resumed += one.resumed
     sum.sessionsKept += one.sessionsKept
     sum.filesRefused += one.filesRefused
+    sum.lateAcks += one.lateAcks
+    sum.cutsUnsynced += one.cutsUnsynced
+    sum.crashesInHandshake += one.crashesInHandshake
   }
 }

@@ -13,6 +13,8 @@ final class SimClient {
   let key: Int
   /// The gateway's name for the session, once the device uses it.
   var session: UInt64?
+  /// The gateway has used its keys: as soon as that arrives, or already, the device relies on the session.
+  var isAnswered = false
 
   init(_ dtls: consuming DTLSClient, at address: PeerAddress, isResumed: Bool, key: Int) {
     self.dtls = dtls

@@ -24,8 +24,8 @@ final class SimDatagrams: SimPort {
   private var nextSweep: Instant
   /// The session file has not been given up.
   private(set) var keepsSessions = true
-  /// Slots that could not be written, as of the last whole step: what a crash cuts off is not among them.
-  private(set) var slotsFailed = 0
+  /// A slot could not be written; what a crash cuts off does not count.
+  private(set) var hasFailedSlots = false
 
   static let sessionsMax = 64
 
@@ -69,6 +69,7 @@ final class SimDatagrams: SimPort {
 
   /// One turn of the worker's loop. A crash may come in it: what was to leave after that has not left.
   func step(registry: RegistrySnapshot, version: UInt64, at now: Instant, wallMs: Int64) -> [Outgoing] {
+    let failedWrites = disk.failedWrites
     let turn = Conversations.Turn(now: now, wallMs: wallMs, registry: registry, registryVersion: version, window: window)
     var outgoing: [Outgoing] = []
     func send(_ datagram: Span<UInt8>, _ address: PeerAddress) {
@@ -98,7 +99,7 @@ final class SimDatagrams: SimPort {
     }
     conversations.drain(turn, send)
     conversations.takeEffects { _ in }
-    if !disk.isDown { slotsFailed = conversations.counters.slotsFailed }
+    if disk.failedWrites > failedWrites { hasFailedSlots = true }
     return outgoing
   }
 

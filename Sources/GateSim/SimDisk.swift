@@ -55,6 +55,7 @@ final class SimDisk: Sendable {
     var handles: [Int] = []
     var calls: UInt64 = 0
     var crashAtCall: UInt64?
+    var failedWrites = 0
     var isDown = false
   }
 
@@ -85,6 +86,8 @@ final class SimDisk: Sendable {
   /// Crashes in the middle of a call that changes something, the `count`th from now.
   func crash(inCalls count: UInt64) { state.withLock { $0.crashAtCall = $0.calls + count } }
   var isDown: Bool { state.withLock { $0.isDown } }
+  /// Writes that failed, those not counted that a crash cut off.
+  var failedWrites: Int { state.withLock { $0.failedWrites } }
   /// The process has died.
   func stop() { state.withLock { $0.isDown = true } }
 
@@ -292,11 +295,15 @@ final class SimFolder: DiskModel {
         // A part of it may be there all the same.
         count = Int.random(in: 0...bytes.count, using: &state.random)
         state.put(bytes[..<count], node, at: offset)
+        state.failedWrites += 1
         throw DiskErrno(EIO)
       }
       if state.isFull, offset + count > state.nodes[node].bytes {
         count = max(0, state.nodes[node].bytes - offset)
-        if count == 0 { throw DiskErrno(ENOSPC) }
+        if count == 0 {
+          state.failedWrites += 1
+          throw DiskErrno(ENOSPC)
+        }
       }
       if count > 1, state.chance(state.rates.short) {
         let short = Int.random(in: 1..<count, using: &state.random)

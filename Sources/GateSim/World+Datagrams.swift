@@ -16,7 +16,7 @@ extension World {
       let place = freeDatagrams.popLast() ?? datagrams.count
       let datagram = SimDatagram(bytes: bytes, address: address, isUp: isUp)
       if place == datagrams.count { datagrams.append(datagram) } else { datagrams[place] = datagram }
-      push(.datagram(place), after: latencyNs())
+      push(.datagram(place), after: chance(plan.datagrams.late) ? upTo(10_000_000_000) : latencyNs())
     }
   }
 
@@ -24,8 +24,13 @@ extension World {
     let datagram = datagrams[place]
     datagrams[place].bytes = []
     freeDatagrams.append(place)
+    if datagram.bytes.isEmpty { return }
     if datagram.isUp {
       guard let worker = gateway?.datagrams else { return }
+      if mayEndHandshake(datagram), chance(plan.datagrams.crashesInHandshake) {
+        cutsPowerInCall = false
+        disk.crash(inCalls: 1)
+      }
       worker.arrived(datagram.bytes, from: datagram.address)
       wakeWorker(plan.workers)
     } else if let owner = addresses[datagram.address], devices[owner.device].client?.address == datagram.address {
@@ -34,26 +39,48 @@ extension World {
     }
   }
 
+  /// Its device waits for the gateway's last flight.
+  private func mayEndHandshake(_ datagram: SimDatagram) -> Bool {
+    guard let owner = addresses[datagram.address], let client = devices[owner.device].client else { return false }
+    return client.key == owner.key && client.session != nil && !client.dtls.isEstablished
+  }
+
+  /// All that is under way to this address comes at once.
+  private mutating func hurry(to address: PeerAddress, _ device: Int) {
+    for place in datagrams.indices where !datagrams[place].isUp && datagrams[place].address == address {
+      let bytes = datagrams[place].bytes
+      // Its place is free when its time has come.
+      datagrams[place].bytes = []
+      if !bytes.isEmpty { receiveDatagram(bytes, device) }
+    }
+  }
+
   mutating func datagramWorkerStep() {
     guard let worker = gateway?.datagrams else { return }
     let (moves, handshakes) = (worker.counters.addressChanges, worker.counters.handshakesDone)
     for each in worker.step(registry: registry, version: registryVersion, at: now, wallMs: wallMs) {
-      if let key = addresses[each.to]?.key { checkNumbers(of: each.datagram, key: key, isUp: false) }
+      if let owner = addresses[each.to], checkNumbers(of: each.datagram, key: owner.key, isUp: false).isSealed,
+        let client = devices[owner.device].client, client.key == owner.key
+      {
+        client.isAnswered = true
+      }
       sendDatagram(each.datagram, each.to, isUp: false)
     }
     tally.moves += worker.counters.addressChanges - moves
     tally.datagramHandshakes += worker.counters.handshakesDone - handshakes
     if worker.sessionCount > SimDatagrams.sessionsMax { violation = .overLimit("sessions over UDP") }
     if disk.isDown {
+      if worker.counters.handshakesDone > handshakes { tally.crashesInHandshake += 1 }
       die(powerCut: cutsPowerInCall)
       return
     }
     if worker.hasUnsynced, keeperWake == nil {
-      let at = now.advanced(byNs: upTo(1_000_000_000))
+      let at = now.advanced(byNs: upTo(plan.datagrams.keeperNs))
       keeperWake = at
       push(.keeper(run: life), at: at)
       if chance(plan.datagrams.crashesUnsynced) {
-        push(.fault(random.next() % 2 == 0 ? .kill : .powerCut), after: upTo(at.since(now)))
+        let cutsPower = plan.datagrams.clockIsLost || random.next() % 2 == 0
+        push(.fault(cutsPower ? .powerCut : .kill), after: upTo(at.since(now)))
       }
     }
     if !worker.toSequencer.isEmpty { wakeSequencer(at: now.advanced(byNs: upTo(300_000))) }
@@ -94,7 +121,7 @@ extension World {
     if chance(plan.datagrams.moved) { client.address = newAddress(index, key: client.key) }
     _ = client.dtls.drain { datagram in
       let bytes = datagram.indices.map { datagram[$0] }
-      if let session = checkNumbers(of: bytes, key: client.key, isUp: true) { client.session = session }
+      if let session = checkNumbers(of: bytes, key: client.key, isUp: true).session { client.session = session }
       sendDatagram(bytes, client.address, isUp: true)
       return true
     }
@@ -176,7 +203,14 @@ extension World {
       forgetClient(index)
       return
     }
-    for message in messages where client.isConnected { receive(message, index) }
+    let wasClosing = devices[index].session.isClosing
+    for message in messages where client.isConnected {
+      if devices[index].session.isClosing, (try? Downlink.decode(message.span, message.indices))?.ack != nil {
+        tally.lateAcks += 1
+      }
+      receive(message, index)
+    }
+    if !wasClosing, devices[index].session.isClosing, chance(512) { hurry(to: client.address, index) }
     if devices[index].session.welcome != nil { devices[index].isGreeted = true }
     // More may come before it looks at what this has changed.
     wakeDevice(index, at: now.advanced(byNs: upTo(plan.datagrams.twinsAndKills > 0 ? 1_000_000_000 : 100_000_000)))

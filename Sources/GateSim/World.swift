@@ -36,6 +36,11 @@ package struct Tally: Equatable, Sendable {
   package var resumed = 0
   package var sessionsKept = 0
   package var filesRefused = 0
+  /// Moments over UDP that are easy to miss: acks that came after their stream was another's, power cuts before the sync of a
+  /// slot, and crashes in the turn that ended a handshake.
+  package var lateAcks = 0
+  package var cutsUnsynced = 0
+  package var crashesInHandshake = 0
 
   package init() {}
 }
@@ -378,11 +383,12 @@ package struct World: ~Copyable {
     tell("crash, power cut: \(powerCut), durable \(gateway.durableLSN)")
     tally.duplicates += gateway.snapshot.duplicate
     tally.refused += gateway.snapshot.refused
+    if powerCut, gateway.datagrams?.hasUnsynced == true { tally.cutsUnsynced += 1 }
     noteSessions(gateway, powerCut: powerCut)
     disk.stop()
     self.gateway = nil
     powerWasCut = powerCut
-    if powerCut, plan.datagrams.clockIsLost { wallOffsetMs = -Int64(now.ns / 1_000_000) }
+    if powerCut, plan.datagrams.clockIsLost { wallOffsetMs = -Int64(now.ns / 1_000_000) - 60_000 }
     for index in links.indices where links[index].run == life && !links[index].isBroken { cut(index) }
     life += 1
     push(.boot, after: 10_000_000 + upTo(plan.datagrams.twinsAndKills > 0 ? 100_000_000 : 3_000_000_000))

@@ -57,8 +57,8 @@ var sum = Tally()
 var events = 0
 let lanes = ProcessInfo.processInfo.activeProcessorCount
 let end = from + count
-for first in stride(from: from, to: end, by: 10_000) {
-  let seeds = first..<min(first + 10_000, end)
+for first in stride(from: from, to: end, by: 1_000) {
+  let seeds = first..<min(first + 1_000, end)
   let shares = Mutex<[Share]>([])
   DispatchQueue.concurrentPerform(iterations: lanes) { lane in
     let share = Share(seeds: seeds, from: seeds.lowerBound + UInt64(lane), step: UInt64(lanes))
@@ -73,7 +73,7 @@ for first in stride(from: from, to: end, by: 10_000) {
     print("FIXGATE_SEED=\(failed.seed) \(violation)")
     exit(1)
   }
-  if seeds.count == 10_000 {
+  if (seeds.upperBound - from) % 10_000 == 0 {
     print("\(seeds.upperBound - from) seeds, \(events) events")
     fflush(nil)
   }

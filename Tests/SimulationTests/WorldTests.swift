@@ -19,7 +19,7 @@ import Testing
   }
 
   /// Seeds that found something.
-  @Test(arguments: [9, 43, 199, 978, 1506, 23421, 25060] as [UInt64]) func staysMended(seed: UInt64) {
+  @Test(arguments: [21, 584, 2064, 25060] as [UInt64]) func staysMended(seed: UInt64) {
     #expect(World(seed: seed).run().violation == nil, "repeat with FIXGATE_SEED=\(seed)")
   }
 
@@ -31,5 +31,6 @@ import Testing
     #expect(sum.refused > 100 && sum.renumbered > 5 && sum.failedStarts > 10)
     #expect(sum.datagramHandshakes > 20 && sum.moves > 0)
     #expect(sum.resumed > 10 && sum.sessionsKept > 5)
+    #expect(sum.cutsUnsynced > 0 && sum.crashesInHandshake > 0)
   }
 }
