@@ -68,7 +68,7 @@ extension ConfigurationFile {
         let nearest = longer.isEmpty ? nearestNames(to: word, among: keys.map(\.path)) : longer
         throw .unknownKey("sinks.\(word)", path: path, line: line, nearest: nearest.map { "sinks.\($0)" })
       }
-      guard let values = scalars(node), values.count == 1, key.set(&sink, values) else {
+      guard let values = scalars(node), key.isList || values.count == 1, key.set(&sink, values) else {
         throw .badValue(
           key: "sinks.\(word)", value: node.scalar?.string ?? "a section", place: "\(path):\(line)", expects: key.expects)
       }
@@ -91,9 +91,9 @@ extension ConfigurationFile {
       }
       var mark = "-"
       for key in SinkKey.all(of: sink.type) {
-        let value = key.get(sink)[0]
-        if value.isEmpty { continue }
-        text += "  \(mark) \(key.path): \"\(value)\"\n"
+        let values = key.get(sink).filter { !$0.isEmpty }.map { "\"\($0)\"" }
+        if values.isEmpty { continue }
+        text += "  \(mark) \(key.path): " + (key.isList ? "[\(values.joined(separator: ", "))]" : values[0]) + "\n"
         mark = " "
       }
     }

@@ -126,21 +126,28 @@ extension SQLiteSubjectRows {
     return connection.totalChanges - before
   }
 
-  /// Deletes latest positions that have had their time, and corrections of what is gone.
-  /// - Returns: whose they were.
-  package mutating func pruneLatest(_ cut: RetentionCut) throws(StoreError) -> [UInt32] {
-    guard let beforeMs = cut.positionsMs else { return [] }
+  /// Devices whose latest position has had its time.
+  package func overdueLatest(_ cut: RetentionCut) throws(StoreError) -> [UInt32] {
+    guard let overdue = SQLiteSubjectRows.overdueLatest(cut) else { return [] }
+    let statement = try SQLiteStatement(connection, "SELECT device FROM latest WHERE \(overdue)")
     var devices: [UInt32] = []
+    while try statement.step() { devices.append(UInt32(clamping: statement.int64(0))) }
+    return devices
+  }
+
+  /// Deletes latest positions that have had their time, and corrections of what is gone.
+  package mutating func pruneLatest(_ cut: RetentionCut) throws(StoreError) {
+    guard let overdue = SQLiteSubjectRows.overdueLatest(cut) else { return }
     try connection.execute(
       """
       DELETE FROM correction WHERE tenant = \(cut.tenant) AND NOT EXISTS (SELECT 1 FROM fix f WHERE f.device = correction.device
       AND f.stream = correction.stream AND f.sequence = correction.sequence AND f.latitude_e7 IS NOT NULL)
       """)
-    let statement = try SQLiteStatement(
-      connection,
-      "DELETE FROM latest WHERE tenant = \(cut.tenant) AND receive_time_ms < \(beforeMs)\(cut.unheld) RETURNING device")
-    while try statement.step() { devices.append(UInt32(clamping: statement.int64(0))) }
-    return devices
+    try connection.execute("DELETE FROM latest WHERE \(overdue)")
+  }
+
+  private static func overdueLatest(_ cut: RetentionCut) -> String? {
+    cut.positionsMs.map { "tenant = \(cut.tenant) AND receive_time_ms < \($0)\(cut.unheld)" }
   }
 
   /// How old the oldest of each kind is, and what lies beyond its time. `nil` in `cut` = nothing is ever overdue.

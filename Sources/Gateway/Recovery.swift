@@ -128,8 +128,8 @@ extension GatewayError: CustomStringConvertible {
     case .noRegistryKey(let path):
       "cannot read \(path): make it with 'head -c 32 /dev/urandom', chmod 600, and reload the gateway"
     case .lostTenantKeys(let path):
-      "\(path) does not open the keys of subjects: bring the file back with which they were sealed; without it what the journal "
-        + "holds cannot be read"
+      "\(path) does not open the keys of subjects: bring the file back with which they were sealed. If it is lost, what the "
+        + "journal holds is lost with it: remove subjects.db, and the gateway starts with new keys"
     case .expired(let path, let days):
       "the certificate in \(path) expired \(days) days ago: devices that look at dates refuse it; put a new one there and reload"
     case .devicesBeyond(let max, let highest):

@@ -51,13 +51,13 @@ import Testing
       live: false, marks: [],
       settled: [
         run(1, .gap(3)), run(3, .gap(0)), run(5, .gap(6), stored: 2), run(7, .gap(2), stored: 1), run(9, .held(42)),
-        run(11, .refused(42)), run(13, .refused(61)), run(15, .gap(99)),
+        run(11, .refused(42)), run(13, .refused(99)), run(15, .gap(99)),
       ], stored: [:])
     #expect(ledger.gaps.map(\.first) == [1, 3, 7, 9, 11, 13, 15])
     #expect(ledger.gaps.map(\.state) == [.closed, .closed, .closed, .held, .dropped, .refused, .closed])
     #expect(
       ledger.gaps.map(\.reason) == [
-        "device_off", "no_longer_held", "never_recorded", "future", "future", "61", "no_longer_held",
+        "device_off", "no_longer_held", "never_recorded", "future", "future", "99", "no_longer_held",
       ])
     #expect(ledger.gaps.map(\.count) == [2, 2, 1, 2, 2, 2, 2])
   }

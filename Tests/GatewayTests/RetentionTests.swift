@@ -58,12 +58,14 @@ extension EndToEnd {
       return Dictionary(uniqueKeysWithValues: lines.map { ($0.kind, $0) })
     }
 
-    private func applied(_ gateway: GatewayProcess) throws -> [String: Line] {
+    private func applied(_ gateway: GatewayProcess, latest: Int64 = 0) throws -> [String: Line] {
       try gateway.run(["retention", "apply"])
       let deadline = SystemClock.now().advanced(byNs: 60_000_000_000)
       while true {
         let lines = try report(gateway)
-        if lines.values.allSatisfy({ $0.state.overdue == 0 }) || SystemClock.now() >= deadline { return lines }
+        // Latest positions go last.
+        let isDone = try lines.values.allSatisfy { $0.state.overdue == 0 } && gateway.count("SELECT count(*) FROM latest") == latest
+        if isDone || SystemClock.now() >= deadline { return lines }
       }
     }
 

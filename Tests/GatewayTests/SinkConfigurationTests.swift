@@ -45,6 +45,7 @@ import Testing
     var sink = SinkSettings(name: "far-away", type: .postgresql)
     sink.postgres.host = "/run/postgresql"
     sink.postgres.sslMode = .disable
+    sink.fields = ["position", "work"]
     configuration.sinks = [sink, .embedded]
     let text = ConfigurationFile.commented(configuration)
     #expect(try ConfigurationFile.parse(text, path: "f", environment: [:]) == configuration)

@@ -168,7 +168,8 @@ extension EndToEnd {
       try gateway.start()
     }
 
-    /// Another key for the registry opens no session: their devices find silence and shake hands.
+    /// Another key for the registry opens neither the keys of subjects nor a session: without the first the gateway does not
+    /// start; once they are given up, devices find silence and shake hands.
     @Test func withoutTheKey() throws {
       let gateway = try GatewayProcess()
       try gateway.start()
@@ -176,6 +177,9 @@ extension EndToEnd {
       try greet(try DatagramDevice(bundle: bundle))
       _ = try gateway.terminate()
       try Data(repeating: 7, count: 32).write(to: URL(filePath: gateway.folder + "/gateway/registry.key"))
+      let refused = try #require(try gateway.spawn().wait(seconds: 60))
+      #expect(refused.status != 0 && refused.errors.contains("does not open the keys of subjects"))
+      try FileManager.default.removeItem(atPath: gateway.data + "/subjects.db")
       try gateway.start()
       #expect(try gateway.status().datagrams.restored == 0)
       let device = try DatagramDevice(bundle: bundle)

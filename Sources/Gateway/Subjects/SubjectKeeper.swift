@@ -162,7 +162,6 @@ final class SubjectKeeper: Sendable {
   private func keepRetention(in book: borrowing SubjectBook) throws {
     let nowMs = SystemClock.wallMs()
     let rules = try RegistryStore(path: directory + "/" + GatewayServer.registryName).retention()
-    var forgotten: [UInt32] = []
     for (tenant, _, days) in rules {
       let cut = RetentionCut(tenant: tenant, days: days, holds: try book.holds(tenant: tenant).map(\.target), nowMs: nowMs)
       if let days = days.journal, let made = try book.oldestKeyMs(tenant: tenant),
@@ -170,14 +169,12 @@ final class SubjectKeeper: Sendable {
       {
         _ = try renewAll(tenant)
       }
-      for path in cut.isEmpty ? [] : stores { forgotten += try prune(cut, in: path) }
+      for path in cut.isEmpty ? [] : stores { try prune(cut, in: path) }
       if isStopping { return }
     }
-    if !forgotten.isEmpty { _ = try forget(forgotten) }
   }
 
-  /// - Returns: devices whose latest position went.
-  private func prune(_ cut: RetentionCut, in path: String) throws -> [UInt32] {
+  private func prune(_ cut: RetentionCut, in path: String) throws {
     var rows = try SQLiteSubjectRows(path: path)
     var changed = 0
     var place: Int64? = 0
@@ -186,19 +183,24 @@ final class SubjectKeeper: Sendable {
       changed += slice.rows
       place = slice.next
       if slice.rows > 0 { try breathe() }
-      if isStopping { return [] }
+      if isStopping { return }
     }
     while case let count = try rows.pruneQuarantine(cut), count > 0 {
       changed += count
       try breathe()
-      if isStopping { return [] }
+      if isStopping { return }
     }
-    let devices = try rows.pruneLatest(cut)
-    if changed > 0 || !devices.isEmpty {
+    // The gateway's own memory goes first: the rows tell, after a crash too, what it still has to forget.
+    let overdue = try rows.overdueLatest(cut)
+    if !overdue.isEmpty {
+      let forgotten = try forget(overdue)
+      guard try wait(until: { link.checkpointNumber.load(ordering: .acquiring) >= forgotten.checkpoint }) else { return }
+    }
+    try rows.pruneLatest(cut)
+    if changed > 0 || !overdue.isEmpty {
       try AuditLog(directory).append(
         AuditEntry(.expired, by: .gateway, tenant: nil, about: "rows", numbers: ["tenant": Int64(cut.tenant), "rows": Int64(changed)]))
     }
-    return devices
   }
 
   /// Lets the sink have the store between two slices.
