@@ -10,8 +10,7 @@ struct Bench: ParsableCommand {
     subcommands: [
       Micro.self, Wire.self, Records.self, Seals.self, Drain.self, PathCommand.self, DTLSCommand.self, CrowdCommand.self,
       StormCommand.self, StartsCommand.self, LoadCommand.self, SweepCommand.self, PeersCommand.self, ReportCommand.self,
-      CompareCommand.self,
-      Smoke.self,
+      CompareCommand.self, Smoke.self,
     ])
 }
 
