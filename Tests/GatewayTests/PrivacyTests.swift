@@ -40,12 +40,17 @@ extension EndToEnd {
       func send(_ fixes: [Fix]) throws -> [UInt64: UInt32] {
         judgements = []
         let last = fixes.map(\.sequence).max() ?? 0
-        for _ in 0..<100 {
-          let refusedBefore = refused.count
+        let deadline = SystemClock.now().advanced(byNs: 30_000_000_000)
+        var isTaken = false
+        while !isTaken {
           try line.send(DeviceClient.frame(nil, fixes))
-          try read { ($0.ack?.through ?? 0) >= last || !$0.refusals.isEmpty }
-          guard refused.count > refusedBefore, let waitMs = refused.last?.retryAfterMs else { break }
-          Thread.sleep(forTimeInterval: Double(waitMs) / 1_000)
+          try read { downlink in
+            isTaken = (downlink.ack?.through ?? 0) >= last
+            return isTaken || !downlink.refusals.isEmpty
+          }
+          guard isTaken || SystemClock.now() < deadline else {
+            throw GatewayProcess.Failure(description: "not taken: \(String(describing: refused.last))")
+          }
         }
         var codes: [UInt64: UInt32] = [:]
         for run in judgements {
