@@ -55,10 +55,23 @@ struct ReadOptions: ParsableArguments {
 
 extension Setup {
   func reader(of tenant: String) throws -> TenantReader {
-    let directory = dataDirectory
-    return TenantReader(tenant: tenant, storePath: try storePath, registryPath: registryPath) { device in
+    let (directory, keyPath) = (dataDirectory, registryKeyPath)
+    let index = try RegistryStore(path: registryPath).index(ofTenant: tenant)
+    return TenantReader(
+      tenant: tenant, storePath: try storePath, registryPath: registryPath,
+      cipher: { try Setup.cipher(of: index, directory: directory, keyPath: keyPath) }
+    ) { device in
       try Setup.marks(of: device, in: directory)
     }
+  }
+
+  /// Opens what is sealed of a tenant; `nil` = nothing is.
+  func cipher(of tenant: UInt32) throws -> (any SubjectCipher)? {
+    try Setup.cipher(of: tenant, directory: dataDirectory, keyPath: registryKeyPath)
+  }
+
+  private static func cipher(of tenant: UInt32, directory: String, keyPath: String) throws -> (any SubjectCipher)? {
+    try SubjectKeys.reading(tenant: tenant, directory: directory, keyPath: keyPath).map { try BookCipher($0) }
   }
 
   /// The gateway's, or those of its last checkpoint where none runs: it writes one when it ends.

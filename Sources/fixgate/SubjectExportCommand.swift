@@ -54,7 +54,7 @@ struct SubjectExportCommand: ParsableCommand {
     var export = SubjectExport(format) { try out(Data($0)) }
     export.begin()
     var problem: (any Error)?
-    try SubjectReader(path: setup.storePath).read(
+    try SubjectReader(path: setup.storePath, cipher: try setup.cipher(of: range.tenant)).read(
       range, carried: carried.map { ($0.device, ($0.sinceMs ?? .min)...max($0.untilMs ?? .max, $0.sinceMs ?? .min)) }
     ) { datum in
       guard problem == nil else { return }

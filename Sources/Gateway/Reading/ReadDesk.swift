@@ -8,6 +8,7 @@ import Synchronization
 final class ReadDesk: Sendable {
   private let directory: String
   private let storePath: String
+  private let keys: SubjectKeyHolder?
   private let marks: TenantReader.Marks
   private let audit: AuditLog
   private let meters = Mutex(Meters())
@@ -20,9 +21,10 @@ final class ReadDesk: Sendable {
     var reads = MeterTable<Int64>(GCRA(perSecond: 2, burst: 100))
   }
 
-  init(directory: String, storePath: String, marks: @escaping TenantReader.Marks) {
+  init(directory: String, storePath: String, keys: SubjectKeyHolder?, marks: @escaping TenantReader.Marks) {
     self.directory = directory
     self.storePath = storePath
+    self.keys = keys
     self.marks = marks
     audit = AuditLog(directory)
   }
@@ -46,7 +48,10 @@ final class ReadDesk: Sendable {
         "this token has the role \(token.roles.names.joined(separator: ", ")), and this takes \(kind.role.names.joined()): "
           + "ask for one that has it")
     }
-    let reader = TenantReader(tenant: token.tenant, storePath: storePath, registryPath: registryPath, marks: marks)
+    let keys = keys
+    let reader = TenantReader(
+      tenant: token.tenant, storePath: storePath, registryPath: registryPath,
+      cipher: { try keys.map { try RingCipher($0) } }, marks: marks)
     let device = try request.query.device.map { try reader.index(ofDevice: $0) }
     let subject = try request.query.subject.map { try reader.index(ofSubject: $0) }
     try audit.append(

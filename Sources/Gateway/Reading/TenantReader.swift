@@ -8,15 +8,22 @@ package struct TenantReader: Sendable {
   package let tenant: String
   private let storePath: String
   private let registryPath: String
+  private let cipher: Cipher
   private let marks: Marks
 
   /// What is known of a device's sequences, and whether that is of now or of the last checkpoint.
   package typealias Marks = @Sendable (UInt32) throws -> (marks: [StreamMarks], live: Bool)
 
-  package init(tenant: String, storePath: String, registryPath: String, marks: @escaping Marks) {
+  /// Opens what is sealed; `nil` = nothing is.
+  package typealias Cipher = @Sendable () throws -> (any SubjectCipher)?
+
+  package init(
+    tenant: String, storePath: String, registryPath: String, cipher: @escaping Cipher, marks: @escaping Marks
+  ) {
     self.tenant = tenant
     self.storePath = storePath
     self.registryPath = registryPath
+    self.cipher = cipher
     self.marks = marks
   }
 
@@ -96,7 +103,7 @@ package struct TenantReader: Sendable {
     if let number = query.number { selection.ids = [number] }
     let limit = query.limit ?? .max
     var count = 0
-    try Quarantine(path: storePath).list(selection) { held in
+    try Quarantine(path: storePath, cipher: try cipher()).list(selection) { held in
       guard count < limit else { return false }
       count += 1
       switch (format, query.number) {

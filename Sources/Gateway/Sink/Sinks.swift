@@ -59,7 +59,7 @@ final class Sinks: Sendable {
   /// - Throws: the embedded store cannot be used.
   static func firstCursor(_ configuration: Configuration, directory: String) throws -> UInt64 {
     guard let first = configuration.sinks.first else { return 0 }
-    if first.type == .sqlite { return try embedded(configuration.sqlite, directory: directory).cursor }
+    if first.type == .sqlite { return try embedded(configuration.sqlite, directory: directory, cipher: nil).cursor }
     return SinkMark.read(first.name, in: try Directory(directory)) ?? 0
   }
 
@@ -171,7 +171,7 @@ final class Sinks: Sendable {
       let feeder = SinkFeeder(
         link: link, sequencer: around.sequencer, registry: around.registry, journalPath: around.journalPath,
         batchRows: embedded.batchRows, intervalMs: embedded.intervalMs, cipher: cipher, log: around.log,
-        open: { try Sinks.embedded(embedded, directory: around.directory) })
+        open: { try Sinks.embedded(embedded, directory: around.directory, cipher: cipher) })
       try feeder.run()
     case .postgresql:
       #if PostgreSQL
@@ -190,11 +190,13 @@ final class Sinks: Sendable {
     }
   }
 
-  private static func embedded(_ settings: Configuration.SQLite, directory: String) throws(StoreError) -> SQLiteSink {
+  private static func embedded(
+    _ settings: Configuration.SQLite, directory: String, cipher: RingCipher?
+  ) throws(StoreError) -> SQLiteSink {
     var options = SQLiteSink.Options()
     options.quarantineMs = Int64(settings.quarantineDays) * 86_400_000
     options.quarantineRowsMax = Int64(settings.quarantineRows)
-    return try SQLiteSink(path: settings.path(in: directory), options: options)
+    return try SQLiteSink(path: settings.path(in: directory), options: options, cipher: cipher)
   }
 }
 

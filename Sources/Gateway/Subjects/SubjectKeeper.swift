@@ -2,6 +2,7 @@ import Foundation
 import GateCore
 import GateNet
 import GateStore
+import GateTLS
 import Synchronization
 
 /// The thread that carries out what the book of subjects asks for: erasures, and the shredding of keys that nothing needs.
@@ -19,6 +20,9 @@ final class SubjectKeeper: Sendable {
   private let sleeper: Sleeper
   /// One renewal of keys at a time, until it is known which records lie under the old ones.
   private let renewing = Mutex(())
+  /// Number of the first checkpoint in which nothing lies under retired keys.
+  private let checkpointNeeded = Atomic<UInt64>(0)
+  private let sealsCheckpoint: Bool
   private let stopping = Atomic(false)
   private let wantsRound = Atomic(false)
 
@@ -27,10 +31,15 @@ final class SubjectKeeper: Sendable {
   private static let roundNs: UInt64 = 3_600_000_000_000
   private static let waitNs: UInt64 = 20_000_000
 
-  init(_ keys: SubjectKeys, directory: String, stores: [String], link: SequencerLink, log: @escaping Log) throws(NetError) {
+  /// - Parameter sealsCheckpoint: anybody can read the places in the checkpoint on disk, so that another is to be written.
+  init(
+    _ keys: SubjectKeys, directory: String, stores: [String], sealsCheckpoint: Bool, link: SequencerLink,
+    log: @escaping Log
+  ) throws(NetError) {
     self.keys = keys
     self.directory = directory
     self.stores = stores
+    self.sealsCheckpoint = sealsCheckpoint
     self.link = link
     self.log = log
     sleeper = try Sleeper()
@@ -58,17 +67,20 @@ final class SubjectKeeper: Sendable {
 
   func run() throws {
     let book = try SubjectBook(path: bookPath)
+    let cipher = try RingCipher(keys.holder)
     var hadProblem = false
+    var hasBegun = false
     var nextRound = SystemClock.now()
     while !isStopping {
       do {
+        if !hasBegun { hasBegun = try begin(in: book, cipher) }
         let pending = try book.erasures(pending: true)
-        if !pending.isEmpty { try carryOut(pending, in: book) }
+        if !pending.isEmpty { try carryOut(pending, in: book, cipher) }
         if isStopping { return }
-        try shred(in: book)
+        try shred(in: book, cipher)
         if SystemClock.now() >= nextRound || wantsRound.exchange(false, ordering: .acquiring) {
           nextRound = SystemClock.now().advanced(byNs: SubjectKeeper.roundNs)
-          try keepRetention(in: book)
+          try keepRetention(in: book, cipher)
         }
         hadProblem = false
       } catch {
@@ -81,11 +93,21 @@ final class SubjectKeeper: Sendable {
     }
   }
 
+  /// Settles what a run before this one left open: which records lie under retired keys, and what can be read.
+  /// - Returns: whether all of it is done; false if the gateway stops.
+  private func begin(in book: borrowing SubjectBook, _ cipher: RingCipher) throws -> Bool {
+    let hasRetired = try book.hasRetired()
+    if sealsCheckpoint || hasRetired {
+      try renewing.withLock { _ in try book.setRetired(at: try forget([]).lsn) }
+    }
+    return try renewKept(cipher)
+  }
+
   // MARK: - Erasing
 
   /// First nobody can read it in the journal any more, and no more of it is taken; then all that was on its way is in the
   /// stores; then it is deleted there, and what the files still have of it is overwritten, for all erasures at once.
-  private func carryOut(_ erasures: [Erasure], in book: borrowing SubjectBook) throws {
+  private func carryOut(_ erasures: [Erasure], in book: borrowing SubjectBook, _ cipher: RingCipher) throws {
     let registry = try RegistryStore(path: directory + "/" + GatewayServer.registryName)
     let forgotten = try renewing.withLock { _ in
       var devices: Set<UInt32> = []
@@ -110,7 +132,7 @@ final class SubjectKeeper: Sendable {
         && link.sinks.withLock { $0 }.allSatisfy { $0.settings.type != .sqlite || $0.progress.cursor >= forgotten.lsn }
     }) else { return }
     var found: [SubjectCounts] = []
-    for erasure in erasures { found.append(try delete(erasure, in: book)) }
+    for erasure in erasures { found.append(try delete(erasure, in: book, cipher)) }
     for path in stores {
       if isStopping { return }
       var rows = try SQLiteSubjectRows(path: path)
@@ -118,7 +140,7 @@ final class SubjectKeeper: Sendable {
     }
     for (erasure, deleted) in zip(erasures, found) {
       guard try wait(until: {
-        try shred(in: book)
+        try shred(in: book, cipher)
         return try book.retiredKeys(of: erasure.target.owner) == 0
       }) else { return }
       let nowMs = SystemClock.wallMs()
@@ -131,35 +153,56 @@ final class SubjectKeeper: Sendable {
   }
 
   /// Deletes it from every store. What was found is written down before the first row goes.
-  private func delete(_ erasure: Erasure, in book: borrowing SubjectBook) throws -> SubjectCounts {
+  private func delete(_ erasure: Erasure, in book: borrowing SubjectBook, _ cipher: RingCipher) throws -> SubjectCounts {
     var found = SubjectCounts()
     if let text = erasure.found {
       found = try JSONDecoder().decode(SubjectCounts.self, from: Data(text.utf8))
     } else {
       for path in stores {
-        var rows = try SQLiteSubjectRows(path: path)
+        var rows = try SQLiteSubjectRows(path: path, cipher: cipher)
         found += try rows.count(erasure.target)
       }
       try book.note(found: String(decoding: try JSONEncoder().encode(found), as: UTF8.self), of: erasure.number)
     }
     for path in stores {
-      var rows = try SQLiteSubjectRows(path: path)
+      var rows = try SQLiteSubjectRows(path: path, cipher: cipher)
       while !isStopping, try rows.erase(erasure.target) {}
     }
     return found
   }
 
-  /// Shreds retired keys that the journal needs no more.
-  private func shred(in book: borrowing SubjectBook) throws {
-    guard try book.shredRetired(below: link.journalFirstLSN.load(ordering: .acquiring)) else { return }
+  /// Shreds retired keys that the journal needs no more, once nothing else lies under them either.
+  private func shred(in book: borrowing SubjectBook, _ cipher: RingCipher) throws {
+    let lsn = link.journalFirstLSN.load(ordering: .acquiring)
+    guard link.checkpointNumber.load(ordering: .acquiring) >= checkpointNeeded.load(ordering: .acquiring),
+      try book.hasRetired(below: lsn), try renewKept(cipher), try book.shredRetired(below: lsn)
+    else { return }
     try book.overwriteDeleted()
     try keys.reload()
+  }
+
+  /// Brings what the stores keep as records under the keys in force.
+  /// - Returns: false if the gateway stops first.
+  private func renewKept(_ cipher: RingCipher) throws -> Bool {
+    for path in stores {
+      var rows = try SQLiteSubjectRows(path: path, cipher: cipher)
+      for table in SQLiteSubjectRows.KeptTable.allCases {
+        var place: Int64? = 0
+        while let start = place {
+          let slice = try rows.renewKept(table, behind: start)
+          place = slice.next
+          if slice.rows > 0 { try breathe() }
+          if isStopping { return false }
+        }
+      }
+    }
+    return true
   }
 
   // MARK: - Retention
 
   /// One round: deletes what has had its time, slice by slice, and renews keys that have grown too old.
-  private func keepRetention(in book: borrowing SubjectBook) throws {
+  private func keepRetention(in book: borrowing SubjectBook, _ cipher: RingCipher) throws {
     let nowMs = SystemClock.wallMs()
     let rules = try RegistryStore(path: directory + "/" + GatewayServer.registryName).retention()
     for (tenant, _, days) in rules {
@@ -169,13 +212,13 @@ final class SubjectKeeper: Sendable {
       {
         _ = try renewAll(tenant)
       }
-      for path in cut.isEmpty ? [] : stores { try prune(cut, in: path) }
+      for path in cut.isEmpty ? [] : stores { try prune(cut, in: path, cipher) }
       if isStopping { return }
     }
   }
 
-  private func prune(_ cut: RetentionCut, in path: String) throws {
-    var rows = try SQLiteSubjectRows(path: path)
+  private func prune(_ cut: RetentionCut, in path: String, _ cipher: RingCipher) throws {
+    var rows = try SQLiteSubjectRows(path: path, cipher: cipher)
     var changed = 0
     var place: Int64? = 0
     while let start = place {
@@ -226,6 +269,7 @@ final class SubjectKeeper: Sendable {
     guard let forgotten = box.wait(until: SystemClock.now().advanced(byNs: 30_000_000_000)) else {
       throw GatewayError.thread("the sequencer did not answer in time; it may wait for its disk")
     }
+    checkpointNeeded.store(forgotten.checkpoint, ordering: .releasing)
     return forgotten
   }
 
