@@ -195,7 +195,8 @@ package final class GatewayServer {
       started: started)
     if !configuration.listen.read.isEmpty {
       let desk = ReadDesk(
-        directory: directory, storePath: path(configuration.sqlite.file, in: directory), keys: keys?.holder
+        directory: directory, storePath: path(configuration.sqlite.file, in: directory), keys: keys?.holder,
+        subjects: subjects
       ) { device in
         guard let marks = GatewayServer.askMarks(device, sequencer: sequencerLink) else {
           throw ReadProblem("the gateway did not answer in time; it may wait for its disk")

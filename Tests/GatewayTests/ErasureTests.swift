@@ -21,6 +21,7 @@ extension EndToEnd {
       init(_ settings: [String: String] = [:], fixesEach: Int = Erasing.fixesEach) throws {
         gateway = try GatewayProcess([
           "FIXGATE_LIMITS_BACKLOG_WINDOW": "6000", "FIXGATE_JOURNAL_CHECKPOINT_INTERVAL_S": "1",
+          "FIXGATE_LISTEN_READ": "data/read.sock",
         ].merging(settings) { $1 })
         scratch = try Scratch()
         track = scratch.path + "/track.csv"
@@ -182,6 +183,8 @@ extension EndToEnd {
       #expect(try gateway.count("SELECT count(*) FROM quarantine") == 20 - Int64(receipt.deleted.held))
       #expect(try gateway.run(list).output.split(separator: "\n").count { $0.contains("\t41.12345") } == 20 - receipt.deleted.held)
 
+      #expect(try !isWhole || Traces(ahead).search(gateway.data) == [:])
+
       // Somebody brings the copy back, and has all keys that there are.
       _ = try gateway.terminate()
       for name in names {
@@ -213,11 +216,50 @@ extension EndToEnd {
       #expect(try readable() == 20)
       try gateway.start()
       let deadline = SystemClock.now().advanced(byNs: 60_000_000_000)
-      while try readable() > 0 || fleet.traces(of: "001")[CheckpointFile.name] != nil, SystemClock.now() < deadline {}
+      func isCheckpointReadable() throws -> Bool {
+        guard case .checkpoint(let checkpoint) = try CheckpointFile.read(in: Directory(gateway.data)) else { return true }
+        return checkpoint.wasReadable
+      }
+      while try readable() > 0 || isCheckpointReadable(), SystemClock.now() < deadline {}
       #expect(try readable() == 0 && fleet.traces(of: "001")[CheckpointFile.name] == nil)
       #expect(try gateway.checkpoint().latestPosition(of: 1) != nil, "it is known whose they are")
       let list = try gateway.run(["quarantine", "list", "--tenant", "demo", "--device", "phone-001"]).output
       #expect(list.split(separator: "\n").count == ahead.count && list.contains("\t41.1234567\t75.1234567\n"))
+    }
+
+    /// Of an export that is killed nothing has the name that was asked for, and the next one is whole and alone.
+    @Test func aKilledExportIsNotThere() throws {
+      let fleet = try Fleet(fixesEach: 20_000)
+      let gateway = fleet.gateway
+      try gateway.start()
+      try fleet.send(only: "001")
+      try gateway.drained()
+      let out = fleet.scratch.path + "/c-1.geojson"
+      let words = ["subject", "export", "--tenant", "demo", "c-1", "--out", out, "--config", gateway.config]
+      func size(_ path: String) -> Int {
+        (try? FileManager.default.attributesOfItem(atPath: path)[.size] as? Int) ?? 0
+      }
+      let child = try Child(GatewayProcess.executable, words, environment: gateway.environment)
+      let deadline = SystemClock.now().advanced(byNs: 60_000_000_000)
+      while size(out + ".unfinished") == 0, SystemClock.now() < deadline {}
+      child.kill9()
+      #expect(size(out + ".unfinished") > 0 && !FileManager.default.fileExists(atPath: out))
+      try gateway.run(Array(words.dropLast(2)))
+      #expect(!FileManager.default.fileExists(atPath: out + ".unfinished"))
+      let object = try JSONSerialization.jsonObject(with: Data(contentsOf: URL(fileURLWithPath: out))) as? [String: Any]
+      #expect((object?["features"] as? [Any])?.count == 20_000 + 2, "fixes, the latest position, the device carried")
+      // Through the gateway: when that is killed, whoever asked is told, and has no file.
+      let token = fleet.scratch.path + "/token"
+      try gateway.run(["token", "add", "--tenant", "demo", "--role", "export", "--out", token])
+      let other = fleet.scratch.path + "/other.geojson"
+      let reader = try Child(
+        GatewayProcess.executable,
+        ["subject", "export", "--tenant", "demo", "c-1", "--out", other, "--token-file", token, "--socket", gateway.data + "/read.sock"])
+      while size(other + ".unfinished") == 0, SystemClock.now() < deadline {}
+      gateway.kill9()
+      let outcome = try #require(reader.wait(seconds: 60))
+      #expect(outcome.status == 1 && outcome.errors.contains("the answer was cut off"), "\(outcome.errors)")
+      #expect(!FileManager.default.fileExists(atPath: other) && !FileManager.default.fileExists(atPath: other + ".unfinished"))
     }
 
     /// The rest of his ride stays, and what lay in the journal beside it is in the store.

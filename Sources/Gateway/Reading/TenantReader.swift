@@ -8,6 +8,7 @@ package struct TenantReader: Sendable {
   package let tenant: String
   private let storePath: String
   private let registryPath: String
+  private let bookPath: String
   private let cipher: Cipher
   private let marks: Marks
 
@@ -18,11 +19,13 @@ package struct TenantReader: Sendable {
   package typealias Cipher = @Sendable () throws -> (any SubjectCipher)?
 
   package init(
-    tenant: String, storePath: String, registryPath: String, cipher: @escaping Cipher, marks: @escaping Marks
+    tenant: String, storePath: String, registryPath: String, bookPath: String, cipher: @escaping Cipher,
+    marks: @escaping Marks
   ) {
     self.tenant = tenant
     self.storePath = storePath
     self.registryPath = registryPath
+    self.bookPath = bookPath
     self.cipher = cipher
     self.marks = marks
   }
@@ -44,6 +47,8 @@ package struct TenantReader: Sendable {
     case .history: try history(query, out)
     case .gaps: try gaps(query, out)
     case .quarantine: try quarantine(query, out)
+    case .export: try export(query, out)
+    case .erase: preconditionFailure("whoever is to be erased is not read")
     }
     try out.end()
   }
@@ -116,6 +121,14 @@ package struct TenantReader: Sendable {
     if let number = query.number, count == 0 {
       throw ReadProblem("nothing with number \(number) is held; see 'fixgate quarantine list'")
     }
+  }
+
+  private func export(_ query: ReadQuery, _ out: ReadOutput) throws {
+    let name = try TenantReader.choose(query.format, among: SubjectExport.Format.allCases.map(\.rawValue))
+    guard let format = SubjectExport.Format(rawValue: name) else { return }
+    let target = try query.target(ofTenant: tenant, in: RegistryStore(path: registryPath))
+    let dossier = SubjectDossier(storePath: storePath, registryPath: registryPath, bookPath: bookPath, cipher: try cipher())
+    try dossier.write(target, as: format, into: out)
   }
 
   private static func choose(_ format: String?, among names: [String]) throws -> String {
