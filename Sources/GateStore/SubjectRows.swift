@@ -122,7 +122,7 @@ package struct SQLiteSubjectRows: ~Copyable, SubjectRows {
 
 extension SubjectRange {
   /// - Parameter kept: as in a row of quarantine, or set aside.
-  func contains(_ kept: [UInt8], with cipher: (any SubjectCipher)?) -> Bool {
+  package func contains(_ kept: [UInt8], with cipher: (any SubjectCipher)?) -> Bool {
     if let bytes = KeptRecord.open(kept, with: cipher), let record = try? Record.read(bytes.span, at: 0).record {
       return contains(record)
     }

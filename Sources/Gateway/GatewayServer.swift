@@ -162,7 +162,7 @@ package final class GatewayServer {
     let sealsCheckpoint = recovery.isCheckpointReadable
     let subjects = try keys.map {
       try SubjectKeeper(
-        $0, directory: data, stores: stores, sealsCheckpoint: sealsCheckpoint, link: sequencerLink, log: log)
+        $0, folder: folder, directory: data, stores: stores, sealsCheckpoint: sealsCheckpoint, link: sequencerLink, log: log)
     }
     self.subjects = subjects
 

@@ -131,8 +131,9 @@ final class Sinks: Sendable {
     var progress = progress
     progress.isOpen = false
     if settings.isPaused { progress.waitingSinceMs = progress.waitingSinceMs ?? SystemClock.wallMs() }
-    if settings.type != .sqlite {
-      around.log(.warning, "sink \(settings.name): 'subject erase' and retention do not reach it; what it holds is deleted there")
+    if !settings.type.keepsRetention {
+      let words = settings.type.isErasable ? "retention does not reach it" : "'subject erase' and retention do not reach it"
+      around.log(.warning, "sink \(settings.name): \(words): what has had its time is to be deleted there")
     }
     let link = try SinkLink(settings, progress: progress)
     guard !settings.isPaused else { return Running(link: link, thread: nil) }

@@ -16,6 +16,7 @@ final class SubjectKeeper: Sendable {
   /// Files of the stores.
   private let stores: [String]
   private let link: SequencerLink
+  private let others: SinkErasure
   private let log: Log
   private let sleeper: Sleeper
   /// One renewal of keys at a time, until it is known which records lie under the old ones.
@@ -30,10 +31,21 @@ final class SubjectKeeper: Sendable {
   /// Days are the unit of retention.
   private static let roundNs: UInt64 = 3_600_000_000_000
   private static let waitNs: UInt64 = 20_000_000
+  /// Between two looks at an erasure that waits for a sink or for the journal.
+  private static let unfinishedNs: UInt64 = 200_000_000
 
-  /// - Parameter sealsCheckpoint: anybody can read the places in the checkpoint on disk, so that another is to be written.
+  /// The embedded store has nothing of an erasure any more.
+  private struct Deleted {
+    var found: SubjectCounts
+    /// Records below it may hold some of it.
+    var lsn: UInt64
+  }
+
+  /// - Parameters:
+  ///   - folder: relative paths of the configuration start here.
+  ///   - sealsCheckpoint: anybody can read the places in the checkpoint on disk, so that another is to be written.
   init(
-    _ keys: SubjectKeys, directory: String, stores: [String], sealsCheckpoint: Bool, link: SequencerLink,
+    _ keys: SubjectKeys, folder: String, directory: String, stores: [String], sealsCheckpoint: Bool, link: SequencerLink,
     log: @escaping Log
   ) throws(NetError) {
     self.keys = keys
@@ -41,6 +53,7 @@ final class SubjectKeeper: Sendable {
     self.stores = stores
     self.sealsCheckpoint = sealsCheckpoint
     self.link = link
+    others = SinkErasure(folder: folder, directory: directory, link: link)
     self.log = log
     sleeper = try Sleeper()
   }
@@ -70,25 +83,39 @@ final class SubjectKeeper: Sendable {
     let cipher = try RingCipher(keys.holder)
     var hadProblem = false
     var hasBegun = false
+    var deleted: [Int64: Deleted] = [:]
     var nextRound = SystemClock.now()
     while !isStopping {
       do {
         if !hasBegun { hasBegun = try begin(in: book, cipher) }
         let pending = try book.erasures(pending: true)
-        if !pending.isEmpty { try carryOut(pending, in: book, cipher) }
-        if isStopping { return }
+        let fresh = pending.filter { deleted[$0.number] == nil }
+        if !fresh.isEmpty { try carryOut(fresh, in: book, cipher, &deleted) }
+        // A sink that is away holds up its receipts and nothing else.
+        var away: (any Error)?
+        for erasure in pending {
+          if isStopping { return }
+          guard let done = deleted[erasure.number] else { continue }
+          do {
+            if try finish(erasure, done, in: book, cipher) { deleted[erasure.number] = nil }
+          } catch {
+            away = error
+          }
+        }
         try shred(in: book, cipher)
         if SystemClock.now() >= nextRound || wantsRound.exchange(false, ordering: .acquiring) {
           nextRound = SystemClock.now().advanced(byNs: SubjectKeeper.roundNs)
           try keepRetention(in: book, cipher)
         }
+        if let away { throw away }
         hadProblem = false
       } catch {
         if !hadProblem { log(.error, "erasure and retention wait, and are tried again: \(error)") }
         hadProblem = true
       }
-      let isAsked = !hadProblem && wantsRound.load(ordering: .acquiring)
-      let pauseNs = isAsked ? SubjectKeeper.waitNs : SubjectKeeper.idleNs
+      let isAsked = wantsRound.load(ordering: .acquiring)
+      let unhurriedNs = deleted.isEmpty ? SubjectKeeper.idleNs : SubjectKeeper.unfinishedNs
+      let pauseNs = hadProblem ? SubjectKeeper.idleNs : isAsked ? SubjectKeeper.waitNs : unhurriedNs
       try sleeper.sleep(until: SystemClock.now().advanced(byNs: pauseNs))
     }
   }
@@ -107,7 +134,9 @@ final class SubjectKeeper: Sendable {
 
   /// First nobody can read it in the journal any more, and no more of it is taken; then all that was on its way is in the
   /// stores; then it is deleted there, and what the files still have of it is overwritten, for all erasures at once.
-  private func carryOut(_ erasures: [Erasure], in book: borrowing SubjectBook, _ cipher: RingCipher) throws {
+  private func carryOut(
+    _ erasures: [Erasure], in book: borrowing SubjectBook, _ cipher: RingCipher, _ done: inout [Int64: Deleted]
+  ) throws {
     let registry = try RegistryStore(path: directory + "/" + GatewayServer.registryName)
     let forgotten = try renewing.withLock { _ in
       var devices: Set<UInt32> = []
@@ -138,18 +167,27 @@ final class SubjectKeeper: Sendable {
       var rows = try SQLiteSubjectRows(path: path)
       try rows.overwriteDeleted()
     }
-    for (erasure, deleted) in zip(erasures, found) {
-      guard try wait(until: {
-        try shred(in: book, cipher)
-        return try book.retiredKeys(of: erasure.target.owner) == 0
-      }) else { return }
-      let nowMs = SystemClock.wallMs()
-      let receipt = ErasureReceipt(
-        erasure, names: try registry.names(tenant: erasure.target.tenant, owner: erasure.target.owner),
-        lsn: forgotten.lsn, deleted: deleted, doneMs: nowMs)
-      try book.finish(erasure.number, receipt: receipt.json, nowMs: nowMs)
-      log(.notice, "erasure \(erasure.number) is done")
-    }
+    for (erasure, found) in zip(erasures, found) { done[erasure.number] = Deleted(found: found, lsn: forgotten.lsn) }
+  }
+
+  /// Gives the receipt once the old keys are gone and the other sinks have deleted it too.
+  /// - Returns: false if that is not so yet.
+  private func finish(
+    _ erasure: Erasure, _ done: Deleted, in book: borrowing SubjectBook, _ cipher: RingCipher
+  ) throws -> Bool {
+    let target = erasure.target
+    let registry = try RegistryStore(path: directory + "/" + GatewayServer.registryName)
+    try shred(in: book, cipher)
+    guard try book.retiredKeys(of: target.owner) == 0,
+      let sinks = try others.carryOut(target, in: registry, below: done.lsn, isOver: { [self] in isStopping })
+    else { return false }
+    let nowMs = SystemClock.wallMs()
+    let receipt = ErasureReceipt(
+      erasure, names: try registry.names(tenant: target.tenant, owner: target.owner), lsn: done.lsn, deleted: done.found,
+      sinks: sinks, doneMs: nowMs)
+    try book.finish(erasure.number, receipt: receipt.json, nowMs: nowMs)
+    log(.notice, "erasure \(erasure.number) is done")
+    return true
   }
 
   /// Deletes it from every store. What was found is written down before the first row goes.
