@@ -66,6 +66,11 @@ final class Sinks: Sendable {
   /// Where data goes now, paused sinks included.
   var labels: [SinkLabel] { state.withLock { $0.running.map(\.link.settings.label) } }
 
+  /// Settings of the embedded store, if it is one of the sinks.
+  var embedded: SinkSettings? {
+    state.withLock { $0.running.map(\.link.settings).first { $0.type == .sqlite } }
+  }
+
   /// Stores what is durable, as far as the sinks take it.
   func stop() {
     state.withLock { state in
@@ -119,8 +124,15 @@ final class Sinks: Sendable {
   }
 
   private func marked(_ settings: SinkSettings) throws -> SinkProgress {
-    let mark = SinkMark.read(settings.name, in: try Directory(around.directory))
-    return SinkProgress(cursor: mark ?? around.sequencer.journalFirstLSN.load(ordering: .acquiring))
+    let directory = try Directory(around.directory)
+    if let mark = SinkMark.read(settings.name, in: directory) { return SinkProgress(cursor: mark) }
+    guard settings.start == .newest else {
+      return SinkProgress(cursor: around.sequencer.journalFirstLSN.load(ordering: .acquiring))
+    }
+    let newest = around.sequencer.durableLSN.load(ordering: .acquiring)
+    // Or a restart before its first transaction would leave out what came between.
+    try SinkMark.write(newest, of: settings.name, in: directory)
+    return SinkProgress(cursor: newest)
   }
 
   // MARK: - One sink
@@ -183,7 +195,8 @@ final class Sinks: Sendable {
         open: {
           let server = try PostgresServer(settings, folder: around.folder)
           let options = PostgresSink.Options(
-            server: server, gateway: identity, quarantineMs: Int64(settings.postgres.quarantineDays) * 86_400_000)
+            server: server, gateway: identity, quarantineMs: Int64(settings.postgres.quarantineDays) * 86_400_000,
+            firstLSN: settings.start == .newest ? link.progress.cursor : 0)
           return try PostgresSink(options, isOver: { link.isOver })
         })
       try feeder.run()

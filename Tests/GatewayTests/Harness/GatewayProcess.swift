@@ -109,6 +109,15 @@ final class GatewayProcess {
     server = nil
   }
 
+  /// Its files may not grow past this, as on a full disk; `nil` takes the bound away. Start it through
+  /// `env --default-signal=XFSZ`: whoever runs the tests may ignore that signal, and children inherit that.
+  func limitFiles(toBytes bytes: Int?) throws {
+    let id = try #require(server?.id)
+    let value = bytes.map { "\($0)" } ?? "unlimited"
+    let child = try Child("/usr/bin/env", ["prlimit", "--pid", "\(id)", "--fsize=\(value):unlimited"])
+    #expect(child.wait(seconds: 10)?.status == 0)
+  }
+
   /// SIGTERM.
   /// - Returns: how it ended.
   func terminate() throws -> Child.Outcome {
