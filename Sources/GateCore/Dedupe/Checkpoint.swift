@@ -39,12 +39,7 @@ extension Checkpoint {
     out.put(UInt32(devices.count))
     out.put(UInt32(0))
     var places: UInt32 = 0
-    for device in 0..<devices.count {
-      for entry in PlaceEntry.entries(of: device, in: devices) {
-        entry.append(to: &out)
-        places += 1
-      }
-    }
+    for device in 0..<devices.count { places += PlaceEntry.append(placesOf: device, in: devices, to: &out) }
     var room = out.mutableSpan
     room.store(places, at: Checkpoint.headerBytes - 4)
     for device in 0..<devices.count {

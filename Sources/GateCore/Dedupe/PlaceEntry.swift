@@ -25,25 +25,37 @@ struct PlaceEntry {
     static let backlog = Which(rawValue: 4)
   }
 
-  /// Of one device: most were with one subject all along.
-  static func entries(of device: Int, in devices: DeviceTable) -> [PlaceEntry] {
+  /// Appends what is known of one device, readable: one entry for most, which were with one subject all along.
+  /// - Returns: number of entries.
+  static func append(placesOf device: Int, in devices: DeviceTable, to out: inout [UInt8]) -> UInt32 {
     let latest = devices.latestPosition(of: device)
     let travel = devices[travelOf: device]
     let live = travel.live.isBlank ? nil : travel.live
     let backlog = travel.backlog.isBlank ? nil : travel.backlog
-    var subjects: [UInt32] = []
-    for subject in [latest?.subject, live?.subject, backlog?.subject] {
-      if let subject, !subjects.contains(subject) { subjects.append(subject) }
-    }
-    return subjects.map { subject in
+    func append(_ subject: UInt32) {
       PlaceEntry(
         device: device, subject: subject, latest: latest?.subject == subject ? latest : nil,
-        live: live?.subject == subject ? live : nil, backlog: backlog?.subject == subject ? backlog : nil)
+        live: live?.subject == subject ? live : nil, backlog: backlog?.subject == subject ? backlog : nil
+      ).append(to: &out)
     }
+    var count: UInt32 = 0
+    if let subject = latest?.subject {
+      append(subject)
+      count += 1
+    }
+    if let subject = live?.subject, subject != latest?.subject {
+      append(subject)
+      count += 1
+    }
+    if let subject = backlog?.subject, subject != latest?.subject, subject != live?.subject {
+      append(subject)
+      count += 1
+    }
+    return count
   }
 
   /// As bytes that can be read.
-  func append(to out: inout [UInt8]) {
+  private func append(to out: inout [UInt8]) {
     let start = out.count
     out.put(UInt32(0))
     out.put(UInt32(device))
