@@ -56,9 +56,10 @@ struct ReadOptions: ParsableArguments {
 extension Setup {
   func reader(of tenant: String) throws -> TenantReader {
     let directory = dataDirectory
-    return TenantReader(tenant: tenant, storePath: try storePath, registryPath: registryPath) { device in
-      try Setup.marks(of: device, in: directory)
-    }
+    return TenantReader(
+      tenant: tenant, storePath: try storePath, registryPath: registryPath,
+      marks: { device in try Setup.marks(of: device, in: directory) },
+      places: { request in try ControlClient.ask(request, directory: directory) })
   }
 
   /// The gateway's, or those of its last checkpoint where none runs: it writes one when it ends.

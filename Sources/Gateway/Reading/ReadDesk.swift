@@ -9,6 +9,7 @@ final class ReadDesk: Sendable {
   private let directory: String
   private let storePath: String
   private let marks: TenantReader.Marks
+  private let places: TenantReader.Places
   private let audit: AuditLog
   private let meters = Mutex(Meters())
 
@@ -20,10 +21,13 @@ final class ReadDesk: Sendable {
     var reads = MeterTable<Int64>(GCRA(perSecond: 2, burst: 100))
   }
 
-  init(directory: String, storePath: String, marks: @escaping TenantReader.Marks) {
+  init(
+    directory: String, storePath: String, marks: @escaping TenantReader.Marks, places: @escaping TenantReader.Places
+  ) {
     self.directory = directory
     self.storePath = storePath
     self.marks = marks
+    self.places = places
     audit = AuditLog(directory)
   }
 
@@ -46,7 +50,8 @@ final class ReadDesk: Sendable {
         "this token has the role \(token.roles.names.joined(separator: ", ")), and this takes \(kind.role.names.joined()): "
           + "ask for one that has it")
     }
-    let reader = TenantReader(tenant: token.tenant, storePath: storePath, registryPath: registryPath, marks: marks)
+    let reader = TenantReader(
+      tenant: token.tenant, storePath: storePath, registryPath: registryPath, marks: marks, places: places)
     let device = try request.query.device.map { try reader.index(ofDevice: $0) }
     let subject = try request.query.subject.map { try reader.index(ofSubject: $0) }
     try audit.append(
