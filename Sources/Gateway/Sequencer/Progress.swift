@@ -7,6 +7,8 @@ package enum SequencerRequest: Sendable {
   case snapshot(@Sendable (Snapshot) -> Void)
   /// - Parameter device: dense index.
   case marks(device: UInt32, @Sendable ([StreamMarks]) -> Void)
+  /// Where devices were last seen, in the same order. By dense index, as above.
+  case places([UInt32], @Sendable ([LatestPosition?]) -> Void)
   /// Go on with the keys in force, and forget where these devices were.
   case forget([UInt32], @Sendable (Forgotten) -> Void)
 

@@ -68,6 +68,7 @@ package final class Sequencer {
         switch request {
         case .snapshot(let answer): answer(snapshot())
         case .marks(let device, let answer): answer(loop.core.marks(of: Int(device)))
+        case .places(let devices, let answer): answer(devices.map { loop.core.devices.latestPosition(of: Int($0)) })
         case .forget(let devices, let answer): forget(devices, answer)
         }
       }
