@@ -1,5 +1,6 @@
 package import GateCore
 package import GateNet
+package import GateStore
 package import Synchronization
 
 /// A question to the sequencer.
@@ -8,7 +9,7 @@ package enum SequencerRequest: Sendable {
   /// - Parameter device: dense index.
   case marks(device: UInt32, @Sendable ([StreamMarks]) -> Void)
   /// Go on with the keys in force, and forget where these devices were.
-  case forget([UInt32], @Sendable (Forgotten) -> Void)
+  case forget([UInt32], @Sendable (Result<Forgotten, JournalError>) -> Void)
 
   package struct Forgotten: Sendable {
     /// Records below it are sealed under older keys.
