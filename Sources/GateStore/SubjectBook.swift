@@ -187,6 +187,11 @@ extension SubjectBook {
     try run("UPDATE subject_key SET retired_lsn = ?1 WHERE retired = 1 AND retired_lsn IS NULL", Int64(bitPattern: lsn))
   }
 
+  /// Whether it is not known of a retired key what is sealed under it.
+  package func hasRetiredWithoutLSN() throws(StoreError) -> Bool {
+    try connection.integer("SELECT EXISTS (SELECT 1 FROM subject_key WHERE retired = 1 AND retired_lsn IS NULL)") != 0
+  }
+
   package func hasRetired() throws(StoreError) -> Bool {
     try connection.integer("SELECT EXISTS (SELECT 1 FROM subject_key WHERE retired = 1)") != 0
   }
