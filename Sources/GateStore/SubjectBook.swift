@@ -131,10 +131,14 @@ extension SubjectBook {
     try connection.commit()
   }
 
-  /// Hands out all keys, in the order of their numbers.
-  package func forEachKey(_ body: (SubjectKeyRow, _ sealed: Span<UInt8>) throws -> Void) throws {
+  /// Hands out all keys, or a tenant's, in the order of their numbers.
+  package func forEachKey(
+    tenant: UInt32? = nil, _ body: (SubjectKeyRow, _ sealed: Span<UInt8>) throws -> Void
+  ) throws {
     let statement = try SQLiteStatement(
-      connection, "SELECT number, tenant, owner, retired, sealed FROM subject_key ORDER BY number")
+      connection,
+      "SELECT number, tenant, owner, retired, sealed FROM subject_key WHERE ?1 IS NULL OR tenant = ?1 ORDER BY number")
+    statement.bind(tenant.map { Int64($0) }, at: 1)
     while try statement.step() {
       let key = SubjectKeyRow(
         number: UInt64(statement.int64(0)), tenant: UInt32(clamping: statement.int64(1)),
@@ -143,8 +147,11 @@ extension SubjectBook {
     }
   }
 
-  package func keyCount() throws(StoreError) -> Int {
-    Int(clamping: try connection.integer("SELECT count(*) FROM subject_key"))
+  /// - Parameter tenant: `nil` = of all.
+  package func keyCount(tenant: UInt32? = nil) throws(StoreError) -> Int {
+    let statement = try SQLiteStatement(connection, "SELECT count(*) FROM subject_key WHERE ?1 IS NULL OR tenant = ?1")
+    statement.bind(tenant.map { Int64($0) }, at: 1)
+    return try statement.step() ? Int(clamping: statement.int64(0)) : 0
   }
 
   /// The highest number that any key was ever given.
@@ -210,6 +217,23 @@ extension SubjectBook {
   /// Everything that is sealed under a retired key lies below this LSN.
   package func setRetired(at lsn: UInt64) throws(StoreError) {
     try run("UPDATE subject_key SET retired_lsn = ?1 WHERE retired = 1 AND retired_lsn IS NULL", Int64(bitPattern: lsn))
+  }
+
+  /// Whether it is not known of a retired key what is sealed under it.
+  package func hasRetiredWithoutLSN() throws(StoreError) -> Bool {
+    try connection.integer("SELECT EXISTS (SELECT 1 FROM subject_key WHERE retired = 1 AND retired_lsn IS NULL)") != 0
+  }
+
+  package func hasRetired() throws(StoreError) -> Bool {
+    try connection.integer("SELECT EXISTS (SELECT 1 FROM subject_key WHERE retired = 1)") != 0
+  }
+
+  /// Whether there are retired keys that nothing in the journal needs.
+  /// - Parameter lsn: the journal begins here.
+  package func hasRetired(below lsn: UInt64) throws(StoreError) -> Bool {
+    let statement = try SQLiteStatement(connection, "SELECT EXISTS (SELECT 1 FROM subject_key WHERE retired_lsn <= ?1)")
+    statement.bind(Int64(bitPattern: lsn), at: 1)
+    return try statement.step() && statement.int64(0) != 0
   }
 
   /// Shreds retired keys that nothing in the journal needs.
