@@ -68,12 +68,7 @@ final class DatagramDevice {
     var handshake = handshake
     let deadline = SystemClock.now().advanced(byNs: 20_000_000_000)
     while true {
-      var flight: [[UInt8]] = []
-      _ = handshake.drain { datagram in
-        flight.append(datagram.indices.map { datagram[$0] })
-        return true
-      }
-      for datagram in flight {
+      for datagram in handshake.takeOutput() {
         _ = socket.queue(datagram.span, to: gateway)
         sent += datagram.count
       }
