@@ -217,11 +217,23 @@ if withBench {
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "bench/Peers/Side", swiftSettings: settings),
+    // Sinks that are servers. Both are empty without the trait.
+    .target(
+      name: "CCopyLoop",
+      dependencies: [.target(name: "CPostgreSQL", condition: .when(traits: ["PostgreSQL"]))], path: "bench/CCopyLoop",
+      cSettings: [.define("FIXGATE_POSTGRESQL", .when(traits: ["PostgreSQL"]))]),
+    .target(
+      name: "BenchSinks",
+      dependencies: [
+        "BenchFleet", "BenchHarness", "BenchLoad", "BenchReport", "BenchStages", "CCopyLoop", "GateCore", "GateNet",
+        "GatePostgres", "GateStore",
+      ],
+      path: "bench/Sinks", swiftSettings: settings),
     .executableTarget(
       name: "fixgate-bench",
       dependencies: [
         "GateCore", "GateNet", "GateTLS", "BenchDTLS", "BenchFleet", "BenchHarness", "BenchLoad", "BenchPath", "BenchPeers",
-        "BenchReport", "BenchStages", "BenchStarts", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "BenchReport", "BenchSinks", "BenchStages", "BenchStarts", .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "bench/Micro", swiftSettings: settings),
     .testTarget(

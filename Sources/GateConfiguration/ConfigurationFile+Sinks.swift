@@ -30,6 +30,9 @@ extension ConfigurationFile {
     if let first = sinks.first, first.isOptional {
       throw .badValue(key: "sinks.optional", value: "true", place: place, expects: "false for the first sink, which counts")
     }
+    if let first = sinks.first, first.start == .newest {
+      throw .badValue(key: "sinks.start", value: "newest", place: place, expects: "oldest for the first sink, which counts")
+    }
     return sinks
   }
 

@@ -99,6 +99,7 @@ package struct PostgresServer: Sendable {
       if let state = line.components(after: "FATAL:"), state.count == 5 { return .refused(state: state) }
     }
     if lines.contains(where: { $0.contains("no password supplied") }) { return .refused(state: "28P01") }
+    for line in lines { if let reason = PostgresError.Unproven(line) { return .unproven(reason) } }
     return .unreachable(words: lines.first.map { String($0.prefix(300)) } ?? "no reason is known")
   }
 
@@ -257,6 +258,24 @@ package struct PostgresServer: Sendable {
   /// - Parameter body: gets a pointer a string, and a null behind the last; they are good until it returns.
   @unsafe func withPointers<Result>(_ body: ([UnsafePointer<CChar>?]) -> Result) -> Result {
     unsafe body(copies.map { unsafe UnsafePointer($0) } + [nil])
+  }
+}
+
+extension PostgresError.Unproven {
+  /// - Parameter line: of libpq 15's words, which are English unless a program sets a locale. `nil` if it is about something else.
+  fileprivate init?(_ line: some StringProtocol) {
+    let words = line.ranges(of: " failed: ").last.map { String(line[$0.upperBound...].prefix(300)) } ?? String(line.prefix(300))
+    if words.contains("does not support SSL") {
+      self = .noTLS
+    } else if words.contains("certificate verify failed") {
+      self = .authority
+    } else if words.contains("does not match host name") {
+      self = .name(words: words)
+    } else if words.contains("root certificate file") {
+      self = .authorityFile(words: words)
+    } else {
+      return nil
+    }
   }
 }
 

@@ -3,6 +3,8 @@
 package enum PostgresError: Error, Equatable, Sendable {
   /// No server was reached, or TLS did not come about; `words` are libpq's. Try again.
   case unreachable(words: String)
+  /// The server is not proven to be the one that was asked for. No password was sent.
+  case unproven(Unproven)
   /// The server does not let us in: password, user, database. Try again once that is mended.
   case refused(state: String)
   /// The password's file cannot be read.
@@ -23,6 +25,18 @@ package enum PostgresError: Error, Equatable, Sendable {
   /// Anything else. The transaction was undone.
   case server(state: String)
 
+  /// What `sslmode` asks for and the server has not shown.
+  package enum Unproven: Equatable, Sendable {
+    /// It has no TLS.
+    case noTLS
+    /// No authority of `root_certificate` has signed its certificate, or that has ended.
+    case authority
+    /// Its certificate is for another name; `words` are libpq's.
+    case name(words: String)
+    /// The authorities' file cannot be read; `words` are libpq's, with its path.
+    case authorityFile(words: String)
+  }
+
   /// Whether the server has refused what a row holds, and not the statement or the moment.
   var concernsRows: Bool {
     // Data exceptions, constraints, and what a trigger of the operator's raises.
@@ -36,6 +50,14 @@ extension PostgresError: CustomStringConvertible {
   package var description: String {
     switch self {
     case .unreachable(let words): "PostgreSQL cannot be reached: \(words)"
+    case .unproven(.noTLS):
+      "PostgreSQL there has no TLS, and 'sslmode' asks for it; set 'ssl = on' in its postgresql.conf, or 'sslmode: disable' where the way to it is yours alone"
+    case .unproven(.authority):
+      "PostgreSQL's certificate is not signed by an authority in 'root_certificate', or has ended; name the file of the authority that signed it"
+    case .unproven(.name(let words)):
+      "PostgreSQL's certificate is for another server: \(words); set 'host' to the name in the certificate"
+    case .unproven(.authorityFile(let words)):
+      "PostgreSQL's certificate cannot be checked: \(words); name the file of its authority in 'root_certificate'"
     case .refused("28P01"), .refused("28000"):
       "PostgreSQL refuses user or password; check 'user', the password file or variable, and pg_hba.conf of the server"
     case .refused("3D000"): "PostgreSQL has no such database; make it with 'createdb', or check 'database'"

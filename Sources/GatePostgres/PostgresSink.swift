@@ -13,11 +13,16 @@ package struct PostgresSink: ~Copyable {
     package var gateway: String
     /// Held and refused records are kept for this long, by the gateway's clock.
     package var quarantineMs: Int64
+    /// Where a database that has nothing of this gateway begins; 0 = with the oldest record there is.
+    package var firstLSN: UInt64
 
-    package init(server: PostgresServer, gateway: String, quarantineMs: Int64 = 30 * 86_400_000) {
+    package init(
+      server: PostgresServer, gateway: String, quarantineMs: Int64 = 30 * 86_400_000, firstLSN: UInt64 = 0
+    ) {
       self.server = server
       self.gateway = gateway
       self.quarantineMs = quarantineMs
+      self.firstLSN = firstLSN
     }
   }
 
@@ -55,9 +60,10 @@ package struct PostgresSink: ~Copyable {
     let found = words.first?.first?.flatMap { UInt64($0) }
     if found == nil {
       _ = try opened.connection.query(
-        "INSERT INTO fixgate.cursor(gateway, next_lsn) VALUES ($1, 0) ON CONFLICT DO NOTHING", [options.gateway])
+        "INSERT INTO fixgate.cursor(gateway, next_lsn) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        [options.gateway, "\(options.firstLSN)"])
     }
-    cursor = found ?? 0
+    cursor = found ?? options.firstLSN
     pending = PendingRecords(expected: cursor == 0 ? nil : cursor)
     link = opened
   }

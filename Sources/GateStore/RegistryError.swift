@@ -38,6 +38,12 @@ package enum RegistryError: Error, Equatable, Sendable {
   case tooManyReadTokens
   /// Another token has the same selector: draw a new one.
   case selectorTaken
+  /// The file is of another version of fixgate, or no registry.
+  case otherVersion
+  /// No key file at hand opens the device's pre-shared key.
+  case unopenedKey(tenant: String, id: String)
+  /// Two registries were changed apart from each other, and both cannot hold; the text says in what.
+  case diverged(String)
   case store(StoreError)
 }
 
@@ -80,6 +86,11 @@ extension RegistryError: CustomStringConvertible {
     case .tooManyReadTokens:
       "the tenant has had \(Limits.readTokensPerTenantMax) read tokens, which is all that it may have"
     case .selectorTaken: "the token's selector is taken; draw another token"
+    case .otherVersion: "the file is no registry of this version of fixgate; write it with 'fixgate registry export' of the same version"
+    case .unopenedKey(let tenant, let id):
+      "no key file at hand opens the pre-shared key of \(tenant)/\(id): name the other gateway's tls.registry_key with --key. Nothing was changed"
+    case .diverged(let how):
+      "the two registries were changed apart from each other: \(how). Change one gateway's registry only, and carry that to the others. Nothing was changed"
     case .store(let error): error.description
     }
   }

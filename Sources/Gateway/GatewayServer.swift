@@ -136,7 +136,7 @@ package final class GatewayServer {
       settings: Sequencer.Settings(configuration), link: sequencerLink, workers: links, limiters: limiters,
       journal: recovery.takeJournal(), devices: recovery.devices, recovered: recovery.recovered,
       checkpointLSN: recovery.checkpointLSN, cipher: try cipher(), log: log)
-    let checkpointer = Checkpointer(link: sequencerLink, directory: directory, log: log)
+    let checkpointer = Checkpointer(link: sequencerLink, directory: directory, cipher: try cipher(), log: log)
 
     sinks = try Sinks(
       configuration, firstCursor: max(firstCursor, recovery.journalFirstLSN),
@@ -159,8 +159,10 @@ package final class GatewayServer {
 
     let stores = configuration.sinks.contains { $0.type == .sqlite } ? [configuration.sqlite.path(in: directory)] : []
     let data = directory
+    let sealsCheckpoint = recovery.isCheckpointReadable
     let subjects = try keys.map {
-      try SubjectKeeper($0, directory: data, stores: stores, link: sequencerLink, log: log)
+      try SubjectKeeper(
+        $0, folder: folder, directory: data, stores: stores, sealsCheckpoint: sealsCheckpoint, link: sequencerLink, log: log)
     }
     self.subjects = subjects
 
@@ -188,16 +190,21 @@ package final class GatewayServer {
     if let subjects {
       subjectThread = try ThreadHandle("fixgate-subjects", failed: failed, log: log) { try subjects.run() }
     }
+    let places = LivePlaces(registry: registry, sequencer: sequencerLink, sinks: sinks)
     let answer = GatewayServer.answering(
-      reloader: reloader, registry: registry, links: links, sequencer: sequencerLink, privacy: privacy, subjects: subjects,
-      started: started)
+      reloader: reloader, registry: registry, links: links, sequencer: sequencerLink, places: places, privacy: privacy,
+      subjects: subjects, started: started)
     if !configuration.listen.read.isEmpty {
-      let desk = ReadDesk(directory: directory, storePath: path(configuration.sqlite.file, in: directory)) { device in
-        guard let marks = GatewayServer.askMarks(device, sequencer: sequencerLink) else {
-          throw ReadProblem("the gateway did not answer in time; it may wait for its disk")
-        }
-        return (marks, true)
-      }
+      let desk = ReadDesk(
+        directory: directory, storePath: path(configuration.sqlite.file, in: directory), keys: keys?.holder,
+        subjects: subjects,
+        marks: { device in
+          guard let marks = GatewayServer.askMarks(device, sequencer: sequencerLink) else {
+            throw ReadProblem("the gateway did not answer in time; it may wait for its disk")
+          }
+          return (marks, true)
+        },
+        places: { request in places.answer(request) })
       let server = try ReadServer(path: path(configuration.listen.read, in: folder), stop: controlStop, desk: desk)
       readServer = server
       for index in 0..<ReadServer.threads {
@@ -245,7 +252,7 @@ package final class GatewayServer {
   // MARK: - Parts
 
   private static func answering(
-    reloader: Reloader, registry: RegistryHolder, links: [WorkerLink], sequencer: SequencerLink,
+    reloader: Reloader, registry: RegistryHolder, links: [WorkerLink], sequencer: SequencerLink, places: LivePlaces,
     privacy: PrivacyContext, subjects: SubjectKeeper?, started: Instant
   ) -> @Sendable (ControlRequest) -> ControlAnswer {
     { request in
@@ -264,6 +271,7 @@ package final class GatewayServer {
           answer.marks = marks
           return answer
         } ?? ControlAnswer(problem: "the gateway did not answer in time; it may wait for its disk")
+      case .places: places.answer(request)
       case .ask(let device): ask(device, sequencer: sequencer, links: links)
       case .steering(let tenant): steering(of: tenant, registry.snapshot, privacy.steering)
       case .subjects, .rotateKeys: subjects?.answer(request) ?? ControlAnswer(problem: SubjectKeeper.noKeys)

@@ -39,14 +39,6 @@ extension EndToEnd {
         #expect(stored == expected)
         #expect(try gateway.count("SELECT count(*) FROM fix") == Int64(expected.count))
       }
-
-      /// Files of the gateway may not grow past this; `nil` takes the bound away.
-      func limitFiles(toBytes bytes: Int?) throws {
-        let id = try #require(gateway.server?.id)
-        let value = bytes.map { "\($0)" } ?? "unlimited"
-        let child = try Child("/usr/bin/env", ["prlimit", "--pid", "\(id)", "--fsize=\(value):unlimited"])
-        #expect(child.wait(seconds: 10)?.status == 0)
-      }
     }
 
     @Test func aFullDiskStopsAcksAndNothingElse() throws {
@@ -54,7 +46,7 @@ extension EndToEnd {
       let other = try scene.gateway.addDevice("witness")
       // Whoever runs the tests may ignore the signal that comes with a file's bound, and children inherit that.
       try scene.gateway.start(through: ["/usr/bin/env", "--default-signal=XFSZ"])
-      try scene.limitFiles(toBytes: 1 << 20)
+      try scene.gateway.limitFiles(toBytes: 1 << 20)
       let sender = try scene.send()
       let full = try scene.gateway.status("full") { $0.journal.problem != nil }
       #expect(full.journal.commit_failures > 0)
@@ -69,7 +61,7 @@ extension EndToEnd {
       #expect((refusal.retryAfterMs ?? 0) > 0)
       // No ranges: all of the frame.
       #expect(refusal.ranges.isEmpty)
-      try scene.limitFiles(toBytes: nil)
+      try scene.gateway.limitFiles(toBytes: nil)
       try scene.checkEnd(of: sender)
       #expect(try scene.gateway.status().journal.problem == nil)
       // On the same connection: the refused fix was not remembered as seen.
@@ -84,12 +76,12 @@ extension EndToEnd {
       // each of the two has room for some 56,000 rows.
       let scene = try Scene(fixes: 160_000)
       try scene.gateway.start()
-      try scene.limitFiles(toBytes: 6 << 20)
+      try scene.gateway.limitFiles(toBytes: 6 << 20)
       let sender = try scene.send()
       let outcome = try #require(sender.wait(seconds: 150))
       #expect(outcome.status == 0, "\(outcome.errors)")
       try scene.gateway.status("behind") { $0.store.problem != nil && $0.fixes.queued > 0 && $0.journal.problem == nil }
-      try scene.limitFiles(toBytes: nil)
+      try scene.gateway.limitFiles(toBytes: nil)
       try scene.checkEnd(of: sender)
       // The next sync, within seconds, forgives one that found no room.
       try scene.gateway.status("recovered") { $0.store.problem == nil }
@@ -104,8 +96,20 @@ extension EndToEnd {
       let outcome = try #require(sender.wait(seconds: 60))
       #expect(outcome.status == 0, "\(outcome.errors)")
       #expect(try scene.gateway.status().fixes.queued == 10_000)
+      // Where the courier is does not wait for the store.
+      let last = try #require(scene.expected.last)
+      let latest = try scene.gateway.run(["latest", "--tenant", "demo", "--device", "courier"]).output
+      #expect(latest.contains(",\(Self.degrees(last.latitudeE7)),\(Self.degrees(last.longitudeE7)),"), "\(latest)")
+      #expect(try scene.gateway.run(["latest", "--tenant", "demo"]).output == latest)
       connection.rollBack()
       try scene.checkEnd(of: sender)
+    }
+
+    /// As `latest` writes them.
+    private static func degrees(_ e7: Int64) -> String {
+      let digits = String(abs(e7) + 1_000_000_000_0).dropFirst()
+      let whole = Int(digits.prefix(3)) ?? 0
+      return (e7 < 0 ? "-" : "") + "\(whole)." + digits.suffix(7)
     }
 
     @Test func terminatingInTheMiddleLosesNothing() throws {

@@ -8,78 +8,23 @@ import Testing
 extension EndToEnd {
   /// A real gateway and a real PostgreSQL, and what may become of both.
   @Suite(.serialized) struct PostgresGateway {
-    private final class Scene {
-      let scratch: Scratch
-      let postgres: TemporaryPostgres
-      let gateway: GatewayProcess
-      let track: String
-      let bundle: String
-      let expected: [TrackRow]
-
-      init(fixes: Int, seed: UInt64 = 11, _ settings: [String: String] = [:]) throws {
-        scratch = try Scratch()
-        postgres = try TemporaryPostgres()
-        gateway = try GatewayProcess(settings)
-        track = scratch.path + "/track.csv"
-        try TrackFileText.write(to: track, fixesEach: fixes, seed: seed)
-        expected = try TrackFileText.read(track)["001"] ?? []
-        bundle = try gateway.addDevice("courier")
-        try gateway.run(["tenant", "egress", "demo", "--sink", "sqlite", "--sink", "warehouse"])
-      }
-
-      func send() throws -> Child { try gateway.send(track, bundle: bundle, select: "uid=001") }
-
-      func sink(_ name: String, _ status: Status) -> Status.Sink? { status.sinks.first { $0.name == name } }
-
-      /// The sink has all that the journal has.
-      @discardableResult func drained(_ name: String, seconds: Double = 90) throws -> Status {
-        try gateway.status("\(name) has all", seconds: seconds) { status in
-          guard let sink = sink(name, status) else { return false }
-          return sink.state == .running && sink.cursor == status.journal.end_lsn && status.fixes.pending == 0
-        }
-      }
-
-      /// PostgreSQL has each fix once, and nothing else.
-      func check(_ comment: Comment = "") throws {
-        let rows = try postgres.rows(of: "courier")
-        #expect(rows.count == expected.count, comment)
-        #expect(rows == expected, comment)
-        #expect(try postgres.count("SELECT count(*) FROM fixgate.fix") == expected.count, comment)
-        for table in ["quarantine", "refused", "set_aside", "gap"] {
-          #expect(try postgres.count("SELECT count(*) FROM fixgate.\(table)") == 0, "\(comment) \(table)")
-        }
-      }
-    }
-
     @Test func whatIsWrongIsToldInOneLine() throws {
-      let scene = try Scene(fixes: 1)
-      func check(_ words: String, _ more: [String] = [], _ added: [String: String] = [:]) throws {
-        try scene.gateway.configure(sinks: "  - sqlite\n" + scene.gateway.sink("warehouse", scene.postgres, more: more))
-        let kept = scene.gateway.environment
-        defer { scene.gateway.environment = kept }
-        scene.gateway.environment.merge(added) { $1 }
-        for command in [["config", "check"], ["store", "check"]] {
-          let outcome = try scene.gateway.run(command, expecting: 78)
-          let lines = outcome.output.split(separator: "\n").filter { $0.hasPrefix("FAIL") }
-          #expect(lines.count == 1 && lines[0].hasPrefix("FAIL  sink warehouse: ") && lines[0].contains(words), "\(outcome.output)")
-          #expect(!outcome.output.contains(TemporaryPostgres.password))
-        }
-      }
-      try check("run 'fixgate store migrate'")
-      try check("refuses user or password", [], ["FIXGATE_SINKS_WAREHOUSE_PASSWORD": "wrong"])
-      try check("has no such database", ["database: nowhere"])
-      try check("nowhere: the password file cannot be read", ["password_file: nowhere"])
+      let scene = try PostgresScene(fixes: 1)
+      try scene.fails("run 'fixgate store migrate'")
+      try scene.fails("refuses user or password", [], ["FIXGATE_SINKS_WAREHOUSE_PASSWORD": "wrong"])
+      try scene.fails("has no such database", ["database: nowhere"])
+      try scene.fails("nowhere: the password file cannot be read", ["password_file: nowhere"])
       try scene.gateway.configure(sinks: "  - sqlite\n" + scene.gateway.sink("warehouse", scene.postgres))
       let migrated = try scene.gateway.run(["store", "migrate"]).output
       #expect(migrated.contains("sink warehouse: the tables were made"))
       #expect(try scene.gateway.run(["store", "migrate"]).output.contains("sink warehouse: the tables are up to date"))
       #expect(try scene.gateway.run(["store", "check"]).output.contains("ok    sink warehouse"))
       try scene.postgres.connect().run("UPDATE fixgate.schema SET version = 99")
-      try check("has schema 99, this fixgate knows up to 1")
+      try scene.fails("has schema 99, this fixgate knows up to 1")
       try scene.postgres.connect().run("UPDATE fixgate.schema SET version = 1; DROP TABLE fixgate.gap")
-      try check("lacks a table that its version promises")
+      try scene.fails("lacks a table that its version promises")
       scene.postgres.kill9()
-      try check("PostgreSQL cannot be reached")
+      try scene.fails("PostgreSQL cannot be reached")
       let history = try scene.gateway.run(["config", "check"], expecting: 78)
       #expect(history.output.contains("ok    store"))
     }
@@ -89,7 +34,7 @@ extension EndToEnd {
       let seed = ProcessInfo.processInfo.environment["FIXGATE_SEED"].flatMap { UInt64($0) } ?? UInt64.random(in: 0...UInt64.max)
       var random = SeededRandom(seed: seed)
       let comment: Comment = "replay with FIXGATE_SEED=\(seed)"
-      let scene = try Scene(
+      let scene = try PostgresScene(
         fixes: 12_000, seed: seed,
         [
           "FIXGATE_LIMITS_BACKLOG_PER_SECOND": "300", "FIXGATE_LIMITS_BACKLOG_BURST": "1024",
@@ -134,30 +79,47 @@ extension EndToEnd {
       try scene.check(comment)
     }
 
-    /// PostgreSQL is away for longer than the journal may grow: nothing is taken then, nothing acked is lost, and the lag drains.
-    @Test func anAbsenceLongerThanTheJournalLosesNothing() throws {
-      let scene = try Scene(fixes: 280_000, ["FIXGATE_JOURNAL_BYTES_MAX": "\(1 << 24)"])
+    /// Under load: the journal's disk is full, then PostgreSQL is away for longer than the journal may grow, and both are killed
+    /// at that. Nothing is taken meanwhile and devices hear when to come back; what was acked is there once, and the lag drains.
+    @Test func aFullDiskAndALongAbsenceLoseNothing() throws {
+      let scene = try PostgresScene(fixes: 280_000, ["FIXGATE_JOURNAL_BYTES_MAX": "\(1 << 24)"])
+      let witness = try scene.gateway.addDevice("witness")
       try scene.gateway.configure(sinks: scene.gateway.sink("warehouse", scene.postgres))
       try scene.gateway.run(["store", "migrate"])
-      scene.postgres.kill9()
-      try scene.gateway.start()
+      let wrapper = ["/usr/bin/env", "--default-signal=XFSZ"]
+      try scene.gateway.start(through: wrapper)
+      try scene.gateway.limitFiles(toBytes: 1 << 20)
       let sender = try scene.send()
+      let noRoom = try scene.gateway.status("without room") { $0.journal.problem != nil }
+      #expect(noRoom.journal.commit_failures > 0)
+      try scene.isToldToComeBack(witness)
+      try scene.gateway.limitFiles(toBytes: nil)
+      try scene.gateway.status("under way again") { $0.journal.problem == nil && $0.fixes.stored > 0 }
+
+      #expect(sender.wait(seconds: 0) == nil)
+      scene.postgres.kill9()
       let full = try scene.gateway.status("at its bound", seconds: 150) { $0.journal.problem != nil }
       #expect(full.journal.problem?.contains("journal.bytes_max") == true)
       let sink = try #require(scene.sink("warehouse", full))
       #expect(sink.state == .failing && sink.lag_records > 0 && sink.lag_bytes > 0 && sink.lag_s > 0)
+      try scene.isToldToComeBack(witness)
+      scene.gateway.kill9()
+      try scene.gateway.start(through: wrapper)
+      try scene.gateway.status("at its bound again") { $0.journal.problem?.contains("journal.bytes_max") == true }
       #expect(sender.wait(seconds: 0) == nil)
+
       try scene.postgres.start()
       let outcome = try #require(sender.wait(seconds: 170))
       #expect(outcome.status == 0, "\(outcome.errors)")
       let drained = try scene.drained("warehouse")
       #expect(drained.journal.problem == nil && scene.sink("warehouse", drained)?.lag_s == 0)
       try scene.check()
+      #expect(try scene.postgres.rows(of: "witness").isEmpty)
     }
 
     /// A server that hangs does not hold up the end of the gateway, nor anything before.
     @Test func aFrozenServerHoldsNothingUp() throws {
-      let scene = try Scene(fixes: 2_000)
+      let scene = try PostgresScene(fixes: 2_000)
       try scene.gateway.configure(sinks: "  - sqlite\n" + scene.gateway.sink("warehouse", scene.postgres))
       try scene.gateway.run(["store", "migrate"])
       try scene.gateway.start()
@@ -174,8 +136,33 @@ extension EndToEnd {
       try scene.check()
     }
 
+    /// A sink that is to start with what comes gets nothing from before, and everything from then on, over a kill right behind.
+    @Test func aSinkMayStartWithTheNewestRecord() throws {
+      let scene = try PostgresScene(fixes: 600)
+      try scene.postgres.makeTables()
+      let late = try scene.gateway.addDevice("late")
+      try scene.gateway.start()
+      let sender = try scene.send()
+      #expect(try #require(sender.wait(seconds: 60)).status == 0)
+      try scene.gateway.drained()
+      // The database cannot be reached when the sink is added, nor before the kill.
+      scene.postgres.kill9()
+      try scene.gateway.configure(sinks: "  - sqlite\n" + scene.gateway.sink("warehouse", scene.postgres, more: ["start: newest"]))
+      scene.gateway.server?.signal(SIGHUP)
+      try scene.gateway.status("added") { $0.sinks.count == 2 }
+      let later = try scene.gateway.send(scene.track, bundle: late, select: "uid=005")
+      #expect(try #require(later.wait(seconds: 60)).status == 0)
+      scene.gateway.kill9()
+      try scene.gateway.start()
+      try scene.postgres.start()
+      try scene.drained("warehouse")
+      #expect(try scene.postgres.rows(of: "courier").isEmpty)
+      #expect(try scene.postgres.rows(of: "late") == TrackFileText.read(scene.track)["005"])
+      #expect(try scene.postgres.count("SELECT count(*) FROM fixgate.set_aside") == 0)
+    }
+
     @Test func sinksComeAndGoWhileFixesAreTaken() throws {
-      let scene = try Scene(
+      let scene = try PostgresScene(
         fixes: 20_000,
         ["FIXGATE_LIMITS_BACKLOG_PER_SECOND": "1000", "FIXGATE_LIMITS_BACKLOG_BURST": "1024", "FIXGATE_LIMITS_BACKLOG_WINDOW": "600"])
       let warehouse = try scene.gateway.sink("warehouse", scene.postgres)

@@ -27,6 +27,7 @@ import Testing
           optional: true
           paused: true
           batch_rows: 5_000
+          start: newest
       """)
     var warehouse = SinkSettings(name: "warehouse", type: .postgresql)
     warehouse.postgres.host = "db.example"
@@ -36,6 +37,7 @@ import Testing
     warehouse.isOptional = true
     warehouse.isPaused = true
     warehouse.batchRows = 5_000
+    warehouse.start = .newest
     #expect(sinks == [.embedded, warehouse])
     #expect(warehouse.passwordVariable == "FIXGATE_SINKS_WAREHOUSE_PASSWORD")
   }
@@ -62,6 +64,8 @@ import Testing
     ("sinks: [{type: postgresql, name: ../x}]", "'sinks.name' must be up to 32 lower-case letters"),
     ("sinks: [{type: postgresql}, {type: postgresql}]", "a name that no other sink has"),
     ("sinks: [sqlite, {type: sqlite, name: b}]", "there is one embedded store"),
+    ("sinks: [{type: postgresql, start: newest}]", "'sinks.start' must be oldest for the first sink"),
+    ("sinks: [{type: sqlite, start: newest}]", "no setting 'sinks.start'"),
     ("sinks: [{type: sqlite, optional: true}]", "'sinks.optional' must be false for the first sink"),
     ("sinks: [{type: postgresql, sslmode: prefer}]", "'sinks.sslmode' must be one of disable, require, verify-ca, verify-full"),
     ("sinks: [sqlite]\nsinks: [sqlite]", "duplicated key(s): 'sinks'"),

@@ -9,8 +9,17 @@ package struct SinkSettings: Equatable, Sendable {
     case postgresql
   }
 
+  /// Where a sink begins that has nothing of this journal yet.
+  package enum Start: String, CaseIterable, Sendable {
+    /// With the oldest record that the journal still has.
+    case oldest
+    /// With what comes from then on.
+    case newest
+  }
+
   package var name: String
   package var type: Kind
+  package var start = Start.oldest
   /// It takes nothing; what it lacks stays in the journal.
   package var isPaused = false
   /// The journal goes on without it at its bounds: what it lacks then, it never gets.
@@ -108,6 +117,7 @@ package enum SinkKey: SettingTable {
   ]
 
   private static let pace = [
+    choice("start", "", \.start),
     number("batch_rows", "", \.batchRows, 100...1_000_000),
     number("interval_ms", "", \.intervalMs, 1...60_000),
   ]

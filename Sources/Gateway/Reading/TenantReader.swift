@@ -8,16 +8,31 @@ package struct TenantReader: Sendable {
   package let tenant: String
   private let storePath: String
   private let registryPath: String
+  private let bookPath: String
+  private let cipher: Cipher
   private let marks: Marks
+  private let places: Places
 
   /// What is known of a device's sequences, and whether that is of now or of the last checkpoint.
   package typealias Marks = @Sendable (UInt32) throws -> (marks: [StreamMarks], live: Bool)
 
-  package init(tenant: String, storePath: String, registryPath: String, marks: @escaping Marks) {
+  /// Opens what is sealed; `nil` = nothing is.
+  package typealias Cipher = @Sendable () throws -> (any SubjectCipher)?
+
+  /// Answers `ControlRequest.places`; `nil` where no gateway runs.
+  package typealias Places = @Sendable (ControlRequest) throws -> ControlAnswer?
+
+  package init(
+    tenant: String, storePath: String, registryPath: String, bookPath: String, cipher: @escaping Cipher,
+    marks: @escaping Marks, places: @escaping Places
+  ) {
     self.tenant = tenant
     self.storePath = storePath
     self.registryPath = registryPath
+    self.bookPath = bookPath
+    self.cipher = cipher
     self.marks = marks
+    self.places = places
   }
 
   /// The index of a device of the tenant.
@@ -37,6 +52,8 @@ package struct TenantReader: Sendable {
     case .history: try history(query, out)
     case .gaps: try gaps(query, out)
     case .quarantine: try quarantine(query, out)
+    case .export: try export(query, out)
+    case .erase: preconditionFailure("whoever is to be erased is not read")
     }
     try out.end()
   }
@@ -45,9 +62,32 @@ package struct TenantReader: Sendable {
 
   private func latest(_ query: ReadQuery, _ out: ReadOutput) throws {
     let format = try TenantReader.choose(query.format, among: ["csv", "json"])
-    let rows = try LatestReader(path: storePath).read(tenant: tenant, device: query.device)
+    let seen = try seen(query.device)
+    let store = try LatestReader(path: storePath)
+    var rows: [String: LatestRow] = [:]
+    do throws(HistoryError) {
+      for row in try store.read(tenant: tenant, device: query.device) { rows[row.device] = row }
+    } catch {
+      // A store that lags may not even know the name.
+      if case .store = error { throw error }
+      if seen.isEmpty { throw error }
+    }
+    for (device, position) in seen { LatestRow.move(&rows[device], to: position, of: device) }
     if format == "csv" { out.write(LatestRow.header) }
-    for row in rows { out.write(format == "csv" ? row.csv : row.json) }
+    for row in rows.values.sorted(by: { $0.device < $1.device }) { out.write(format == "csv" ? row.csv : row.json) }
+  }
+
+  /// Where the gateway has seen the tenant's devices, however far the store lags.
+  private func seen(_ device: String?) throws -> [String: LatestPosition] {
+    var seen: [String: LatestPosition] = [:]
+    var next: UInt32? = try device.map { try index(ofDevice: $0) } ?? 1
+    while let from = next {
+      guard let answer = try places(.places(tenant: tenant, from: from, alone: device != nil)) else { return [:] }
+      guard let page = answer.places else { throw ReadProblem(answer.problem ?? "the gateway is of another version") }
+      seen.merge(page.seen) { $1 }
+      next = page.next
+    }
+    return seen
   }
 
   private func history(_ query: ReadQuery, _ out: ReadOutput) throws {
@@ -96,7 +136,7 @@ package struct TenantReader: Sendable {
     if let number = query.number { selection.ids = [number] }
     let limit = query.limit ?? .max
     var count = 0
-    try Quarantine(path: storePath).list(selection) { held in
+    try Quarantine(path: storePath, cipher: try cipher()).list(selection) { held in
       guard count < limit else { return false }
       count += 1
       switch (format, query.number) {
@@ -109,6 +149,14 @@ package struct TenantReader: Sendable {
     if let number = query.number, count == 0 {
       throw ReadProblem("nothing with number \(number) is held; see 'fixgate quarantine list'")
     }
+  }
+
+  private func export(_ query: ReadQuery, _ out: ReadOutput) throws {
+    let name = try TenantReader.choose(query.format, among: SubjectExport.Format.allCases.map(\.rawValue))
+    guard let format = SubjectExport.Format(rawValue: name) else { return }
+    let target = try query.target(ofTenant: tenant, in: RegistryStore(path: registryPath))
+    let dossier = SubjectDossier(storePath: storePath, registryPath: registryPath, bookPath: bookPath, cipher: try cipher())
+    try dossier.write(target, as: format, into: out)
   }
 
   private static func choose(_ format: String?, among names: [String]) throws -> String {

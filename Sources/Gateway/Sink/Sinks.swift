@@ -59,12 +59,17 @@ final class Sinks: Sendable {
   /// - Throws: the embedded store cannot be used.
   static func firstCursor(_ configuration: Configuration, directory: String) throws -> UInt64 {
     guard let first = configuration.sinks.first else { return 0 }
-    if first.type == .sqlite { return try embedded(configuration.sqlite, directory: directory).cursor }
+    if first.type == .sqlite { return try embedded(configuration.sqlite, directory: directory, cipher: nil).cursor }
     return SinkMark.read(first.name, in: try Directory(directory)) ?? 0
   }
 
   /// Where data goes now, paused sinks included.
   var labels: [SinkLabel] { state.withLock { $0.running.map(\.link.settings.label) } }
+
+  /// Settings of the embedded store, if it is one of the sinks.
+  var embedded: SinkSettings? {
+    state.withLock { $0.running.map(\.link.settings).first { $0.type == .sqlite } }
+  }
 
   /// Stores what is durable, as far as the sinks take it.
   func stop() {
@@ -119,8 +124,15 @@ final class Sinks: Sendable {
   }
 
   private func marked(_ settings: SinkSettings) throws -> SinkProgress {
-    let mark = SinkMark.read(settings.name, in: try Directory(around.directory))
-    return SinkProgress(cursor: mark ?? around.sequencer.journalFirstLSN.load(ordering: .acquiring))
+    let directory = try Directory(around.directory)
+    if let mark = SinkMark.read(settings.name, in: directory) { return SinkProgress(cursor: mark) }
+    guard settings.start == .newest else {
+      return SinkProgress(cursor: around.sequencer.journalFirstLSN.load(ordering: .acquiring))
+    }
+    let newest = around.sequencer.durableLSN.load(ordering: .acquiring)
+    // Or a restart before its first transaction would leave out what came between.
+    try SinkMark.write(newest, of: settings.name, in: directory)
+    return SinkProgress(cursor: newest)
   }
 
   // MARK: - One sink
@@ -131,8 +143,9 @@ final class Sinks: Sendable {
     var progress = progress
     progress.isOpen = false
     if settings.isPaused { progress.waitingSinceMs = progress.waitingSinceMs ?? SystemClock.wallMs() }
-    if settings.type != .sqlite {
-      around.log(.warning, "sink \(settings.name): 'subject erase' and retention do not reach it; what it holds is deleted there")
+    if !settings.type.keepsRetention {
+      let words = settings.type.isErasable ? "retention does not reach it" : "'subject erase' and retention do not reach it"
+      around.log(.warning, "sink \(settings.name): \(words): what has had its time is to be deleted there")
     }
     let link = try SinkLink(settings, progress: progress)
     guard !settings.isPaused else { return Running(link: link, thread: nil) }
@@ -171,7 +184,7 @@ final class Sinks: Sendable {
       let feeder = SinkFeeder(
         link: link, sequencer: around.sequencer, registry: around.registry, journalPath: around.journalPath,
         batchRows: embedded.batchRows, intervalMs: embedded.intervalMs, cipher: cipher, log: around.log,
-        open: { try Sinks.embedded(embedded, directory: around.directory) })
+        open: { try Sinks.embedded(embedded, directory: around.directory, cipher: cipher) })
       try feeder.run()
     case .postgresql:
       #if PostgreSQL
@@ -182,7 +195,8 @@ final class Sinks: Sendable {
         open: {
           let server = try PostgresServer(settings, folder: around.folder)
           let options = PostgresSink.Options(
-            server: server, gateway: identity, quarantineMs: Int64(settings.postgres.quarantineDays) * 86_400_000)
+            server: server, gateway: identity, quarantineMs: Int64(settings.postgres.quarantineDays) * 86_400_000,
+            firstLSN: settings.start == .newest ? link.progress.cursor : 0)
           return try PostgresSink(options, isOver: { link.isOver })
         })
       try feeder.run()
@@ -190,11 +204,13 @@ final class Sinks: Sendable {
     }
   }
 
-  private static func embedded(_ settings: Configuration.SQLite, directory: String) throws(StoreError) -> SQLiteSink {
+  private static func embedded(
+    _ settings: Configuration.SQLite, directory: String, cipher: RingCipher?
+  ) throws(StoreError) -> SQLiteSink {
     var options = SQLiteSink.Options()
     options.quarantineMs = Int64(settings.quarantineDays) * 86_400_000
     options.quarantineRowsMax = Int64(settings.quarantineRows)
-    return try SQLiteSink(path: settings.path(in: directory), options: options)
+    return try SQLiteSink(path: settings.path(in: directory), options: options, cipher: cipher)
   }
 }
 

@@ -109,6 +109,15 @@ final class GatewayProcess {
     server = nil
   }
 
+  /// Its files may not grow past this, as on a full disk; `nil` takes the bound away. Start it through
+  /// `env --default-signal=XFSZ`: whoever runs the tests may ignore that signal, and children inherit that.
+  func limitFiles(toBytes bytes: Int?) throws {
+    let id = try #require(server?.id)
+    let value = bytes.map { "\($0)" } ?? "unlimited"
+    let child = try Child("/usr/bin/env", ["prlimit", "--pid", "\(id)", "--fsize=\(value):unlimited"])
+    #expect(child.wait(seconds: 10)?.status == 0)
+  }
+
   /// SIGTERM.
   /// - Returns: how it ended.
   func terminate() throws -> Child.Outcome {
@@ -148,6 +157,21 @@ final class GatewayProcess {
   /// One number out of the store, which the gateway may be writing.
   func count(_ sql: String) throws -> Int64 {
     try SQLiteConnection(path: store, access: .readOnly).integer(sql)
+  }
+
+  /// Opens what is sealed of the first tenant, as the command line does.
+  func cipher() throws -> BookCipher {
+    let keys = try SubjectKeys.reading(tenant: 1, directory: data, keyPath: folder + "/gateway/registry.key")
+    guard let keys else { throw Failure(description: "nothing was ever sealed") }
+    return try BookCipher(keys)
+  }
+
+  /// What the dedupe checkpoint on disk knows, places opened.
+  func checkpoint() throws -> DeviceTable {
+    guard case .checkpoint(let checkpoint) = try CheckpointFile.read(in: Directory(data), with: cipher()) else {
+      throw Failure(description: "no checkpoint")
+    }
+    return checkpoint.devices
   }
 
   /// A device's stored fixes, in order of stream and sequence.

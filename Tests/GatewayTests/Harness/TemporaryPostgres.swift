@@ -10,6 +10,11 @@ final class TemporaryPostgres {
   let folder: String
   let port: UInt16
   private var server: Child?
+  private let usesTLS: Bool
+
+  /// Whose certificate the server has, PEM; and one whose it has not.
+  var authority: String { folder + "/ca.crt" }
+  var otherAuthority: String { folder + "/other-ca.crt" }
 
   /// Where Debian puts the newest one.
   private static let programs: String = {
@@ -17,7 +22,10 @@ final class TemporaryPostgres {
     return "/usr/lib/postgresql/\(versions.compactMap { Int($0) }.max() ?? 0)/bin"
   }()
 
-  init() throws {
+  /// - Parameter tlsName: in the server's certificate, which an authority of its own has signed; over TCP it then takes TLS only.
+  ///   `nil`: it has no TLS.
+  init(tlsName: String? = nil) throws {
+    usesTLS = tlsName != nil
     folder = "/tmp/fixgate-postgres-" + UUID().uuidString
     port = try GatewayProcess.freePort()
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: false)
@@ -26,6 +34,7 @@ final class TemporaryPostgres {
     try run(
       "/bin/sh",
       ["-c", TemporaryPostgres.asUser + "\(TemporaryPostgres.programs)/initdb -D \(folder)/data -U fixgate -N -A scram-sha-256 --pwfile=\(folder)/password >/dev/null"])
+    if let tlsName { try certify(tlsName) }
     try start()
     try connect("postgres").run("CREATE DATABASE fixgate")
   }
@@ -33,6 +42,28 @@ final class TemporaryPostgres {
   deinit {
     server?.kill9()
     try? FileManager.default.removeItem(atPath: folder)
+  }
+
+  private func certify(_ name: String) throws {
+    for authority in ["ca", "other-ca"] {
+      try openssl(authority, name: authority, ["-addext", "basicConstraints=critical,CA:TRUE"])
+    }
+    try openssl(
+      "server", name: name, ["-CA", authority, "-CAkey", folder + "/ca.key", "-addext", "subjectAltName=DNS:\(name)"])
+    let access = "local all all scram-sha-256\nhostssl all all 127.0.0.1/32 scram-sha-256\n"
+    try Data(access.utf8).write(to: URL(fileURLWithPath: folder + "/data/pg_hba.conf"))
+    if getuid() == 0 { try run("/bin/chown", ["-R", "postgres", folder]) }
+  }
+
+  /// A key and a certificate, `FILE.key` and `FILE.crt`.
+  private func openssl(_ file: String, name: String, _ more: [String]) throws {
+    try run(
+      "/usr/bin/env",
+      [
+        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+        "-subj", "/CN=\(name)", "-keyout", "\(folder)/\(file).key", "-out", "\(folder)/\(file).crt",
+      ] + more)
+    try run("/bin/chmod", ["600", "\(folder)/\(file).key"])
   }
 
   private static var asUser: String {
@@ -54,7 +85,7 @@ final class TemporaryPostgres {
         [
           "-c", TemporaryPostgres.asUser + """
             \(TemporaryPostgres.programs)/postgres -D \(folder)/data -p \(port) -k \(folder) -c listen_addresses=127.0.0.1 \
-            -c log_line_prefix= -c shared_buffers=16MB -c max_connections=20 2>&1
+            -c log_line_prefix= -c shared_buffers=16MB -c max_connections=20 \(tlsSettings) 2>&1
             """,
         ])
       server = child
@@ -62,6 +93,10 @@ final class TemporaryPostgres {
       _ = child.wait(seconds: 10)
     }
     throw GatewayProcess.Failure(description: "PostgreSQL does not start")
+  }
+
+  private var tlsSettings: String {
+    usesTLS ? "-c ssl=on -c ssl_cert_file=\(folder)/server.crt -c ssl_key_file=\(folder)/server.key" : ""
   }
 
   func kill9() {
