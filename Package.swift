@@ -49,9 +49,9 @@ let package = Package(
 
     // The data plane: no package dependencies.
     .target(name: "GateCore", dependencies: ["CGateShims"], swiftSettings: withFuzz ? fuzzed : settings),
-    .target(name: "GateMemory", dependencies: ["GateCore"], swiftSettings: settings),
+    .target(name: "GateMemory", dependencies: ["CGateShims", "GateCore"], swiftSettings: settings),
     .target(name: "GateProto", dependencies: ["GateCore", "CFixProto"], swiftSettings: settings),
-    .target(name: "GateTLS", dependencies: ["GateCore", "COpenSSL"], swiftSettings: withFuzz ? fuzzed : settings),
+    .target(name: "GateTLS", dependencies: ["CGateShims", "GateCore", "COpenSSL"], swiftSettings: withFuzz ? fuzzed : settings),
     .target(name: "GateNet", dependencies: ["GateCore", "CLinux"], swiftSettings: settings),
     .target(name: "GateStore", dependencies: ["GateCore", "CSQLite", "CLinux"], swiftSettings: settings),
     // Empty without its trait.

@@ -60,6 +60,9 @@ package struct Intake: ~Copyable {
   /// not read.
   package var hasRoom: Bool { unanswered < unansweredMax - 2 && ring.hasRoom(for: Limits.messageBytesMax) }
 
+  /// Whether there is room for the frames of many reads.
+  package var isRoomy: Bool { unanswered < unansweredMax / 2 && !ring.isFilling }
+
   /// The sequencer has answered so many messages.
   package mutating func answered(_ count: Int) { unanswered -= count }
 
