@@ -17,7 +17,7 @@ struct FixRows {
     let copyText: String
     let insertText: String
     var hasPositions: Bool { shape.fields.contains([.position, .time]) }
-    var count: Int { shape.columns.count }
+    let count: Int
 
     init(_ places: [Place], _ bytes: Span<UInt8>) {
       var fields = FixFields()
@@ -35,7 +35,9 @@ struct FixRows {
       }
       fields.formIntersection(RowShape.full.fields)
       shape = RowShape(fields: fields, extras: extras)
-      let names = shape.columns.joined(separator: ", ")
+      let columns = shape.columns
+      count = columns.count
+      let names = columns.joined(separator: ", ")
       copyText = "COPY staged_fix(is_latest, \(names)) FROM STDIN (FORMAT binary)"
       insertText = "INSERT INTO fixgate.fix(\(names)) SELECT \(names) FROM staged_fix ON CONFLICT DO NOTHING"
     }

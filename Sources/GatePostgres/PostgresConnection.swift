@@ -132,22 +132,13 @@ package struct PostgresServer: Sendable {
     return rows
   }
 
-  /// Runs `COPY ... FROM STDIN (FORMAT binary)` with these rows.
+  /// Runs `COPY ... FROM STDIN (FORMAT binary)` with these rows; statements without rows may go before it.
   /// - Returns: rows copied.
   @discardableResult borrowing func copy(_ sql: String, _ rows: CopyRows) throws(PostgresError) -> Int {
     let bytes = rows.bytes
     guard unsafe PQsendQuery(raw, sql) == 1 else { throw .lost }
     try flush()
-    try receive()
-    guard let result = unsafe PQgetResult(raw) else { throw .lost }
-    let status = unsafe PQresultStatus(result)
-    guard status == PGRES_COPY_IN else {
-      let error = unsafe PostgresConnection.error(result)
-      unsafe PQclear(result)
-      try drain()
-      throw error
-    }
-    unsafe PQclear(result)
+    try beginCopy()
     var at = 0
     while at < rows.at {
       let end = min(at + PostgresConnection.chunkBytes, rows.at)
@@ -165,6 +156,22 @@ package struct PostgresServer: Sendable {
       if ended == 1 { break }
     }
     return try unsafe results { _ in }
+  }
+
+  private borrowing func beginCopy() throws(PostgresError) {
+    while true {
+      try receive()
+      guard let result = unsafe PQgetResult(raw) else { throw .lost }
+      defer { unsafe PQclear(result) }
+      switch unsafe PQresultStatus(result) {
+      case PGRES_COPY_IN: return
+      case PGRES_COMMAND_OK: continue
+      default:
+        let error = unsafe PostgresConnection.error(result)
+        try drain()
+        throw error
+      }
+    }
   }
 
   private static let chunkBytes = 256 << 10

@@ -173,11 +173,10 @@ package struct PostgresSink: ~Copyable {
     let bytes = pending.bytes
     let unreadable = rows.render(places, columns, bytes.span, names)
     do throws(PostgresError) {
-      try connection.run("SAVEPOINT rows")
-      try connection.copy(columns.copyText, rows.rows)
+      // Few journeys: each waits for the server.
+      try connection.copy("SAVEPOINT rows; " + columns.copyText, rows.rows)
       let stored = try connection.run(columns.insertText)
-      if columns.hasPositions { try connection.run(FixRows.latestText) }
-      try connection.run("RELEASE SAVEPOINT rows")
+      try connection.run((columns.hasPositions ? FixRows.latestText + "; " : "") + "RELEASE SAVEPOINT rows")
       counts.stored += stored
       counts.alreadyStored += places.count - unreadable.count - stored
     } catch {
