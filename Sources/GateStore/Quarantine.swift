@@ -20,6 +20,8 @@ package struct QuarantineSelection: Equatable, Sendable {
 package struct QuarantineChange: Equatable, Sendable {
   /// Now rows of the track.
   package var released = 0
+  /// Now among the refused: the policy lets nobody have them.
+  package var refused = 0
   package var dropped = 0
   /// Still held, with another code than before.
   package var changed = 0
@@ -38,14 +40,17 @@ package struct Quarantine: ~Copyable {
   private let connection: SQLiteConnection
   private let statements: SinkStatements
   private let inserter = RowInserter()
+  private let cipher: (any SubjectCipher)?
 
   /// Fixes in one transaction: the gateway's own wait for no longer than these take.
   private static let atOnce = 256
 
-  package init(path: String, busyMs: Int32 = 5_000) throws(StoreError) {
+  /// - Parameter cipher: opens what is sealed, and seals what stays; `nil` = of what is sealed nothing is known.
+  package init(path: String, cipher: (any SubjectCipher)? = nil, busyMs: Int32 = 5_000) throws(StoreError) {
     let connection = try Quarantine.open(path, busyMs)
     statements = try SinkStatements(connection)
     self.connection = connection
+    self.cipher = cipher
   }
 
   private static func open(_ path: String, _ busyMs: Int32) throws(StoreError) -> SQLiteConnection {
@@ -101,19 +106,31 @@ package struct Quarantine: ~Copyable {
     }
   }
 
-  /// Runs the rules again. What they now store goes into the track, corrected as they say, and may become the latest position.
+  /// Runs the rules again, and the tenant's policy, since a fix may get another time by them. What they now store goes into the
+  /// track, corrected as they say, and may become the latest position.
   package func recheck(
-    _ selection: QuarantineSelection, with normaliser: Normaliser
+    _ selection: QuarantineSelection, with normaliser: Normaliser, policies: PrivacyTable
   ) throws(HistoryError) -> QuarantineChange {
-    try change(selection) { (held, change) throws(StoreError) in
+    var kept = [UInt8](repeating: 0, count: Minimiser.keptBytesMax)
+    return try change(selection) { (held, change) throws(StoreError) in
       var record = held.record
+      guard record.kind == .held else {
+        change.kept += 1
+        return
+      }
       normaliser.recheck(&record)
-      if record.kind == .fix {
-        try insert(record, held.bytes, held.id)
+      var room = kept.mutableSpan
+      _ = policies.apply(to: &record, from: held.bytes.span, keeping: &room)
+      if record.kind == .refused {
+        _ = try statements.refuse(record, connection)
+        try delete(held.id)
+        change.refused += 1
+      } else if record.kind == .fix {
+        try insert(record, kept, held.id)
         if LatestPosition(record) != nil { try statements.moveLatest(record) }
         change.released += 1
       } else if record.code != held.record.code {
-        try update(record, held.bytes, held.id)
+        try update(record, kept, held.id)
         change.changed += 1
       } else {
         change.kept += 1
@@ -132,6 +149,7 @@ package struct Quarantine: ~Copyable {
         var change = total
         // Another command may be at the same fixes: they are read and changed in one.
         try connection.begin()
+        cipher?.refresh()
         do throws(StoreError) {
           let rows = try read(selection, tenant, device, after: last)
           for row in rows { try body(row, &change) }
@@ -174,6 +192,8 @@ package struct Quarantine: ~Copyable {
     var bytes = [UInt8](repeating: 0, count: record.encodedBytes)
     var out = bytes.mutableSpan
     _ = record.write(into: &out, at: 0, from: source.span)
+    var random = SystemRandomNumberGenerator()
+    if let cipher, let sealed = KeptRecord.seal(bytes, with: cipher, using: &random) { bytes = sealed }
     let statement = try SQLiteStatement(connection, "UPDATE quarantine SET code = ?, record = ? WHERE id = ?")
     statement.bind(Int64(record.code), at: 1)
     statement.bind(bytes.span, at: 2)
@@ -206,8 +226,8 @@ package struct Quarantine: ~Copyable {
     while rows.count < Quarantine.atOnce, try statement.step() {
       let id = statement.int64(0)
       guard selection.ids.isEmpty || selection.ids.contains(id) else { continue }
-      let bytes = statement.withBytes(1) { span in span.indices.map { span[$0] } }
-      guard let record = try? Record.read(bytes.span, at: 0).record else { continue }
+      let kept = statement.withBytes(1) { span in span.indices.map { span[$0] } }
+      guard let bytes = KeptRecord.open(kept, with: cipher), let record = try? Record.read(bytes.span, at: 0).record else { continue }
       rows.append(HeldFix(id: id, device: statement.text(2), record: record, bytes: bytes))
     }
     return rows
@@ -219,7 +239,7 @@ package struct HeldFix: Sendable {
   package let id: Int64
   package let device: String
   package let record: Record
-  /// What `record` was read from.
+  /// What `record` was read from, opened. Where its key was shredded it says no more than that there is something.
   package let bytes: [UInt8]
 
   package var verdict: Verdict? { Verdict(rawValue: record.code) }

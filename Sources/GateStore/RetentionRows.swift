@@ -96,11 +96,8 @@ extension SQLiteSubjectRows {
     held.bind(beforeMs, at: 1)
     held.bind(Int64(cut.tenant), at: 2)
     while ids.count < SQLiteSubjectRows.rowsAtOnce, try held.step() {
-      let isHeld = held.withBytes(1) { bytes in
-        guard let record = try? Record.read(bytes, at: 0).record else { return false }
-        return cut.holds.contains { $0.contains(record) }
-      }
-      if !isHeld { ids.append(held.int64(0)) }
+      let kept = held.withBytes(1) { bytes in bytes.indices.map { bytes[$0] } }
+      if !cut.holds.contains(where: { $0.contains(kept, with: cipher) }) { ids.append(held.int64(0)) }
     }
     held.reset()
     let before = connection.totalChanges

@@ -55,6 +55,8 @@ package struct SQLiteSink: ~Copyable {
   private let connection: SQLiteConnection
   private let directory: String
   private let options: Options
+  private let cipher: (any SubjectCipher)?
+  private var random = SystemRandomNumberGenerator()
   private let statements: SinkStatements
   private let inserter = RowInserter()
   private let usage = UsageBook()
@@ -69,7 +71,10 @@ package struct SQLiteSink: ~Copyable {
   private var directorySynced = false
 
   /// Opens the file, creating it (mode 0600) or bringing it to today's schema.
-  package init(path: String, options: Options = Options()) throws(StoreError) {
+  /// - Parameter cipher: seals what is held back or set aside; `nil` = it can be read in the file.
+  package init(
+    path: String, options: Options = Options(), cipher: (any SubjectCipher)? = nil
+  ) throws(StoreError) {
     let connection = try SQLiteSink.open(path, options)
     let statements = try SinkStatements(connection)
     let state = try SQLiteStatement(
@@ -90,6 +95,7 @@ package struct SQLiteSink: ~Copyable {
     self.totals = totals
     self.statements = statements
     self.options = options
+    self.cipher = cipher
     directory = Directory.parent(of: path)
     self.connection = connection
   }
@@ -141,6 +147,8 @@ package struct SQLiteSink: ~Copyable {
     var counts = SinkCounts()
     var newlyNamed: [Int] = []
     try connection.begin()
+    // Whoever shreds keys waits for the lock first: what is sealed from here on lies under keys that he knows.
+    cipher?.refresh()
     do throws(StoreError) {
       try insertFixes(&counts)
       for entry in pending.others { try insertOther(entry, &counts) }
@@ -215,13 +223,21 @@ package struct SQLiteSink: ~Copyable {
     if let newest { try statements.moveLatest(newest.record) }
   }
 
-  private func insertOther(_ entry: PendingRecords.Entry, _ counts: inout SinkCounts) throws(StoreError) {
+  private mutating func insertOther(_ entry: PendingRecords.Entry, _ counts: inout SinkCounts) throws(StoreError) {
     let record = PendingRecords.record(pending.bytes.span, entry.at)
     let isNew: Bool
     switch record.kind {
     case .fix: preconditionFailure("fixes are not among the others")
     case .held:
-      isNew = try statements.quarantine(record, pending.bytes.span.extracting(pending.range(of: entry)), connection)
+      let bytes = Array(pending.bytes[pending.range(of: entry)])
+      guard let kept = kept(bytes) else {
+        var erased = record
+        erased.refuse(.erased)
+        isNew = try statements.refuse(erased, connection)
+        if isNew { counts.refused += 1 }
+        break
+      }
+      isNew = try statements.quarantine(record, kept.span, connection)
       if isNew { counts.held += 1 }
     case .refused:
       isNew = try statements.refuse(record, connection)
@@ -233,10 +249,18 @@ package struct SQLiteSink: ~Copyable {
     if !isNew { counts.alreadyStored += 1 }
   }
 
-  private func setAside(_ aside: PendingRecords.Aside, _ counts: inout SinkCounts) throws(StoreError) {
-    try statements.setAside(
-      lsn: aside.lsn, count: aside.number, reason: aside.reason, pending.bytes.span.extracting(aside.range))
+  private mutating func setAside(_ aside: PendingRecords.Aside, _ counts: inout SinkCounts) throws(StoreError) {
+    let kept = kept(Array(pending.bytes[aside.range])) ?? []
+    try statements.setAside(lsn: aside.lsn, count: aside.number, reason: aside.reason, kept.span)
     counts.setAside += aside.number
+  }
+
+  /// A record as it is kept on its own: under its owner's key, if there is one.
+  /// - Returns: `nil` if its owner was erased meanwhile.
+  private mutating func kept(_ bytes: [UInt8]) -> [UInt8]? {
+    guard let cipher, let record = try? Record.read(bytes.span, at: 0).record else { return bytes }
+    if let sealed = KeptRecord.seal(bytes, with: cipher, using: &random) { return sealed }
+    return cipher.isErased(KeyOwner(subject: record.subject, device: record.device), fixTimeMs: nil) ? nil : bytes
   }
 
   /// Copies the names of devices not seen before, so that the file explains itself. Names never change.

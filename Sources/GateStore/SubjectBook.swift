@@ -132,9 +132,11 @@ extension SubjectBook {
     try connection.commit()
   }
 
-  /// All keys, and the highest number that any was ever given.
-  package func keys() throws(StoreError) -> (keys: [SealedSubjectKey], highest: UInt64) {
-    let statement = try SQLiteStatement(connection, "SELECT number, tenant, owner, retired, sealed FROM subject_key")
+  /// All keys, or a tenant's, and the highest number that any was ever given.
+  package func keys(tenant: UInt32? = nil) throws(StoreError) -> (keys: [SealedSubjectKey], highest: UInt64) {
+    let statement = try SQLiteStatement(
+      connection, "SELECT number, tenant, owner, retired, sealed FROM subject_key WHERE ?1 IS NULL OR tenant = ?1")
+    statement.bind(tenant.map { Int64($0) }, at: 1)
     var keys: [SealedSubjectKey] = []
     while try statement.step() {
       keys.append(
@@ -183,6 +185,23 @@ extension SubjectBook {
   /// Everything that is sealed under a retired key lies below this LSN.
   package func setRetired(at lsn: UInt64) throws(StoreError) {
     try run("UPDATE subject_key SET retired_lsn = ?1 WHERE retired = 1 AND retired_lsn IS NULL", Int64(bitPattern: lsn))
+  }
+
+  /// Whether it is not known of a retired key what is sealed under it.
+  package func hasRetiredWithoutLSN() throws(StoreError) -> Bool {
+    try connection.integer("SELECT EXISTS (SELECT 1 FROM subject_key WHERE retired = 1 AND retired_lsn IS NULL)") != 0
+  }
+
+  package func hasRetired() throws(StoreError) -> Bool {
+    try connection.integer("SELECT EXISTS (SELECT 1 FROM subject_key WHERE retired = 1)") != 0
+  }
+
+  /// Whether there are retired keys that nothing in the journal needs.
+  /// - Parameter lsn: the journal begins here.
+  package func hasRetired(below lsn: UInt64) throws(StoreError) -> Bool {
+    let statement = try SQLiteStatement(connection, "SELECT EXISTS (SELECT 1 FROM subject_key WHERE retired_lsn <= ?1)")
+    statement.bind(Int64(bitPattern: lsn), at: 1)
+    return try statement.step() && statement.int64(0) != 0
   }
 
   /// Shreds retired keys that nothing in the journal needs.

@@ -1,4 +1,4 @@
-internal import GateCore
+package import GateCore
 
 /// One thing that is held about a subject. Names and units are those of the store's columns.
 package struct SubjectDatum: Equatable, Sendable {
@@ -34,6 +34,7 @@ package struct SubjectDatum: Equatable, Sendable {
 /// Reads all that the default sink's file holds about one owner, as of one moment, while the gateway runs.
 package struct SubjectReader: ~Copyable {
   private let connection: SQLiteConnection
+  private let cipher: (any SubjectCipher)?
 
   private static let columns =
     ["stream", "sequence", "receive_time_ms", "verdict", "lane", "transport", "policy_version", "fix_time_ms", "latitude_e7", "longitude_e7"]
@@ -43,12 +44,14 @@ package struct SubjectReader: ~Copyable {
   /// Every name that a datum of the store may have, in order.
   package static let names = ["device"] + columns + texts + ["code", "number", "made_ms", "reason", "corrected_by"]
 
-  package init(path: String, busyMs: Int32 = 5_000) throws(StoreError) {
+  /// - Parameter cipher: opens what is held back; `nil` = of what is sealed only that it is there is told.
+  package init(path: String, cipher: (any SubjectCipher)? = nil, busyMs: Int32 = 5_000) throws(StoreError) {
     let connection = try SQLiteConnection(path: path, access: .readOnly, busyMs: busyMs)
     try connection.checkVersion(supported: FixTable.migrations.count)
     // One moment for all that is read.
     try connection.execute("BEGIN")
     self.connection = connection
+    self.cipher = cipher
   }
 
   /// - Parameter carried: devices of the owner, each with the times of receipt (ms) in which it was the owner's.
@@ -138,8 +141,8 @@ package struct SubjectReader: ~Copyable {
       connection,
       "SELECT (SELECT id FROM device WHERE idx = q.device), record FROM quarantine q WHERE tenant = \(target.tenant) ORDER BY id")
     while try statement.step() {
-      let bytes = statement.withBytes(1) { bytes in bytes.indices.map { bytes[$0] } }
-      guard let record = try? Record.read(bytes.span, at: 0).record, target.contains(record) else { continue }
+      let kept = statement.withBytes(1) { bytes in bytes.indices.map { bytes[$0] } }
+      guard let bytes = KeptRecord.open(kept, with: cipher), let record = try? Record.read(bytes.span, at: 0).record, target.contains(record) else { continue }
       var datum = SubjectDatum("held")
       datum.add("device", statement.text(0))
       datum.add("stream", Int64(record.stream))

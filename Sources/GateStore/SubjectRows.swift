@@ -1,4 +1,4 @@
-internal import GateCore
+package import GateCore
 
 /// What a store holds about one owner, in rows.
 package struct SubjectCounts: Codable, Equatable, Sendable {
@@ -30,13 +30,16 @@ package protocol SubjectRows: ~Copyable {
 /// As above, of the default sink's file.
 package struct SQLiteSubjectRows: ~Copyable, SubjectRows {
   let connection: SQLiteConnection
+  let cipher: (any SubjectCipher)?
   /// The owner whose rows are being deleted, and the row to go on from.
   private var walk: (target: SubjectRange, next: Int64)?
 
   /// Rows looked at in one slice, and deleted at most.
   static let rowsAtOnce: Int64 = 20_000
 
-  package init(path: String, busyMs: Int32 = 5_000) throws(StoreError) {
+  /// - Parameter cipher: opens what is held back or set aside: where a range is asked for, that says what lies in it.
+  package init(path: String, cipher: (any SubjectCipher)? = nil, busyMs: Int32 = 5_000) throws(StoreError) {
+    self.cipher = cipher
     connection = try SQLiteSubjectRows.open(path, busyMs)
   }
 
@@ -103,16 +106,13 @@ package struct SQLiteSubjectRows: ~Copyable, SubjectRows {
     return false
   }
 
-  /// Row ids of records kept as bytes that are the target's; of set-aside ones also those that nobody can read.
+  /// Row ids of records kept as bytes that are the target's; of what nobody can read also that in which the target is named.
   private func blobs(_ table: String, of target: SubjectRange) throws(StoreError) -> [Int64] {
     var ids: [Int64] = []
     let statement = try SQLiteStatement(connection, "SELECT rowid, record FROM \(table) WHERE record IS NOT NULL")
     while try statement.step() {
-      let isTheirs = statement.withBytes(1) { bytes in
-        guard let record = try? Record.read(bytes, at: 0).record else { return true }
-        return target.contains(record)
-      }
-      if isTheirs { ids.append(statement.int64(0)) }
+      let kept = statement.withBytes(1) { bytes in bytes.indices.map { bytes[$0] } }
+      if target.contains(kept, with: cipher) { ids.append(statement.int64(0)) }
     }
     return ids
   }
@@ -121,6 +121,18 @@ package struct SQLiteSubjectRows: ~Copyable, SubjectRows {
 }
 
 extension SubjectRange {
+  /// - Parameter kept: as in a row of quarantine, or set aside.
+  package func contains(_ kept: [UInt8], with cipher: (any SubjectCipher)?) -> Bool {
+    if let bytes = KeptRecord.open(kept, with: cipher), let record = try? Record.read(bytes.span, at: 0).record {
+      return contains(record)
+    }
+    // Several records may lie in it, one behind the other; all of them name whose they are in the same way.
+    let span = kept.span
+    return stride(from: 0, through: kept.count - 12, by: 1).contains { at in
+      span.load32(at: at) == tenant && KeyOwner(subject: span.load32(at: at + 8), device: span.load32(at: at + 4)) == owner
+    }
+  }
+
   func contains(_ record: Record) -> Bool {
     guard record.tenant == tenant, KeyOwner(subject: record.subject, device: record.device) == owner else { return false }
     return isWhole || (record.fix.present.contains(.time) && times.contains(record.fix.fixTimeMs))

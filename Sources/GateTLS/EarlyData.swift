@@ -19,7 +19,10 @@ extension TLSEngine {
   package static let earlyDataBytesMax: UInt32 = 16_384
 
   package var earlyData: EarlyData {
-    if case .own(let own) = layer { return own.earlyData }
+    switch own {
+    case .some(let own): return own.earlyData
+    case .none: break
+    }
     return switch unsafe SSL_get_early_data_status(ssl) {
     case SSL_EARLY_DATA_ACCEPTED: .accepted
     case SSL_EARLY_DATA_REJECTED: .rejected
@@ -38,7 +41,7 @@ extension TLSEngine {
   /// - Throws: `.notOpen`; anything else: the connection failed.
   package mutating func issueTicket(carrying bytes: [UInt8]) throws(TLSError) {
     guard isEstablished else { throw .notOpen }
-    guard case .libssl = layer, version == .tls13, let session = unsafe rawSession else { return }
+    guard handle != nil, version == .tls13, let session = unsafe rawSession else { return }
     let data = TicketContent(identity: ticketContent?.identity ?? [], carried: bytes).encoded
     ErrorQueue.clear()
     guard unsafe SSL_SESSION_set1_ticket_appdata(session, data, data.count) == 1 && SSL_new_session_ticket(ssl) == 1
@@ -52,7 +55,7 @@ extension TLSEngine {
 
   /// `nil` once libssl is let go.
   var ticketContent: TicketContent? {
-    guard case .libssl = layer else { return nil }
+    guard handle != nil else { return nil }
     return unsafe TicketContent(of: rawSession)
   }
 }

@@ -74,7 +74,10 @@ extension TLSEngine {
   /// Server: the identity of the external key by which this session, or the one that it resumes, was opened; `nil` if it was
   /// opened otherwise. Only once established, or while early data is taken: then the peer has shown that it holds the key.
   package var keyIdentity: [UInt8]? {
-    if case .own(let own) = layer { return isEstablished ? own.keyIdentity : nil }
+    switch own {
+    case .some(let own): return isEstablished ? own.keyIdentity : nil
+    case .none: break
+    }
     guard isEstablished || takesEarlyData, let identity = ticketContent?.identity, !identity.isEmpty else { return nil }
     return identity
   }

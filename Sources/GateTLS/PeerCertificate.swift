@@ -99,9 +99,11 @@ extension TLSEngine {
   /// Server: the device's certificate, if it has shown one. A resumed session brings it along in its ticket, so it is judged
   /// anew here each time: against the clock and against the authorities in force now.
   package func peerCertificate(_ authorities: ClientAuthorities) -> PeerCertificate? {
-    if case .own(let own) = layer {
+    switch own {
+    case .some(let own):
       guard isEstablished else { return nil }
       return own.peerCertificate.flatMap { PeerCertificate.of(der: $0, vouchedForBy: authorities) }
+    case .none: break
     }
     guard isEstablished || takesEarlyData, let raw = unsafe rawPeerCertificate else { return nil }
     return unsafe PeerCertificate(raw, vouchedForBy: authorities)

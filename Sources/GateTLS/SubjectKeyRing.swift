@@ -67,11 +67,11 @@ import Synchronization
     places[number].map { Array(keys[$0..<$0 + SubjectKeyRing.keyBytes]) }
   }
 
-  fileprivate func has(_ number: UInt64) -> Bool { places[number] != nil }
+  func has(_ number: UInt64) -> Bool { places[number] != nil }
 
   /// Calls `body` with the key's bytes.
   /// - Returns: `nil` if the key is not here.
-  fileprivate func withKey<R>(_ number: UInt64, _ body: (UnsafePointer<UInt8>) -> R) -> R? {
+  func withKey<R>(_ number: UInt64, _ body: (UnsafePointer<UInt8>) -> R) -> R? {
     guard let place = places[number] else { return nil }
     return unsafe keys.withUnsafeBufferPointer { unsafe body($0.baseAddress! + place) }
   }
@@ -91,97 +91,5 @@ package final class SubjectKeyHolder: Sendable {
   package func swap(_ ring: SubjectKeyRing) {
     current.withLock { $0 = ring }
     swaps.wrappingAdd(1, ordering: .releasing)
-  }
-}
-
-/// Seals and opens runs of journal records under the keys in force: AES-256-GCM.
-///
-/// Sendable: there is one owner, which may hand it to another thread.
-@safe package final class RingCipher: SubjectCipher, @unchecked Sendable {
-  private let holder: SubjectKeyHolder
-  private var ring: SubjectKeyRing
-  private var version: UInt64
-  private let contexts: CipherPair
-
-  /// - Throws: `.library`: this libcrypto lacks the cipher; stop.
-  package init(_ holder: SubjectKeyHolder) throws(TLSError) {
-    do throws(DTLSError) { contexts = try CipherPair(.aes256GCM) } catch {
-      if case .library(let code) = error { throw .library(code: code) }
-      throw .library(code: 0)
-    }
-    self.holder = holder
-    version = holder.version
-    ring = holder.ring
-  }
-
-  package func refresh() {
-    guard holder.version != version else { return }
-    version = holder.version
-    ring = holder.ring
-  }
-
-  /// A key that is not in hand may have been made since: it is there before anybody can send.
-  package func key(of owner: KeyOwner) -> UInt64? {
-    if let key = ring.key(of: owner) { return key }
-    refresh()
-    return ring.key(of: owner)
-  }
-
-  package func isErased(_ owner: KeyOwner, fixTimeMs: Int64?) -> Bool { ring.isErased(owner, fixTimeMs: fixTimeMs) }
-
-  package func seal(
-    under key: UInt64, nonce: SealedRun.Nonce, clear: Range<Int>, text: Range<Int>, in bytes: inout MutableSpan<UInt8>
-  ) {
-    precondition(clear.upperBound == text.lowerBound && text.upperBound + SealedRun.tagBytes <= bytes.count)
-    let context = unsafe contexts.sealing.raw
-    let done = unsafe bytes.withUnsafeMutableBufferPointer { out in
-      unsafe ring.withKey(key) { secret in
-        unsafe RingCipher.withBytes(of: nonce) { iv in
-          let start = out.baseAddress!
-          let body = unsafe start + text.lowerBound
-          var count: Int32 = 0
-          return unsafe EVP_EncryptInit_ex(context, nil, nil, secret, iv) == 1
-            && EVP_EncryptUpdate(context, nil, &count, start + clear.lowerBound, Int32(clear.count)) == 1
-            && EVP_EncryptUpdate(context, body, &count, body, Int32(text.count)) == 1
-            && EVP_EncryptFinal_ex(context, body + text.count, &count) == 1
-            && gate_EVP_CTRL_GCM_get_tag(context, Int32(SealedRun.tagBytes), body + text.count) == 1
-        }
-      }
-    }
-    // With a key of the right length and memory of our own nothing is left to fail but libcrypto itself.
-    precondition(done == true, "libcrypto could not encrypt")
-  }
-
-  package func open(
-    under key: UInt64, nonce: SealedRun.Nonce, clear: Range<Int>, text: Range<Int>, in bytes: inout MutableSpan<UInt8>
-  ) -> SealedRun.Opening {
-    precondition(clear.upperBound == text.lowerBound && text.upperBound + SealedRun.tagBytes <= bytes.count)
-    if !ring.has(key) { refresh() }
-    let context = unsafe contexts.opening.raw
-    let done = unsafe bytes.withUnsafeMutableBufferPointer { out in
-      unsafe ring.withKey(key) { secret in
-        unsafe RingCipher.withBytes(of: nonce) { iv in
-          let start = out.baseAddress!
-          let body = unsafe start + text.lowerBound
-          var count: Int32 = 0
-          return unsafe EVP_DecryptInit_ex(context, nil, nil, secret, iv) == 1
-            && gate_EVP_CTRL_GCM_set_tag(context, Int32(SealedRun.tagBytes), body + text.count) == 1
-            && EVP_DecryptUpdate(context, nil, &count, start + clear.lowerBound, Int32(clear.count)) == 1
-            && EVP_DecryptUpdate(context, body, &count, body, Int32(text.count)) == 1
-            && EVP_DecryptFinal_ex(context, body + text.count, &count) == 1
-        }
-      }
-    }
-    guard let done else { return key > ring.highest ? .damaged : .erased }
-    if !done { ErrorQueue.clear() }
-    return done ? .opened : .damaged
-  }
-
-  private static func withBytes<R>(of nonce: SealedRun.Nonce, _ body: (UnsafePointer<UInt8>) -> R) -> R {
-    var bytes = InlineArray<12, UInt8>(repeating: 0)
-    var room = bytes.mutableSpan
-    room.store(nonce.high, at: 0)
-    room.store(nonce.low, at: 8)
-    return unsafe bytes.span.withUnsafeBufferPointer { unsafe body($0.baseAddress!) }
   }
 }

@@ -42,7 +42,10 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
   /// Most bytes that one record adds to its plaintext: 5 header, 1 type, 16 tag, or 8 nonce and 16 tag in TLS 1.2.
   package static let recordOverheadBytes = 32
 
-  var layer: ConnectionLayer
+  // Which record layer serves the connection: one of the two is there.
+  var own: OwnRecords? = nil
+  /// `nil` once libssl is let go.
+  var handle: SSLHandle?
   private let clientName: [UInt8]
   /// Client: the ticket that it resumes with, as it travels.
   private let offeredTicket: [UInt8]
@@ -64,7 +67,7 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
   package init(server context: TLSServerContext) throws(TLSError) {
     let handle = try unsafe SSLHandle(context: context.raw)
     unsafe SSL_set_accept_state(handle.ssl)
-    layer = .libssl(handle)
+    self.handle = handle
     clientName = []
     offeredTicket = []
     phase = context.takesEarlyData ? .early : .handshake
@@ -112,19 +115,19 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
         throw .library(code: ErrorQueue.drain())
       }
     }
-    layer = .libssl(handle)
+    self.handle = handle
     self.clientName = clientName
     self.offeredTicket = offeredTicket
     phase = .handshake
   }
 
   /// Only while libssl is there.
-  private var handle: SSLHandle {
-    guard case .libssl(let handle) = layer else { preconditionFailure("libssl was let go") }
+  private var present: SSLHandle {
+    guard let handle else { preconditionFailure("libssl was let go") }
     return handle
   }
-  var ssl: OpaquePointer { unsafe handle.ssl }
-  private var cursor: UnsafeMutablePointer<Cursor> { unsafe handle.cursor }
+  var ssl: OpaquePointer { unsafe present.ssl }
+  private var cursor: UnsafeMutablePointer<Cursor> { unsafe present.cursor }
   var isClient: Bool { !clientName.isEmpty }
   /// The session's and the certificate's lives are the connection's.
   var rawSession: OpaquePointer? { unsafe SSL_get_session(ssl) }
@@ -141,7 +144,7 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
   package mutating func receive(
     _ ciphertext: Span<UInt8>, plaintext: inout MutableSpan<UInt8>, at offset: inout Int
   ) throws(TLSError) -> TLSProgress {
-    if case .own(let own) = layer { return try own.stream.receive(ciphertext, plaintext: &plaintext, at: &offset) }
+    if let progress = try own?.stream.receive(ciphertext, plaintext: &plaintext, at: &offset) { return progress }
     guard !failed else { throw .notOpen }
     precondition(offset >= 0 && offset <= plaintext.count)
     let cursor = unsafe cursor
@@ -166,7 +169,7 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
   /// that holds the ticket's key, but the ClientHello may be a replay until Finished has come (RFC 8446 section 8).
   /// - Throws: `.outputFull`: drain and write again. `.notOpen`. Anything else: the connection failed.
   package mutating func write(_ plaintext: Span<UInt8>) throws(TLSError) {
-    if case .own(let own) = layer { return try own.stream.write(plaintext) }
+    if let done: Void = try own?.stream.write(plaintext) { return done }
     guard established || takesEarlyData, !failed, !sentClose else { throw .notOpen }
     guard plaintext.count > 0 else { return }
     let waiting = unsafe cursor.pointee.output.waiting
@@ -186,7 +189,7 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
 
   /// Puts close_notify into the output. Nothing can be written behind it; receiving goes on until the peer's.
   package mutating func close() {
-    if case .own(let own) = layer { return own.stream.close() }
+    if let done: Void = own?.stream.close() { return done }
     guard established, !failed, !sentClose else { return }
     sentClose = true
     ErrorQueue.clear()
@@ -198,7 +201,7 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
   /// good for 2^24.5 full records (section 5.5). Nothing in TLS 1.2.
   /// - Throws: `.notOpen`, `.library`.
   package mutating func updateKeys() throws(TLSError) {
-    if case .own(let own) = layer { return try own.stream.updateKeys() }
+    if let done: Void = try own?.stream.updateKeys() { return done }
     guard established, !failed, !sentClose else { throw .notOpen }
     guard version == .tls13 else { return }
     ErrorQueue.clear()
@@ -209,9 +212,9 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
 
   /// Ciphertext bytes that wait to be sent.
   package var outputCount: Int {
-    switch layer {
-    case .libssl(let handle): unsafe handle.cursor.pointee.output.waiting
-    case .own(let own): own.stream.outputCount
+    switch own {
+    case .some(let own): own.stream.outputCount
+    case .none: unsafe cursor.pointee.output.waiting
     }
   }
 
@@ -219,7 +222,7 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
   /// closure `{ output throws(NetError) in ... }`, since Swift infers `any Error` otherwise.
   /// - Returns: true when nothing waits any more.
   package mutating func drain<E: Error>(_ send: (Span<UInt8>) throws(E) -> Int) throws(E) -> Bool {
-    if case .own(let own) = layer { return try own.stream.drain(send) }
+    if let done = try own?.stream.drain(send) { return done }
     let cursor = unsafe cursor
     let done = try unsafe cursor.pointee.output.drain(send)
     unsafe cursor.pointee.output.shrink()
@@ -237,15 +240,17 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
 
   /// Bytes that it holds: ciphertext that waits to be sent, and with our own records the one whose rest has not come.
   package var bufferedBytes: Int {
-    if case .own(let own) = layer { return own.stream.outputCount + own.stream.tailBytes }
-    return outputCount
+    switch own {
+    case .some(let own): own.stream.outputCount + own.stream.tailBytes
+    case .none: outputCount
+    }
   }
 
   /// A record whose rest has not come lies here.
   package var hasPartialRecord: Bool {
-    switch layer {
-    case .libssl(let handle): unsafe established && SSL_has_pending(handle.ssl) == 1
-    case .own(let own): own.stream.hasPartialRecord
+    switch own {
+    case .some(let own): own.stream.hasPartialRecord
+    case .none: unsafe established && SSL_has_pending(ssl) == 1
     }
   }
 
@@ -253,27 +258,32 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
 
   /// The handshake is done and nothing has failed since.
   package var isEstablished: Bool {
-    if case .own(let own) = layer { return own.stream.isOpen }
-    return established && !failed
+    switch own {
+    case .some(let own): own.stream.isOpen
+    case .none: established && !failed
+    }
   }
   /// Server: early data has been accepted, and Finished has not come.
   package var takesEarlyData: Bool { !established && !failed && !isClient && earlyData == .accepted }
   /// The handshake went by a ticket.
   package var isResumed: Bool {
-    switch layer {
-    case .libssl(let handle): unsafe SSL_session_reused(handle.ssl) == 1
-    case .own(let own): own.isResumed
+    switch own {
+    case .some(let own): own.isResumed
+    case .none: unsafe SSL_session_reused(ssl) == 1
     }
   }
   /// `nil` until the handshake is done.
   package var version: TLSVersion? {
-    if case .own = layer { return .tls13 }
+    guard handle != nil else { return .tls13 }
     guard established else { return nil }
     return unsafe SSL_version(ssl) == TLS1_3_VERSION ? .tls13 : .tls12
   }
   /// As registered with IANA, such as `TLS_AES_128_GCM_SHA256`; `nil` until it is agreed.
   package var cipherName: String? {
-    if case .own(let own) = layer { return own.stream.suite.name }
+    switch own {
+    case .some(let own): return own.stream.suite.name
+    case .none: break
+    }
     guard let cipher = unsafe SSL_get_current_cipher(ssl), let name = unsafe SSL_CIPHER_standard_name(cipher) else {
       return nil
     }
@@ -285,7 +295,7 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
   ///
   /// Layout: length of the server name (u16, little endian), the name, libssl's DER of the session.
   package var sessionTicket: [UInt8]? {
-    guard case .libssl(let handle) = layer, established, isClient, let session = unsafe SSL_get1_session(handle.ssl) else {
+    guard let handle, established, isClient, let session = unsafe SSL_get1_session(handle.ssl) else {
       return nil
     }
     defer { unsafe SSL_SESSION_free(session) }

@@ -10,10 +10,9 @@ package struct TLSRecordStream: ~Copyable {
   private static let closeNotify: UInt8 = 0
   private static let userCanceled: UInt8 = 90
 
+  // What every record needs comes first, and together.
   private var layer: TLSRecordLayer
   private let cipher: ThreadCipher
-  private var messages: HandshakeMessages
-  private var output: OutputBuffer
   /// A record whose rest has not come, or for which there was no room.
   private var tail: [UInt8] = []
   private var barrenRecords = 0
@@ -23,6 +22,8 @@ package struct TLSRecordStream: ~Copyable {
   /// The peer wants to see our next key before our next application data (RFC 8446 section 4.6.3).
   private var owesKeyUpdate = false
   private var hasAskedForKey = false
+  private var messages: HandshakeMessages
+  private var output: OutputBuffer
 
   /// - Parameters:
   ///   - isClient: the peer is a server, and may send tickets.

@@ -1,30 +1,14 @@
 import COpenSSL
 
-/// Which record layer serves a connection.
-enum ConnectionLayer {
-  case libssl(SSLHandle)
-  case own(OwnRecords)
-}
-
-/// A connection that libssl has let go, and what may still be asked about its handshake.
-final class OwnRecords {
+/// A connection that libssl has let go, and what may still be asked about its handshake. Lies in its engine: a record of a
+/// connection among thousands then finds two places of memory cold, this and the keys.
+struct OwnRecords: ~Copyable {
   var stream: TLSRecordStream
   let isResumed: Bool
   let earlyData: EarlyData
   let keyIdentity: [UInt8]?
   /// DER of the peer's certificate, `nil` if it has shown none.
   let peerCertificate: [UInt8]?
-
-  init(
-    _ stream: consuming TLSRecordStream, isResumed: Bool, earlyData: EarlyData, keyIdentity: [UInt8]?,
-    peerCertificate: [UInt8]?
-  ) {
-    self.stream = stream
-    self.isResumed = isResumed
-    self.earlyData = earlyData
-    self.keyIdentity = keyIdentity
-    self.peerCertificate = peerCertificate
-  }
 }
 
 /// The end of libssl's part in a connection.
@@ -41,15 +25,15 @@ extension TLSEngine {
   /// - Throws: `.library`: nothing has changed.
   @discardableResult
   package mutating func letGo(to cipher: ThreadCipher) throws(TLSError) -> Bool {
-    guard case .libssl(let handle) = layer else { return true }
+    guard let handle else { return true }
     guard isEstablished, !sentClose, unsafe handle.cursor.pointee.tap.hasSecrets, handle.isSilent,
       let records = try handle.recordLayer()
     else { return false }
     let certificate = unsafe rawPeerCertificate.flatMap { unsafe TLSEngine.der(of: $0) }
-    layer = .own(
-      OwnRecords(
-        TLSRecordStream(records, isClient: isClient, output: handle.takeOutput(), with: cipher), isResumed: isResumed,
-        earlyData: earlyData, keyIdentity: keyIdentity, peerCertificate: certificate))
+    own = OwnRecords(
+      stream: TLSRecordStream(records, isClient: isClient, output: handle.takeOutput(), with: cipher), isResumed: isResumed,
+      earlyData: earlyData, keyIdentity: keyIdentity, peerCertificate: certificate)
+    self.handle = nil
     return true
   }
 

@@ -136,7 +136,7 @@ package final class GatewayServer {
       settings: Sequencer.Settings(configuration), link: sequencerLink, workers: links, limiters: limiters,
       journal: recovery.takeJournal(), devices: recovery.devices, recovered: recovery.recovered,
       checkpointLSN: recovery.checkpointLSN, cipher: try cipher(), log: log)
-    let checkpointer = Checkpointer(link: sequencerLink, directory: directory, log: log)
+    let checkpointer = Checkpointer(link: sequencerLink, directory: directory, cipher: try cipher(), log: log)
 
     sinks = try Sinks(
       configuration, firstCursor: max(firstCursor, recovery.journalFirstLSN),
@@ -159,8 +159,10 @@ package final class GatewayServer {
 
     let stores = configuration.sinks.contains { $0.type == .sqlite } ? [configuration.sqlite.path(in: directory)] : []
     let data = directory
+    let sealsCheckpoint = recovery.isCheckpointReadable
     let subjects = try keys.map {
-      try SubjectKeeper($0, directory: data, stores: stores, link: sequencerLink, log: log)
+      try SubjectKeeper(
+        $0, folder: folder, directory: data, stores: stores, sealsCheckpoint: sealsCheckpoint, link: sequencerLink, log: log)
     }
     self.subjects = subjects
 
@@ -194,7 +196,8 @@ package final class GatewayServer {
       subjects: subjects, started: started)
     if !configuration.listen.read.isEmpty {
       let desk = ReadDesk(
-        directory: directory, storePath: path(configuration.sqlite.file, in: directory),
+        directory: directory, storePath: path(configuration.sqlite.file, in: directory), keys: keys?.holder,
+        subjects: subjects,
         marks: { device in
           guard let marks = GatewayServer.askMarks(device, sequencer: sequencerLink) else {
             throw ReadProblem("the gateway did not answer in time; it may wait for its disk")

@@ -10,6 +10,8 @@ package struct Recovery: ~Copyable {
   /// Fixes in the journal that the sink has not stored.
   package var recovered: UInt64
   package var checkpointLSN: UInt64
+  /// Anybody can read the places in the checkpoint on disk.
+  package var isCheckpointReadable: Bool
   package var report: JournalRecovery
 
   /// Hands the journal over, once.
@@ -44,7 +46,7 @@ package struct Recovery: ~Copyable {
     var checkpoint = Checkpoint(lsn: 0, devices: DeviceTable())
     // A run before this one may have renamed the checkpoint and not lived to sync its name: the journal is trimmed by it.
     try data.sync()
-    switch try CheckpointFile.read(in: data) {
+    switch try CheckpointFile.read(in: data, with: cipher) {
     case .none: break
     case .checkpoint(let found): checkpoint = found
     case .damaged: log(.warning, "\(CheckpointFile.name) is damaged; the dedupe marks are read from the journal instead")
@@ -85,7 +87,8 @@ package struct Recovery: ~Copyable {
     }
     let firstLSN = journal.firstLSN
     return Recovery(
-      journal: journal, devices: devices, recovered: recovered, checkpointLSN: checkpoint.lsn, report: report, journalFirstLSN: firstLSN)
+      journal: journal, devices: devices, recovered: recovered, checkpointLSN: checkpoint.lsn,
+      isCheckpointReadable: checkpoint.wasReadable, report: report, journalFirstLSN: firstLSN)
   }
 }
 

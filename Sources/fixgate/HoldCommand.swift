@@ -21,8 +21,10 @@ struct HoldCommand: ParsableCommand {
 
     @OptionGroup var target: SubjectTarget
 
+    @OptionGroup var config: ConfigurationOption
+
     func run() throws {
-      let setup = try target.config.load()
+      let setup = try config.load()
       let range = try target.find(subject, in: setup)
       guard (1...Limits.reasonBytesMax).contains(reason.utf8.count) else {
         throw Complaint("--reason must have 1 to \(Limits.reasonBytesMax) bytes")

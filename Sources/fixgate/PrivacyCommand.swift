@@ -80,9 +80,13 @@ struct PrivacyCommand: ParsableCommand {
       page.section("Where it is")
       let egress = try registry.egress(tenant: tenant).first?.egress ?? TenantEgress()
       page.line("region \(egress.region); it may go to \(egress.sinks.joined(separator: ", "))")
-      for sink in setup.configuration.sinkLabels {
+      for sink in setup.configuration.sinks {
         let fields = sink.fields.isEmpty ? "every field that is taken" : sink.fields.joined(separator: ", ")
         page.line("sink \(sink.name): region \(sink.region), for \(sink.purpose); gets \(fields)")
+        let left = sink.type.leftByErasure.map { ", and leaves to whoever runs it \($0)" } ?? ""
+        page.line(
+          "sink \(sink.name): erasure \(sink.type.isErasable ? "reaches" : "does not reach") it\(left); retention "
+            + (sink.type.keepsRetention ? "reaches it" : "does not: what has had its time is to be deleted there"))
       }
       page.line("queue, registry and audit log: in the data directory, mode 0700, on this machine")
     }

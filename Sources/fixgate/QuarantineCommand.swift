@@ -45,7 +45,8 @@ struct QuarantineCommand: ParsableCommand {
     func open(to action: AuditAction) throws -> Quarantine {
       let setup = try reading.config.load()
       try setup.note(action, tenant: tenant, device: device.flatMap { try? setup.reader(of: tenant).index(ofDevice: $0) })
-      return try Quarantine(path: setup.storePath)
+      let index = try RegistryStore(path: setup.registryPath).index(ofTenant: tenant)
+      return try Quarantine(path: setup.storePath, cipher: try setup.cipher(of: index))
     }
   }
 
@@ -125,15 +126,19 @@ struct QuarantineCommand: ParsableCommand {
 
   struct Recheck: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Run today's rules over what is held: after a change of 'normalise' in the configuration.")
+      abstract: "Run today's rules over what is held: after a change of 'normalise' in the configuration.",
+      discussion: "The tenant's policy is applied to what comes out: a fix whose time the rules move out of duty is refused.")
 
     @OptionGroup var selection: Selection
 
     func run() throws {
-      let normaliser = Normaliser(try selection.reading.config.load().configuration.normalising)
+      let setup = try selection.reading.config.load()
+      let normaliser = Normaliser(setup.configuration.normalising)
+      let policies = try RegistryStore(path: setup.registryPath).loadSnapshot().privacy
       let wanted = try selection.make()
-      let change = try selection.open(to: .rechecked).recheck(wanted, with: normaliser)
-      print("released \(change.released), held for another reason \(change.changed), kept \(change.kept)")
+      let change = try selection.open(to: .rechecked).recheck(wanted, with: normaliser, policies: policies)
+      print(
+        "released \(change.released), held for another reason \(change.changed), kept \(change.kept), refused \(change.refused)")
     }
   }
 

@@ -19,10 +19,15 @@ struct ReadOptions: ParsableArguments {
   /// - Returns: how many lines it has.
   @discardableResult func read(_ query: ReadQuery, tenant: String) throws -> Int {
     var lines = 0
-    func write(_ piece: [UInt8]) throws {
+    try read(query, tenant: tenant) { piece in
       lines += piece.count { $0 == 0x0A }
       try FileHandle.standardOutput.write(contentsOf: Data(piece))
     }
+    return lines
+  }
+
+  /// - Parameter write: takes the answer, piece by piece.
+  func read(_ query: ReadQuery, tenant: String, into write: ([UInt8]) throws -> Void) throws {
     if let token = try token() {
       try ReadClient.ask(query, tenant: tenant, token: token, socket: socketPath(), write)
     } else {
@@ -33,8 +38,10 @@ struct ReadOptions: ParsableArguments {
         device: query.device.flatMap { try? reader.index(ofDevice: $0) })
       try withoutActuallyEscaping(write) { try reader.answer(query, into: ReadOutput($0)) }
     }
-    return lines
   }
+
+  /// Whether it is not the operator who reads.
+  var hasToken: Bool { get throws { try token() != nil } }
 
   private func token() throws -> String? {
     if let tokenFile {
@@ -55,11 +62,24 @@ struct ReadOptions: ParsableArguments {
 
 extension Setup {
   func reader(of tenant: String) throws -> TenantReader {
-    let directory = dataDirectory
+    let (directory, keyPath, registry) = (dataDirectory, registryKeyPath, registryPath)
     return TenantReader(
-      tenant: tenant, storePath: try storePath, registryPath: registryPath,
+      tenant: tenant, storePath: try storePath, registryPath: registryPath, bookPath: subjectBookPath,
+      cipher: {
+        let index = try RegistryStore(path: registry).index(ofTenant: tenant)
+        return try Setup.cipher(of: index, directory: directory, keyPath: keyPath)
+      },
       marks: { device in try Setup.marks(of: device, in: directory) },
       places: { request in try ControlClient.ask(request, directory: directory) })
+  }
+
+  /// Opens what is sealed of a tenant; `nil` = nothing is.
+  func cipher(of tenant: UInt32) throws -> (any SubjectCipher)? {
+    try Setup.cipher(of: tenant, directory: dataDirectory, keyPath: registryKeyPath)
+  }
+
+  private static func cipher(of tenant: UInt32, directory: String, keyPath: String) throws -> (any SubjectCipher)? {
+    try SubjectKeys.reading(tenant: tenant, directory: directory, keyPath: keyPath).map { try BookCipher($0) }
   }
 
   /// The gateway's, or those of its last checkpoint where none runs: it writes one when it ends.

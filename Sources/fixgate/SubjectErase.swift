@@ -11,7 +11,8 @@ struct SubjectErase: ParsableCommand {
     discussion: """
       Keys are shredded, so that journal and older copies of it can be read by nobody; stores delete and overwrite. Fixes of an \
       erased subject that come later are refused. What was erased cannot be brought back. Asked for once, it is done even if \
-      gateway or machine fail meanwhile; asked for again, it gives the same receipt. That sequences were received stays known.
+      gateway or machine fail meanwhile; asked for again, it gives the same receipt. That sequences were received stays known. With \
+      a token it is asked for and not waited for: ask again for the receipt.
       """)
 
   @Argument(help: "The subject's id.")
@@ -19,11 +20,17 @@ struct SubjectErase: ParsableCommand {
 
   @OptionGroup var target: SubjectTarget
 
+  @OptionGroup var reading: ReadOptions
+
   @Option(help: "Seconds to wait for the receipt.")
   var wait = 120
 
   func run() throws {
-    let setup = try target.config.load()
+    if try reading.hasToken {
+      try reading.read(target.query(.erase, subject), tenant: target.tenant)
+      return
+    }
+    let setup = try reading.config.load()
     let range = try target.find(subject, in: setup)
     guard FileManager.default.fileExists(atPath: setup.registryKeyPath) else {
       throw Complaint(

@@ -10,7 +10,7 @@ struct SubjectExportCommand: ParsableCommand {
     abstract: "Write all that is held about a subject: fixes, held and refused ones, corrections, devices carried, holds, erasures.",
     discussion: """
       As of one moment, while the gateway runs. What has not reached the store yet is not in it; see 'fixgate status'. A file is \
-      there as a whole or not at all.
+      there as a whole or not at all: what a killed run leaves is called FILE.unfinished, and goes with the next one.
       """)
 
   @Argument(help: "The subject's id.")
@@ -24,73 +24,31 @@ struct SubjectExportCommand: ParsableCommand {
 
   @OptionGroup var target: SubjectTarget
 
+  @OptionGroup var reading: ReadOptions
+
   func run() throws {
-    let setup = try target.config.load()
-    guard let format = SubjectExport.Format(rawValue: format) else {
-      throw Complaint("there is no format '\(format)'; choose geojson or csv")
+    var query = try target.query(.export, subject)
+    query.format = format
+    guard let path else {
+      try reading.read(query, tenant: target.tenant)
+      return
     }
-    let range = try target.find(subject, in: setup)
-    try setup.note(.exported, tenant: target.tenant, subject: range.subjectIndex, device: range.deviceIndex)
-    guard let path else { return try write(range, format, setup) { try FileHandle.standardOutput.write(contentsOf: $0) } }
     try Installation.refuseToOverwrite(path)
     let unfinished = path + ".unfinished"
+    // Of a run that was killed.
     try? FileManager.default.removeItem(atPath: unfinished)
-    try Installation.write([], to: unfinished, mode: 0o600)
-    guard let handle = FileHandle(forWritingAtPath: unfinished) else { throw Complaint("cannot write \(unfinished)") }
-    try write(range, format, setup) { try handle.write(contentsOf: $0) }
-    try handle.synchronize()
-    try handle.close()
-    try FileManager.default.moveItem(atPath: unfinished, toPath: path)
-  }
-
-  private func write(
-    _ range: SubjectRange, _ format: SubjectExport.Format, _ setup: Setup, _ out: @escaping (Data) throws -> Void
-  ) throws {
-    let registry = try RegistryStore(path: setup.registryPath)
-    let carried = try registry.carried(by: range.owner)
-    let book = try SubjectBook(path: setup.subjectBookPath)
-    let holds = try book.holds(tenant: range.tenant, lifted: true).filter { $0.target.owner == range.owner }
-    let erasures = try book.erasures(tenant: range.tenant).filter { $0.target.owner == range.owner }
-    var export = SubjectExport(format) { try out(Data($0)) }
-    export.begin()
-    var problem: (any Error)?
-    try SubjectReader(path: setup.storePath).read(
-      range, carried: carried.map { ($0.device, ($0.sinceMs ?? .min)...max($0.untilMs ?? .max, $0.sinceMs ?? .min)) }
-    ) { datum in
-      guard problem == nil else { return }
-      do { try export.append(datum) } catch { problem = error }
+    do {
+      try Installation.write([], to: unfinished, mode: 0o600)
+      guard let handle = FileHandle(forWritingAtPath: unfinished) else { throw Complaint("cannot write \(unfinished)") }
+      try reading.read(query, tenant: target.tenant) { try handle.write(contentsOf: Data($0)) }
+      try handle.synchronize()
+      try handle.close()
+      try FileManager.default.moveItem(atPath: unfinished, toPath: path)
+    } catch {
+      try? FileManager.default.removeItem(atPath: unfinished)
+      throw error
     }
-    if let problem { throw problem }
-    for each in carried where !range.owner.isDevice {
-      var datum = SubjectDatum("assignment")
-      datum.add("device", each.id)
-      datum.add("since_ms", each.sinceMs)
-      datum.add("until_ms", each.untilMs)
-      try export.append(datum)
-    }
-    for hold in holds {
-      var datum = SubjectDatum("hold")
-      datum.add("number", hold.number)
-      datum.add("reason", hold.reason)
-      datum.add("made_ms", hold.placedMs)
-      datum.add("until_ms", hold.liftedMs)
-      SubjectExportCommand.add(hold.target.times, to: &datum)
-      try export.append(datum)
-    }
-    for erasure in erasures {
-      var datum = SubjectDatum("erasure")
-      datum.add("number", erasure.number)
-      datum.add("made_ms", erasure.askedMs)
-      datum.add("until_ms", erasure.doneMs)
-      SubjectExportCommand.add(erasure.target.times, to: &datum)
-      try export.append(datum)
-    }
-    try export.end()
-  }
-
-  private static func add(_ times: ClosedRange<Int64>, to datum: inout SubjectDatum) {
-    if times.lowerBound != .min { datum.add("from_ms", times.lowerBound) }
-    if times.upperBound != .max { datum.add("to_ms", times.upperBound) }
+    try Directory(URL(fileURLWithPath: path).deletingLastPathComponent().path).sync()
   }
 }
 

@@ -18,15 +18,17 @@ struct SubjectTarget: ParsableArguments {
   @Option(help: "Only up to this fix time.")
   var to: String?
 
-  @OptionGroup var config: ConfigurationOption
-
   func find(_ subject: String?, in setup: Setup) throws -> SubjectRange {
-    guard (subject == nil) != (device == nil) else { throw Complaint("name either a subject or --device") }
-    let first = try from.map { try HistoryCommand.milliseconds($0) } ?? .min
-    let last = try to.map { try HistoryCommand.milliseconds($0) } ?? .max
-    guard first <= last else { throw Complaint("--from lies behind --to") }
-    let found = try RegistryStore(path: setup.registryPath).owner(tenant: tenant, subject: subject, device: device)
-    return SubjectRange(tenant: found.tenant, owner: found.owner, times: first...last)
+    try query(.export, subject).target(ofTenant: tenant, in: RegistryStore(path: setup.registryPath))
+  }
+
+  /// As a question to the one who reads.
+  func query(_ kind: ReadQuery.Kind, _ subject: String?) throws -> ReadQuery {
+    var query = ReadQuery(kind, device: device)
+    query.subject = subject
+    query.fromMs = try from.map { try HistoryCommand.milliseconds($0) }
+    query.toMs = try to.map { try HistoryCommand.milliseconds($0) }
+    return query
   }
 }
 

@@ -14,12 +14,14 @@ private struct Step: Sendable {
   var lane: UInt8 = 0
   var code: UInt16 = 0
   var source: Int32?
+  var subject: UInt32 = 0
   let verdict: Verdict?
 
   var record: Record {
     var record = Record()
     record.lane = lane
     record.code = code
+    record.subject = subject
     record.fix.sequence = 1
     record.fix.present = [.time, .position, .monotonic]
     record.fix.fixTimeMs = start + s * 1_000
@@ -68,6 +70,12 @@ private let journeys: [Journey] = [
       Step(s: 0, northE7: 0, verdict: nil), Step(s: 10, northE7: 5_000_000, verdict: .teleport),
       Step(s: 20, northE7: 5_010_000, verdict: nil), Step(s: 30, northE7: 5_020_000, verdict: nil),
       Step(s: 40, northE7: 30_000, verdict: .teleport),
+    ]),
+  Journey(
+    name: "in other hands a journey of its own",
+    steps: [
+      Step(s: 0, northE7: 0, subject: 1, verdict: nil), Step(s: 10, northE7: 9_000_000, subject: 2, verdict: nil),
+      Step(s: 20, northE7: 0, subject: 2, verdict: .teleport), Step(s: 30, northE7: 9_010_000, subject: 2, verdict: nil),
     ]),
   // AWS's accuracy-based filter: moved less than the accuracies together is not moved.
   Journey(

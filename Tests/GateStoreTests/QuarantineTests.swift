@@ -103,7 +103,7 @@ import Testing
   @Test func aChangedRuleLetsFixesThrough() throws {
     var rules = NormalisingRules()
     rules.futureToleranceS = 3_600
-    let change = try Quarantine(path: path).recheck(van1, with: Normaliser(rules))
+    let change = try Quarantine(path: path).recheck(van1, with: Normaliser(rules), policies: sampleRegistry().privacy)
     #expect(change.released == 2 && change.kept == 2 && change.changed == 0)
     #expect(
       try rows(path, "SELECT sequence, verdict, course_cdeg, originals FROM fix WHERE device = 1 AND sequence > 2") == [
@@ -117,11 +117,47 @@ import Testing
     rules.futureToleranceS = 3_600
     rules.receiverInvalid = .hold
     rules.approximate = .hold
-    let change = try Quarantine(path: path).recheck(QuarantineSelection(tenant: "demo"), with: Normaliser(rules))
+    let change = try Quarantine(path: path).recheck(
+      QuarantineSelection(tenant: "demo"), with: Normaliser(rules), policies: sampleRegistry().privacy)
     #expect(change.released == 2 && change.kept == 3 && change.changed == 0)
     rules.approximate = .off
     rules.simulated = .hold
-    #expect(try Quarantine(path: path).recheck(van1, with: Normaliser(rules)).released == 1)
+    #expect(try Quarantine(path: path).recheck(van1, with: Normaliser(rules), policies: sampleRegistry().privacy).released == 1)
+  }
+
+  /// The rules move one by 1,024 weeks: into a time that the tenant's policy does not let anybody follow. The other stays in it.
+  @Test func aFixThatIsMovedOutOfDutyIsRefused() throws {
+    let (open, closed) = (Int64(1_790_000_000_000), Int64(1_790_000_000_000 + 86_400_000))
+    let eraMs: Int64 = 1_024 * 7 * 86_400_000
+    var records = RecordBytes()
+    for (sequence, timeMs) in [(UInt64(10), open), (11, closed)] {
+      var record = Record.fix(sequence: sequence, timeMs: timeMs - eraMs, kind: .held)
+      record.code = Verdict.heldRolloverSuspected.rawValue
+      record.receiveTimeMs = closed + 3_600_000
+      records.append(record)
+    }
+    var sink = try SQLiteSink(path: path)
+    let next = sink.cursor
+    try sink.write(records.bytes.span, records: 0..<records.bytes.count, skip: 0, firstLSN: next, names: sampleRegistry())
+    _ = try sink.commit(nextLSN: next + 2)
+
+    var builder = RegistrySnapshot.Builder()
+    builder.addTenant(1, name: "demo")
+    builder.addDevice(1, tenant: 1, subject: 0, externalID: "van-1", revoked: false)
+    var policy = Policy()
+    policy.version = 1
+    policy.duty = .shift
+    builder.addPolicy(policy, tenant: 1)
+    builder.addDuty(of: .device(1), sinceMs: open - 1_000, untilMs: open + 1_000)
+    let policies = RegistrySnapshot(builder, generation: 1).privacy
+    var van = van1
+    van.code = Verdict.heldRolloverSuspected.rawValue
+    var rules = NormalisingRules()
+    rules.weekRollover = .always
+    let change = try Quarantine(path: path).recheck(van, with: Normaliser(rules), policies: policies)
+    #expect(change.released == 1 && change.refused == 1 && change.kept == 0)
+    #expect(try rows(path, "SELECT sequence FROM fix WHERE sequence > 9") == [["10"]])
+    #expect(try rows(path, "SELECT sequence, code FROM refused") == [["11", "\(Verdict.offDuty.rawValue)"]])
   }
 
   /// The gateway goes on meanwhile: its cursor is in the same file, and the same records read again change nothing.

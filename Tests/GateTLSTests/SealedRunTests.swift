@@ -137,6 +137,46 @@ private func hasAny(_ positions: Set<UInt64>, in bytes: [UInt8]) -> Bool {
     #expect(late == opened)
   }
 
+  /// More subjects than the cipher has places for, some of which share one, in any order and over a change of keys.
+  @Test func manySubjectsTakeTurns() throws {
+    var random = SeededRandom(seed: 9)
+    func ring(_ numbers: [UInt64]) -> SubjectKeyRing {
+      SubjectKeyRing(
+        numbers.enumerated().map { index, number in
+          .init(
+            number: number, owner: .subject(UInt32(index + 1)), isRetired: false,
+            key: (0..<SubjectKeyRing.keyBytes).map { UInt8(truncatingIfNeeded: number &>> UInt64($0 % 8 * 8) &+ UInt64($0)) })
+        }, highest: 1 << 20)
+    }
+    let numbers: [UInt64] = [1, 4_097, 8_193, 2, 4_098, 77]
+    let holder = SubjectKeyHolder(ring(numbers))
+    let cipher = try RingCipher(holder)
+    func commit() -> [UInt8] {
+      var bytes: [UInt8] = []
+      for sequence in 1...UInt64(60) {
+        var record = Record()
+        record.subject = UInt32.random(in: 1...UInt32(numbers.count), using: &random)
+        record.fix.sequence = sequence
+        record.fix.present = [.time, .position]
+        let start = bytes.count
+        bytes += [UInt8](repeating: 0, count: record.encodedBytes)
+        var out = bytes.mutableSpan
+        _ = record.write(into: &out, at: start, from: Span())
+      }
+      return bytes
+    }
+    for round in 0..<20 {
+      if round == 10 { holder.swap(ring(numbers.map { $0 + 10_000 })) }
+      cipher.refresh()
+      let records = commit()
+      var (sealed, opened, elsewhere): ([UInt8], [UInt8], [UInt8]) = ([], [], [])
+      SealedRun.seal(records, records.count, nonce: SealedRun.Nonce(using: &random), with: cipher, into: &sealed)
+      SealedRun.open(sealed, 0..<sealed.count, with: cipher, into: &opened)
+      SealedRun.open(sealed, 0..<sealed.count, with: try RingCipher(holder), into: &elsewhere)
+      #expect(opened == records && elsewhere == records)
+    }
+  }
+
   /// A bit that has changed is found, and what cannot be read is handed on for the reader of records to refuse.
   @Test func aChangedRunDoesNotOpen() throws {
     var random = SeededRandom(seed: 6)

@@ -85,10 +85,8 @@ extension EndToEnd {
       #expect(try gateway.count("SELECT count(*) FROM latest") == 0)
       // Nor does the gateway itself remember where he was last.
       _ = try gateway.terminate()
-      guard case .checkpoint(let checkpoint) = try CheckpointFile.read(in: Directory(gateway.data)) else {
-        throw GatewayProcess.Failure(description: "no checkpoint")
-      }
-      #expect(checkpoint.devices.latestPosition(of: 1) == nil && checkpoint.devices.streamCount(of: 1) == 1)
+      let devices = try gateway.checkpoint()
+      #expect(devices.latestPosition(of: 1) == nil && devices.streamCount(of: 1) == 1)
     }
 
     @Test func aHoldKeepsWhatIsOverdue() throws {

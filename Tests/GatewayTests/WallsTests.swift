@@ -48,6 +48,9 @@ extension EndToEnd {
       (["latest"], "live"), (["latest", "--device", "bike-1"], "live"), (["history", "--device", "bike-1"], "history"),
       (["history", "--device", "bike-1", "--format", "gpx"], "history"), (["gaps", "--device", "bike-1"], "history"),
       (["quarantine", "list"], "history"), (["quarantine", "show", "1"], "history"), (["quarantine", "show", "2"], "history"),
+      (["subject", "export", "--device", "bike-1"], "export"),
+      // Nothing was there then.
+      (["subject", "erase", "--device", "bike-1", "--to", "1990-01-01T00:00:00Z"], "erase"),
     ]
 
     /// Every command, with every credential of every tenant, for every tenant.
@@ -89,6 +92,36 @@ extension EndToEnd {
       let log = try gateway.run(["audit", "list"]).output
       #expect(log.contains("token 1\tread_live\tdemo") && log.contains("token 2\trefused\tdemo"))
       #expect(!log.contains("bike-1") && !log.contains("43.") && !log.contains("51."))
+    }
+
+    /// What a data protection officer does, without being the operator.
+    @Test func aTokenExportsAndErases() throws {
+      let gateway = try world()
+      let (export, erase) = (try token(gateway, "demo", "export"), try token(gateway, "demo", "erase"))
+      let words = ["subject", "export", "--tenant", "demo", "--device", "bike-1"]
+      let out = gateway.folder + "/bike-1.geojson"
+      #expect(try read(gateway, words + ["--out", out], token: export).status == 0)
+      let asOperator = try gateway.run(words).output
+      #expect(try String(contentsOfFile: out, encoding: .utf8) == asOperator && asOperator.contains("\"kind\":\"held\""))
+      #expect(asOperator.components(separatedBy: "\"kind\":\"fix\"").count == 31 && asOperator.contains("43.2"))
+      #expect(try FileManager.default.attributesOfItem(atPath: out)[.posixPermissions] as? Int == 0o600)
+      // What is refused leaves no file.
+      let other = gateway.folder + "/other.geojson"
+      #expect(try read(gateway, words + ["--out", other], token: erase).errors.contains("ask for one that has it"))
+      #expect(!FileManager.default.fileExists(atPath: other) && !FileManager.default.fileExists(atPath: other + ".unfinished"))
+
+      let ask = ["subject", "erase", "--tenant", "demo", "--device", "bike-1"]
+      #expect(try read(gateway, ask, token: erase).output == "erasure 1 is under way: ask again for its receipt\n")
+      // The token may ask twice a second.
+      let book = try SubjectBook(path: gateway.data + "/" + SubjectBook.name)
+      let deadline = SystemClock.now().advanced(byNs: 60_000_000_000)
+      while try book.erasures(pending: true).count > 0, SystemClock.now() < deadline {}
+      let told = try read(gateway, ask, token: erase).output
+      let receipt = try JSONDecoder().decode(ErasureReceipt.self, from: Data(told.utf8))
+      #expect(receipt.deleted.fixes == 30 && receipt.deleted.held == 1 && receipt.device == "bike-1")
+      #expect(try gateway.rows(of: "bike-1").count == 30, "the other tenant's")
+      let log = try gateway.run(["audit", "list"]).output
+      #expect(log.contains("token 1\texported\tdemo") && log.contains("token 2\terased\tdemo"))
     }
 
     @Test func aTokenThatIsNotGoodOpensNothing() throws {

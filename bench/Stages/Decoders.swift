@@ -41,17 +41,21 @@ final class GateDecoder {
     swap(&fixes, &self.fixes)
     defer { swap(&fixes, &self.fixes) }
     var sum: UInt64 = 0
+    let bytes = packets.bytes
+    var room = fixes.mutableSpan
     for range in packets.ranges {
-      let count = read(range, into: &fixes)
-      sum &+= fixes[count - 1].sequence
+      let count = GateDecoder.read(bytes.span, range, into: &room)
+      sum &+= room[count - 1].sequence
     }
     return sum
   }
 
   func hash() -> ResultHash {
     var hash = ResultHash()
+    let bytes = packets.bytes
     for range in packets.ranges {
-      for fix in fixes[..<read(range, into: &fixes)] {
+      var room = fixes.mutableSpan
+      for fix in fixes[..<GateDecoder.read(bytes.span, range, into: &room)] {
         hash.add(fix.sequence)
         hash.add(fix.fixTimeMs)
         hash.add(fix.latitudeE7)
@@ -62,17 +66,15 @@ final class GateDecoder {
     return hash
   }
 
-  private func read(_ range: Range<Int>, into fixes: inout [Fix]) -> Int {
-    let bytes = packets.bytes
-    var span = fixes.mutableSpan
+  private static func read(_ bytes: Span<UInt8>, _ range: Range<Int>, into fixes: inout MutableSpan<Fix>) -> Int {
     do throws(DecodeError) {
-      return try decode(bytes.span, range, into: &span)
+      return try decode(bytes, range, into: &fixes)
     } catch {
       preconditionFailure("own packet refused")
     }
   }
 
-  private func decode(
+  private static func decode(
     _ bytes: Span<UInt8>, _ range: Range<Int>, into fixes: inout MutableSpan<Fix>
   ) throws(DecodeError) -> Int {
     var scanner = UplinkScanner(range)

@@ -1,15 +1,19 @@
 /// What the sequencer must know after a restart, as bytes: the device table as of one journal position.
 ///
-/// Layout, little endian: `"FGCP"`, u32 version, u64 lsn, u32 devices, u32 zero; a device: u8 has latest (then i64 fix time,
-/// i64 receive time, i32 latitude, i32 longitude, u64 sequence), live leg, backlog leg, u16 streams; a leg: u32 repeats, then
-/// anchor and outlier: u8 present, and if so i64 fix time, i32 latitude, i32 longitude, u32 accuracy; a stream: u32 number, u64 through, u16 ranges, each u64 first,
-/// u64 last. Only durable ranges are kept. The file that carries these bytes guards them with a checksum of its own.
+/// Layout, little endian: `"FGCP"`, u32 version, u64 lsn, u32 devices, u32 places; the places (`PlaceEntry`); then the marks of
+/// each device: u16 streams; a stream: u32 number, u64 through, u16 ranges, each u64 first, u64 last. Only durable ranges are
+/// kept. The file that carries these bytes guards them with a checksum of its own.
+///
+/// Where devices were is sealed on the way to the disk, so that an old copy of the file dies with the keys; the marks are not.
 package struct Checkpoint: Sendable {
-  package static let version: UInt32 = 2
+  package static let version: UInt32 = 3
+  static let headerBytes = 24
 
   /// Every record below is in the table.
   package var lsn: UInt64
   package var devices: DeviceTable
+  /// Read from a file in which it could be read by anybody where devices were.
+  package private(set) var wasReadable = false
 
   package init(lsn: UInt64, devices: DeviceTable) {
     self.lsn = lsn
@@ -25,122 +29,181 @@ package enum CheckpointError: Error, Equatable, Sendable {
 }
 
 extension Checkpoint {
+  /// As bytes in which places can be read, for `sealed`.
   package func encoded() -> [UInt8] {
     var out: [UInt8] = []
-    out.reserveCapacity(32 + devices.count * 48)
-    func put<T: FixedWidthInteger & UnsignedInteger>(_ value: T) {
-      for i in 0..<T.bitWidth / 8 { out.append(UInt8(truncatingIfNeeded: value >> (8 * T(i)))) }
-    }
+    out.reserveCapacity(Checkpoint.headerBytes + devices.count * 160)
     out += Array("FGCP".utf8)
-    put(Checkpoint.version)
-    put(lsn)
-    put(UInt32(devices.count))
-    put(UInt32(0))
+    out.put(Checkpoint.version)
+    out.put(lsn)
+    out.put(UInt32(devices.count))
+    out.put(UInt32(0))
+    var places: UInt32 = 0
     for device in 0..<devices.count {
-      if let latest = devices.latestPosition(of: device) {
-        put(UInt8(1))
-        put(UInt64(bitPattern: latest.fixTimeMs))
-        put(UInt64(bitPattern: latest.receiveTimeMs))
-        put(UInt32(bitPattern: latest.latitudeE7))
-        put(UInt32(bitPattern: latest.longitudeE7))
-        put(latest.sequence)
-      } else {
-        put(UInt8(0))
+      for entry in PlaceEntry.entries(of: device, in: devices) {
+        entry.append(to: &out)
+        places += 1
       }
-      for leg in [devices[travelOf: device].live, devices[travelOf: device].backlog] {
-        put(leg.repeats)
-        for sighting in [leg.anchor, leg.outlier] {
-          put(UInt8(sighting == nil ? 0 : 1))
-          guard let sighting else { continue }
-          put(UInt64(bitPattern: sighting.fixTimeMs))
-          put(UInt32(bitPattern: sighting.latitudeE7))
-          put(UInt32(bitPattern: sighting.longitudeE7))
-          put(sighting.accuracyDm)
-        }
-      }
+    }
+    var room = out.mutableSpan
+    room.store(places, at: Checkpoint.headerBytes - 4)
+    for device in 0..<devices.count {
       let streams = devices.streamCount(of: device)
-      put(UInt16(streams))
+      out.put(UInt16(streams))
       for i in 0..<streams {
         let state = devices[device, i]
-        put(state.stream)
-        put(state.durable.through)
-        put(UInt16(state.durable.above.count))
+        out.put(state.stream)
+        out.put(state.durable.through)
+        out.put(UInt16(state.durable.above.count))
         for range in state.durable.above {
-          put(range.first)
-          put(range.last)
+          out.put(range.first)
+          out.put(range.last)
         }
       }
     }
     return out
   }
 
-  package init(decoding bytes: [UInt8]) throws(CheckpointError) {
-    var at = 0
-    func take(_ count: Int) throws(CheckpointError) -> UInt64 {
-      guard bytes.count - at >= count else { throw .malformed(offset: at) }
-      var value: UInt64 = 0
-      for i in 0..<count { value |= UInt64(bytes[at + i]) << UInt64(8 * i) }
-      at += count
-      return value
+  /// Seals the places in an encoded checkpoint, each under the key of whoever was there. What belongs to one who has no key any
+  /// more is left out.
+  /// - Parameter nonce: of the first place; drawn anew for each checkpoint.
+  package static func sealed(
+    _ encoded: [UInt8], with cipher: any SubjectCipher, nonce: SealedRun.Nonce
+  ) -> [UInt8] {
+    var nonce = nonce
+    var out = Array(encoded[..<headerBytes])
+    let count = encoded.span.load32(at: headerBytes - 4)
+    out.reserveCapacity(encoded.count + Int(count) * SealedRun.tagBytes)
+    var at = headerBytes
+    var places: UInt32 = 0
+    for _ in 0..<count {
+      let end = at + Int(encoded.span.load32(at: at))
+      if PlaceEntry.seal(encoded[at..<end], with: cipher, nonce: nonce, into: &out) { places += 1 }
+      nonce.advance()
+      at = end
     }
+    out.append(contentsOf: encoded[at...])
+    var room = out.mutableSpan
+    room.store(places, at: headerBytes - 4)
+    return out
+  }
+
+  /// - Parameter cipher: opens the places; those that it does not open are forgotten. So are those of a version that does not
+  ///   say whose they are. `nil` = only what was never sealed is known.
+  package init(decoding bytes: [UInt8], with cipher: (any SubjectCipher)? = nil) throws(CheckpointError) {
+    var reader = CheckpointReader(bytes)
     guard bytes.starts(with: Array("FGCP".utf8)) else { throw .malformed(offset: 0) }
-    at = 4
-    let version = UInt32(try take(4))
+    reader.at = 4
+    let version = try reader.take(UInt32.self)
     guard version <= Checkpoint.version else { throw .newerVersion(version) }
     guard version >= 1 else { throw .malformed(offset: 4) }
-    func sighting(_ isBacklog: Bool) throws(CheckpointError) -> Sighting? {
-      guard try take(1) == 1 else { return nil }
-      let fixTimeMs = Int64(bitPattern: try take(8))
-      let latitudeE7 = Int32(bitPattern: UInt32(try take(4)))
-      let longitudeE7 = Int32(bitPattern: UInt32(try take(4)))
-      return Sighting(
-        fixTimeMs: fixTimeMs, latitudeE7: latitudeE7, longitudeE7: longitudeE7, accuracyDm: UInt32(try take(4)),
-        isBacklog: isBacklog)
-    }
-    func leg(_ isBacklog: Bool) throws(CheckpointError) -> Leg {
-      var leg = Leg()
-      leg.repeats = UInt32(try take(4))
-      leg.anchor = try sighting(isBacklog)
-      leg.outlier = try sighting(isBacklog)
-      return leg
-    }
-    let lsn = try take(8)
-    let count = Int(try take(4))
-    _ = try take(4)
+    let lsn = try reader.take(UInt64.self)
+    let count = Int(try reader.take(UInt32.self))
+    let places = try reader.take(UInt32.self)
+    // Each has two bytes of marks at least: no number that the file could not hold makes a table.
+    guard count <= bytes.count / 2 else { throw .malformed(offset: 16) }
     var devices = DeviceTable()
+    var wasReadable = false
+    if version >= 3 {
+      for _ in 0..<places {
+        if try PlaceEntry.read(&reader, with: cipher, devices: count, into: &devices) { wasReadable = true }
+      }
+    }
     for device in 0..<count {
       devices.reserve(through: device)
-      if try take(1) == 1 {
-        let fixTimeMs = Int64(bitPattern: try take(8))
-        let receiveTimeMs = Int64(bitPattern: try take(8))
-        let latitudeE7 = Int32(bitPattern: UInt32(try take(4)))
-        let longitudeE7 = Int32(bitPattern: UInt32(try take(4)))
-        devices.moveLatest(
-          of: device,
-          to: LatestPosition(
-            fixTimeMs: fixTimeMs, receiveTimeMs: receiveTimeMs, latitudeE7: latitudeE7, longitudeE7: longitudeE7,
-            sequence: version >= 2 ? try take(8) : 0))
+      if version < 3, try reader.takeReadablePlaces(of: device, version: version, into: &devices) {
+        wasReadable = true
+        if cipher != nil { devices.forgetPlaces(of: device) }
       }
-      if version >= 2 {
-        devices[travelOf: device].live = try leg(false)
-        devices[travelOf: device].backlog = try leg(true)
-      }
-      for _ in 0..<Int(try take(2)) {
-        let stream = UInt32(try take(4))
-        let through = try take(8)
+      for _ in 0..<Int(try reader.take(UInt16.self)) {
+        let stream = try reader.take(UInt32.self)
+        let through = try reader.take(UInt64.self)
         var above: [SequenceRanges.Range] = []
-        for _ in 0..<Int(try take(2)) {
-          let first = try take(8)
-          above.append(.init(first: first, last: try take(8)))
+        for _ in 0..<Int(try reader.take(UInt16.self)) {
+          let first = try reader.take(UInt64.self)
+          above.append(.init(first: first, last: try reader.take(UInt64.self)))
         }
         guard let ranges = SequenceRanges(through: through, above: above),
           let index = devices.open(stream, of: device)
-        else { throw .malformed(offset: at) }
+        else { throw .malformed(offset: reader.at) }
         devices[device, index].received = ranges
         devices[device, index].durable = ranges
       }
     }
-    guard at == bytes.count else { throw .malformed(offset: at) }
+    guard reader.at == bytes.count else { throw .malformed(offset: reader.at) }
     self.init(lsn: lsn, devices: devices)
+    self.wasReadable = wasReadable
+  }
+}
+
+/// Takes values off a checkpoint's front.
+struct CheckpointReader {
+  let bytes: [UInt8]
+  var at = 0
+
+  init(_ bytes: [UInt8]) { self.bytes = bytes }
+
+  mutating func take<T: FixedWidthInteger & UnsignedInteger>(_: T.Type) throws(CheckpointError) -> T {
+    let count = T.bitWidth / 8
+    guard bytes.count - at >= count else { throw .malformed(offset: at) }
+    var value: T = 0
+    for i in 0..<count { value |= T(truncatingIfNeeded: bytes[at + i]) << T(8 * i) }
+    at += count
+    return value
+  }
+
+  private mutating func signed64() throws(CheckpointError) -> Int64 { Int64(bitPattern: try take(UInt64.self)) }
+  private mutating func signed32() throws(CheckpointError) -> Int32 { Int32(bitPattern: try take(UInt32.self)) }
+
+  mutating func latest(hasSequence: Bool = true) throws(CheckpointError) -> LatestPosition {
+    let fixTimeMs = try signed64()
+    let receiveTimeMs = try signed64()
+    let latitudeE7 = try signed32()
+    let longitudeE7 = try signed32()
+    return LatestPosition(
+      fixTimeMs: fixTimeMs, receiveTimeMs: receiveTimeMs, latitudeE7: latitudeE7, longitudeE7: longitudeE7,
+      sequence: hasSequence ? try take(UInt64.self) : 0)
+  }
+
+  mutating func leg(of subject: UInt32, isBacklog: Bool) throws(CheckpointError) -> Leg {
+    var leg = Leg(subject: subject)
+    leg.repeats = try take(UInt32.self)
+    leg.anchor = try sighting(isBacklog)
+    leg.outlier = try sighting(isBacklog)
+    return leg
+  }
+
+  private mutating func sighting(_ isBacklog: Bool) throws(CheckpointError) -> Sighting? {
+    guard try take(UInt8.self) == 1 else { return nil }
+    let fixTimeMs = try signed64()
+    let latitudeE7 = try signed32()
+    let longitudeE7 = try signed32()
+    return Sighting(
+      fixTimeMs: fixTimeMs, latitudeE7: latitudeE7, longitudeE7: longitudeE7, accuracyDm: try take(UInt32.self),
+      isBacklog: isBacklog)
+  }
+
+  /// Versions 1 and 2 had the places among the marks: u8 has latest (then the position, in version 2 with its sequence); in
+  /// version 2 live leg and backlog leg.
+  /// - Returns: whether there were any.
+  mutating func takeReadablePlaces(
+    of device: Int, version: UInt32, into devices: inout DeviceTable
+  ) throws(CheckpointError) -> Bool {
+    var any = false
+    if try take(UInt8.self) == 1 {
+      devices.moveLatest(of: device, to: try latest(hasSequence: version >= 2))
+      any = true
+    }
+    guard version >= 2 else { return any }
+    let live = try leg(of: 0, isBacklog: false)
+    let backlog = try leg(of: 0, isBacklog: true)
+    devices[travelOf: device] = Travel(live: live, backlog: backlog)
+    return any || devices[travelOf: device] != Travel()
+  }
+}
+
+extension [UInt8] {
+  mutating func put<T: FixedWidthInteger & UnsignedInteger>(_ value: T) {
+    for i in 0..<T.bitWidth / 8 { append(UInt8(truncatingIfNeeded: value >> (8 * T(i)))) }
   }
 }

@@ -20,13 +20,18 @@ package struct LatestPosition: Equatable, Sendable, BitwiseCopyable, Codable {
   package var latitudeE7: Int32
   package var longitudeE7: Int32
   package var sequence: UInt64
+  /// Who carried the device there; 0 = nobody.
+  package var subject: UInt32
 
-  package init(fixTimeMs: Int64, receiveTimeMs: Int64, latitudeE7: Int32, longitudeE7: Int32, sequence: UInt64 = 0) {
+  package init(
+    fixTimeMs: Int64, receiveTimeMs: Int64, latitudeE7: Int32, longitudeE7: Int32, sequence: UInt64 = 0, subject: UInt32 = 0
+  ) {
     self.fixTimeMs = fixTimeMs
     self.receiveTimeMs = receiveTimeMs
     self.latitudeE7 = latitudeE7
     self.longitudeE7 = longitudeE7
     self.sequence = sequence
+    self.subject = subject
   }
 
   /// The position of a record of the track; `nil` if it has none that counts.
@@ -36,7 +41,8 @@ package struct LatestPosition: Equatable, Sendable, BitwiseCopyable, Codable {
     else { return nil }
     self.init(
       fixTimeMs: record.fix.fixTimeMs, receiveTimeMs: record.receiveTimeMs,
-      latitudeE7: record.fix.latitudeE7, longitudeE7: record.fix.longitudeE7, sequence: record.fix.sequence)
+      latitudeE7: record.fix.latitudeE7, longitudeE7: record.fix.longitudeE7, sequence: record.fix.sequence,
+      subject: record.subject)
   }
 
   /// As above, of an encoded record.
@@ -49,7 +55,8 @@ package struct LatestPosition: Equatable, Sendable, BitwiseCopyable, Codable {
     else { return nil }
     self.init(
       fixTimeMs: Int64(bitPattern: bytes.load64(at: at + 40)), receiveTimeMs: Int64(bitPattern: bytes.load64(at: at + 32)),
-      latitudeE7: latitudeE7, longitudeE7: longitudeE7, sequence: bytes.load64(at: at + 24))
+      latitudeE7: latitudeE7, longitudeE7: longitudeE7, sequence: bytes.load64(at: at + 24),
+      subject: bytes.load32(at: at + Record.subjectOffset))
   }
 
   private static func counts(code: UInt16, latitudeE7: Int32, longitudeE7: Int32) -> Bool {

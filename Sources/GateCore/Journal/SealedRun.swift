@@ -28,7 +28,11 @@ package enum SealedRun {
       self.low = low
     }
 
-    fileprivate init(_ bytes: Span<UInt8>, at: Int) {
+    package init(using random: inout some RandomNumberGenerator) {
+      self.init(high: random.next(), low: UInt32(truncatingIfNeeded: random.next()))
+    }
+
+    init(_ bytes: Span<UInt8>, at: Int) {
       high = bytes.load64(at: at)
       low = bytes.load32(at: at + 8)
     }
@@ -126,7 +130,8 @@ package enum SealedRun {
     return end
   }
 
-  private static func isSecret(_ records: [UInt8], _ at: Int) -> Bool {
+  /// Whether a record tells of a person.
+  static func isSecret(_ records: [UInt8], _ at: Int) -> Bool {
     let kind = records[at + 4]
     return kind == RecordKind.fix.rawValue || kind == RecordKind.held.rawValue
   }

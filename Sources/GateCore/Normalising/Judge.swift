@@ -2,9 +2,10 @@
 /// before they are durable, so that its verdict is in the journal and in the ack.
 ///
 /// A fix is compared with the one that came before it in its lane, whichever of the two is older: order does not matter, and
-/// a backlog that arrives beside live fixes is not a row of jumps. Versioned as `Normaliser` is: this is version 1.
+/// a backlog that arrives beside live fixes is not a row of jumps. In other hands a device begins a new journey: nobody is judged
+/// by where another was. Versioned as `Normaliser` is: this is version 2.
 package struct Judge: Sendable {
-  package static let version = 1
+  package static let version = 2
 
   private let frozen: Verdict?
   private let frozenRepeats: UInt32
@@ -27,8 +28,9 @@ package struct Judge: Sendable {
   /// - Returns: a verdict above the record's own, or `nil`.
   package func judge(_ bytes: Span<UInt8>, at: Int, in travel: inout Travel) -> Verdict? {
     guard let sighting = Sighting(bytes, at: at) else { return nil }
-    let finding = examine(sighting, after: travel.leg(of: sighting))
-    travel.advance(sighting, isTeleport: finding.map { Judge.isTeleport($0.rawValue) } ?? false)
+    let subject = bytes.load32(at: at + Record.subjectOffset)
+    let finding = examine(sighting, after: travel.leg(of: sighting, carriedBy: subject))
+    travel.advance(sighting, carriedBy: subject, isTeleport: finding.map { Judge.isTeleport($0.rawValue) } ?? false)
     guard let finding, finding.rawValue > bytes.load16(at: at + 6) else { return nil }
     return finding
   }

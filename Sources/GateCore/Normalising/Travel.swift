@@ -94,8 +94,10 @@ package struct Leg: Equatable, Sendable, BitwiseCopyable {
   package var outlier: Sighting?
   /// Times that the last coordinates have come again, to the last digit, while moving.
   package var repeats: UInt32 = 0
+  /// Whose journey it is; 0 = nobody carries the device.
+  package var subject: UInt32
 
-  package init() {}
+  package init(subject: UInt32 = 0) { self.subject = subject }
 
   package func isRepeat(_ sighting: Sighting) -> Bool {
     guard sighting.isMoving, let last = outlier ?? anchor else { return false }
@@ -123,24 +125,29 @@ package struct Leg: Equatable, Sendable, BitwiseCopyable {
 /// A device's journey: what is sent live, and what it delivers later. The two are at different times and places, each in an
 /// order of its own.
 package struct Travel: Equatable, Sendable, BitwiseCopyable {
-  package var live = Leg()
-  package var backlog = Leg()
+  package var live: Leg
+  package var backlog: Leg
 
-  package init() {}
+  package init(live: Leg = Leg(), backlog: Leg = Leg()) {
+    self.live = live
+    self.backlog = backlog
+  }
 
-  package func leg(of sighting: Sighting) -> Leg { sighting.isBacklog ? backlog : live }
+  /// The journey that the sighting goes on with.
+  package func leg(of sighting: Sighting, carriedBy subject: UInt32) -> Leg {
+    let leg = sighting.isBacklog ? backlog : live
+    return leg.subject == subject ? leg : Leg(subject: subject)
+  }
 
-  package mutating func advance(_ sighting: Sighting, isTeleport: Bool) {
-    if sighting.isBacklog {
-      backlog.advance(sighting, isTeleport: isTeleport)
-    } else {
-      live.advance(sighting, isTeleport: isTeleport)
-    }
+  package mutating func advance(_ sighting: Sighting, carriedBy subject: UInt32, isTeleport: Bool) {
+    var leg = leg(of: sighting, carriedBy: subject)
+    leg.advance(sighting, isTeleport: isTeleport)
+    if sighting.isBacklog { backlog = leg } else { live = leg }
   }
 
   /// Takes a record whose verdict is known: the journal's, at a start.
   package mutating func replay(_ record: Record) {
     guard let sighting = Sighting(record) else { return }
-    advance(sighting, isTeleport: Judge.isTeleport(record.code))
+    advance(sighting, carriedBy: record.subject, isTeleport: Judge.isTeleport(record.code))
   }
 }

@@ -28,22 +28,25 @@ package enum FixDecoder {
     clear(&fix)
 
     // The canonical order and the usual columns first.
-    if at < bytes.count, bytes[at] == 1 << 3 {
+    if WireReader.has(bytes, at), bytes[at] == 1 << 3 {
       at &+= 1
       fix.sequence = try WireReader.varint(bytes, &at)
     }
-    if at < bytes.count, bytes[at] == 2 << 3 {
+    if WireReader.has(bytes, at), bytes[at] == 2 << 3 {
       at &+= 1
       let long = try WireReader.longVarint(bytes, at)
       fix.fixTimeMs = Int64(bitPattern: long.value)
       at = long.end
       present |= FixFields.time.rawValue
     }
-    if bytes.count &- at >= 10, bytes[at] == 3 << 3 | 5, bytes[at &+ 5] == 4 << 3 | 5 {
-      fix.latitudeE7 = Int32(bitPattern: WireReader.word32(bytes, at &+ 1))
-      fix.longitudeE7 = Int32(bitPattern: WireReader.word32(bytes, at &+ 6))
-      present |= latitudeBit | longitudeBit
-      at &+= 10
+    if bytes.count &- at >= 10 {
+      let halves = bytes.extracting(at..<at &+ 10)
+      if halves[0] == 3 << 3 | 5, halves[5] == 4 << 3 | 5 {
+        fix.latitudeE7 = Int32(bitPattern: WireReader.word32(halves, 1))
+        fix.longitudeE7 = Int32(bitPattern: WireReader.word32(halves, 6))
+        present |= latitudeBit | longitudeBit
+        at &+= 10
+      }
     }
     try expect(.horizontalAccuracyDm, bytes, &at, into: &fix, &present)
     try expect(.speedCmPerS, bytes, &at, into: &fix, &present)
@@ -52,7 +55,7 @@ package enum FixDecoder {
     try expect(.altitudeEllipsoidDm, bytes, &at, into: &fix, &present)
     try expect(.satellitesUsed, bytes, &at, into: &fix, &present)
     try expect(.hdopTenths, bytes, &at, into: &fix, &present)
-    while at < bytes.count {
+    while WireReader.has(bytes, at) {
       // A column's tag of one byte, 5 to 15.
       let tag = bytes[at]
       if tag & 0x87 == 0, tag >= 5 << 3 {
@@ -89,7 +92,7 @@ package enum FixDecoder {
   private static func expect(
     _ column: Column, _ bytes: Span<UInt8>, _ at: inout Int, into fix: inout Fix, _ present: inout UInt32
   ) throws(DecodeError) {
-    guard at < bytes.count, bytes[at] == column.rawValue &<< 3 else { return }
+    guard WireReader.has(bytes, at), bytes[at] == column.rawValue &<< 3 else { return }
     at &+= 1
     store(try WireReader.varint(bytes, &at), index: column.index, into: &fix, &present)
   }

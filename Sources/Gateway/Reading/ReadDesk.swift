@@ -8,6 +8,8 @@ import Synchronization
 final class ReadDesk: Sendable {
   private let directory: String
   private let storePath: String
+  private let keys: SubjectKeyHolder?
+  private let subjects: SubjectKeeper?
   private let marks: TenantReader.Marks
   private let places: TenantReader.Places
   private let audit: AuditLog
@@ -22,15 +24,19 @@ final class ReadDesk: Sendable {
   }
 
   init(
-    directory: String, storePath: String, marks: @escaping TenantReader.Marks, places: @escaping TenantReader.Places
+    directory: String, storePath: String, keys: SubjectKeyHolder?, subjects: SubjectKeeper?,
+    marks: @escaping TenantReader.Marks, places: @escaping TenantReader.Places
   ) {
     self.directory = directory
     self.storePath = storePath
+    self.keys = keys
+    self.subjects = subjects
     self.marks = marks
     self.places = places
     audit = AuditLog(directory)
   }
 
+  private var bookPath: String { directory + "/" + SubjectBook.name }
   private var registryPath: String { directory + "/" + GatewayServer.registryName }
 
   /// - Parameter user: number of the user at the other end.
@@ -50,15 +56,32 @@ final class ReadDesk: Sendable {
         "this token has the role \(token.roles.names.joined(separator: ", ")), and this takes \(kind.role.names.joined()): "
           + "ask for one that has it")
     }
+    let keys = keys
     let reader = TenantReader(
-      tenant: token.tenant, storePath: storePath, registryPath: registryPath, marks: marks, places: places)
+      tenant: token.tenant, storePath: storePath, registryPath: registryPath, bookPath: bookPath,
+      cipher: { try keys.map { try RingCipher($0) } }, marks: marks, places: places)
     let device = try request.query.device.map { try reader.index(ofDevice: $0) }
     let subject = try request.query.subject.map { try reader.index(ofSubject: $0) }
     try audit.append(
       AuditEntry(
         kind.action, by: .token(token.number), tenant: token.tenant, subject: subject, device: device,
         numbers: ["user": Int64(user)]))
-    try reader.answer(request.query, into: out)
+    if kind == .erase {
+      try erase(request.query.target(ofTenant: token.tenant, in: RegistryStore(path: registryPath)), into: out)
+    } else {
+      try reader.answer(request.query, into: out)
+    }
+  }
+
+  /// Writes the erasure down; asked for again it is the same one, and tells its receipt once it is done.
+  private func erase(_ target: SubjectRange, into out: ReadOutput) throws {
+    guard let subjects else { throw ReadProblem(SubjectKeeper.noKeys) }
+    let book = try SubjectBook(path: bookPath)
+    let number = try book.ask(target, nowMs: SystemClock.wallMs())
+    _ = subjects.answer(.subjects)
+    let receipt = try book.erasures(tenant: target.tenant).first { $0.number == number }?.receipt
+    out.write((receipt ?? "erasure \(number) is under way: ask again for its receipt") + "\n")
+    try out.end()
   }
 
   /// All that is wrong with a token is told in the same words, and takes the same time.

@@ -1,14 +1,17 @@
 package import GateCore
+package import GateStore
 
 /// What somebody wants to read of one tenant's data.
 package struct ReadQuery: Codable, Equatable, Sendable {
   package enum Kind: String, Codable, CaseIterable, Sendable {
-    case latest, history, gaps, quarantine
+    case latest, history, gaps, quarantine, export
+    /// Not read, but asked for in the same way.
+    case erase
   }
 
   package var kind: Kind
   package var device: String?
-  /// Whoever carried the devices at the time, in place of `device`; for history.
+  /// Whoever carried the devices at the time, in place of `device`; for history, export and erase.
   package var subject: String?
   /// Fix times in ms since 1970-01-01 UTC, both included.
   package var fromMs: Int64?
@@ -33,6 +36,8 @@ extension ReadQuery.Kind {
     switch self {
     case .latest: .live
     case .history, .gaps, .quarantine: .history
+    case .export: .export
+    case .erase: .erase
     }
   }
 
@@ -43,7 +48,20 @@ extension ReadQuery.Kind {
     case .history: .readHistory
     case .gaps: .readGaps
     case .quarantine: .readQuarantine
+    case .export: .exported
+    case .erase: .erased
     }
+  }
+}
+
+extension ReadQuery {
+  /// Whose data, and of which time, an export or erasure is about.
+  package func target(ofTenant tenant: String, in registry: borrowing RegistryStore) throws -> SubjectRange {
+    guard (subject == nil) != (device == nil) else { throw ReadProblem("name either a subject or --device") }
+    let (first, last) = (fromMs ?? .min, toMs ?? .max)
+    guard first <= last else { throw ReadProblem("--from lies behind --to") }
+    let found = try registry.owner(tenant: tenant, subject: subject, device: device)
+    return SubjectRange(tenant: found.tenant, owner: found.owner, times: first...last)
   }
 }
 

@@ -8,21 +8,29 @@ package struct TenantReader: Sendable {
   package let tenant: String
   private let storePath: String
   private let registryPath: String
+  private let bookPath: String
+  private let cipher: Cipher
   private let marks: Marks
   private let places: Places
 
   /// What is known of a device's sequences, and whether that is of now or of the last checkpoint.
   package typealias Marks = @Sendable (UInt32) throws -> (marks: [StreamMarks], live: Bool)
 
+  /// Opens what is sealed; `nil` = nothing is.
+  package typealias Cipher = @Sendable () throws -> (any SubjectCipher)?
+
   /// Answers `ControlRequest.places`; `nil` where no gateway runs.
   package typealias Places = @Sendable (ControlRequest) throws -> ControlAnswer?
 
   package init(
-    tenant: String, storePath: String, registryPath: String, marks: @escaping Marks, places: @escaping Places
+    tenant: String, storePath: String, registryPath: String, bookPath: String, cipher: @escaping Cipher,
+    marks: @escaping Marks, places: @escaping Places
   ) {
     self.tenant = tenant
     self.storePath = storePath
     self.registryPath = registryPath
+    self.bookPath = bookPath
+    self.cipher = cipher
     self.marks = marks
     self.places = places
   }
@@ -44,6 +52,8 @@ package struct TenantReader: Sendable {
     case .history: try history(query, out)
     case .gaps: try gaps(query, out)
     case .quarantine: try quarantine(query, out)
+    case .export: try export(query, out)
+    case .erase: preconditionFailure("whoever is to be erased is not read")
     }
     try out.end()
   }
@@ -126,7 +136,7 @@ package struct TenantReader: Sendable {
     if let number = query.number { selection.ids = [number] }
     let limit = query.limit ?? .max
     var count = 0
-    try Quarantine(path: storePath).list(selection) { held in
+    try Quarantine(path: storePath, cipher: try cipher()).list(selection) { held in
       guard count < limit else { return false }
       count += 1
       switch (format, query.number) {
@@ -139,6 +149,14 @@ package struct TenantReader: Sendable {
     if let number = query.number, count == 0 {
       throw ReadProblem("nothing with number \(number) is held; see 'fixgate quarantine list'")
     }
+  }
+
+  private func export(_ query: ReadQuery, _ out: ReadOutput) throws {
+    let name = try TenantReader.choose(query.format, among: SubjectExport.Format.allCases.map(\.rawValue))
+    guard let format = SubjectExport.Format(rawValue: name) else { return }
+    let target = try query.target(ofTenant: tenant, in: RegistryStore(path: registryPath))
+    let dossier = SubjectDossier(storePath: storePath, registryPath: registryPath, bookPath: bookPath, cipher: try cipher())
+    try dossier.write(target, as: format, into: out)
   }
 
   private static func choose(_ format: String?, among names: [String]) throws -> String {

@@ -59,7 +59,7 @@ final class Sinks: Sendable {
   /// - Throws: the embedded store cannot be used.
   static func firstCursor(_ configuration: Configuration, directory: String) throws -> UInt64 {
     guard let first = configuration.sinks.first else { return 0 }
-    if first.type == .sqlite { return try embedded(configuration.sqlite, directory: directory).cursor }
+    if first.type == .sqlite { return try embedded(configuration.sqlite, directory: directory, cipher: nil).cursor }
     return SinkMark.read(first.name, in: try Directory(directory)) ?? 0
   }
 
@@ -143,8 +143,9 @@ final class Sinks: Sendable {
     var progress = progress
     progress.isOpen = false
     if settings.isPaused { progress.waitingSinceMs = progress.waitingSinceMs ?? SystemClock.wallMs() }
-    if settings.type != .sqlite {
-      around.log(.warning, "sink \(settings.name): 'subject erase' and retention do not reach it; what it holds is deleted there")
+    if !settings.type.keepsRetention {
+      let words = settings.type.isErasable ? "retention does not reach it" : "'subject erase' and retention do not reach it"
+      around.log(.warning, "sink \(settings.name): \(words): what has had its time is to be deleted there")
     }
     let link = try SinkLink(settings, progress: progress)
     guard !settings.isPaused else { return Running(link: link, thread: nil) }
@@ -183,7 +184,7 @@ final class Sinks: Sendable {
       let feeder = SinkFeeder(
         link: link, sequencer: around.sequencer, registry: around.registry, journalPath: around.journalPath,
         batchRows: embedded.batchRows, intervalMs: embedded.intervalMs, cipher: cipher, log: around.log,
-        open: { try Sinks.embedded(embedded, directory: around.directory) })
+        open: { try Sinks.embedded(embedded, directory: around.directory, cipher: cipher) })
       try feeder.run()
     case .postgresql:
       #if PostgreSQL
@@ -203,11 +204,13 @@ final class Sinks: Sendable {
     }
   }
 
-  private static func embedded(_ settings: Configuration.SQLite, directory: String) throws(StoreError) -> SQLiteSink {
+  private static func embedded(
+    _ settings: Configuration.SQLite, directory: String, cipher: RingCipher?
+  ) throws(StoreError) -> SQLiteSink {
     var options = SQLiteSink.Options()
     options.quarantineMs = Int64(settings.quarantineDays) * 86_400_000
     options.quarantineRowsMax = Int64(settings.quarantineRows)
-    return try SQLiteSink(path: settings.path(in: directory), options: options)
+    return try SQLiteSink(path: settings.path(in: directory), options: options, cipher: cipher)
   }
 }
 

@@ -16,11 +16,28 @@ package struct ErasureReceipt: Codable, Equatable, Sendable {
   package var done: String
   /// Records of the journal below this number can be opened by nobody.
   package var journal_lsn: UInt64
-  /// What was found in the stores and deleted.
+  /// What was found in the embedded store and deleted.
   package var deleted: SubjectCounts
+  /// Every sink that the tenant's data may have gone to; absent in receipts of older versions.
+  package var sinks: [Sink]?
+
+  package struct Sink: Codable, Equatable, Sendable {
+    package var name: String
+    /// Deleted there too.
+    package var erased: Bool
+    /// What is left to whoever runs it.
+    package var left: String?
+
+    package init(name: String, erased: Bool, left: String? = nil) {
+      self.name = name
+      self.erased = erased
+      self.left = left
+    }
+  }
 
   package init(
-    _ erasure: Erasure, names: (tenant: String, owner: String), lsn: UInt64, deleted: SubjectCounts, doneMs: Int64
+    _ erasure: Erasure, names: (tenant: String, owner: String), lsn: UInt64, deleted: SubjectCounts, sinks: [Sink],
+    doneMs: Int64
   ) {
     self.erasure = erasure.number
     tenant = names.tenant
@@ -31,6 +48,7 @@ package struct ErasureReceipt: Codable, Equatable, Sendable {
     done = ErasureReceipt.text(doneMs)
     journal_lsn = lsn
     self.deleted = deleted
+    self.sinks = sinks
   }
 
   package var json: String {

@@ -12,6 +12,8 @@ package final class SubjectKeys: Sendable {
   package let holder: SubjectKeyHolder
   private let directory: String
   private let keyPath: String
+  /// `nil`: of all tenants.
+  private let tenant: UInt32?
   private let turn = Mutex(())
 
   /// - Parameters:
@@ -30,9 +32,20 @@ package final class SubjectKeys: Sendable {
     return keys
   }
 
-  private init(directory: String, keyPath: String) {
+  /// For a process beside the gateway: opens what keys a tenant has, and makes none.
+  /// - Returns: `nil` if nothing was ever sealed.
+  /// - Throws: `GatewayError.noRegistryKey`, `.badRegistryKey`, `.lostTenantKeys`; `StoreError`.
+  package static func reading(tenant: UInt32, directory: String, keyPath: String) throws -> SubjectKeys? {
+    guard try !SubjectBook(path: directory + "/" + SubjectBook.name).tenantKeys().isEmpty else { return nil }
+    let keys = SubjectKeys(directory: directory, keyPath: keyPath, tenant: tenant)
+    try keys.reload()
+    return keys
+  }
+
+  private init(directory: String, keyPath: String, tenant: UInt32? = nil) {
     self.directory = directory
     self.keyPath = keyPath
+    self.tenant = tenant
     holder = SubjectKeyHolder(SubjectKeyRing([], highest: 0))
   }
 
@@ -75,7 +88,7 @@ package final class SubjectKeys: Sendable {
   private func load(from book: borrowing SubjectBook) throws {
     let tenants = try tenantKeys(in: book)
     let before = holder.ring
-    let (sealed, highest) = try book.keys()
+    let (sealed, highest) = try book.keys(tenant: tenant)
     var entries: [SubjectKeyRing.Entry] = []
     entries.reserveCapacity(sealed.count)
     for key in sealed {
@@ -139,4 +152,32 @@ package final class SubjectKeys: Sendable {
   private static func context(_ tenant: UInt32, _ owner: KeyOwner) -> [UInt8] {
     Array("fixgate subject key \(tenant) \(owner.raw)".utf8)
   }
+}
+
+/// The keys as a process beside the gateway has them: each refresh takes them from the book anew.
+package final class BookCipher: SubjectCipher {
+  private let keys: SubjectKeys
+  private let cipher: RingCipher
+
+  package init(_ keys: SubjectKeys) throws(TLSError) {
+    self.keys = keys
+    cipher = try RingCipher(keys.holder)
+  }
+
+  package func refresh() {
+    // What is in hand still opens what it did.
+    try? keys.reload()
+    cipher.refresh()
+  }
+
+  package func key(of owner: KeyOwner) -> UInt64? { cipher.key(of: owner) }
+  package func isErased(_ owner: KeyOwner, fixTimeMs: Int64?) -> Bool { cipher.isErased(owner, fixTimeMs: fixTimeMs) }
+
+  package func seal(
+    under key: UInt64, nonce: SealedRun.Nonce, clear: Range<Int>, text: Range<Int>, in bytes: inout MutableSpan<UInt8>
+  ) { cipher.seal(under: key, nonce: nonce, clear: clear, text: text, in: &bytes) }
+
+  package func open(
+    under key: UInt64, nonce: SealedRun.Nonce, clear: Range<Int>, text: Range<Int>, in bytes: inout MutableSpan<UInt8>
+  ) -> SealedRun.Opening { cipher.open(under: key, nonce: nonce, clear: clear, text: text, in: &bytes) }
 }

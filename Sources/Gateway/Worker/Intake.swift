@@ -343,7 +343,8 @@ package struct Intake: ~Copyable {
       session.policyVersion = work.policyVersion ?? 0
       session.work = Intake.encodedField(work)
     }
-    var message = WorkerMessage(kind: .hello, session: session.id, device: identity.device, stream: hello.stream)
+    var message = WorkerMessage(
+      kind: session.isOfEarlierRun ? .helloAgain : .hello, session: session.id, device: identity.device, stream: hello.stream)
     message.next = hello.nextSequence
     message.low = hello.oldestHeld ?? 0
     ring.push(atMost: WorkerMessage.headerBytes) { out in

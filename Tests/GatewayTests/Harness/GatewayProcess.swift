@@ -159,6 +159,21 @@ final class GatewayProcess {
     try SQLiteConnection(path: store, access: .readOnly).integer(sql)
   }
 
+  /// Opens what is sealed of the first tenant, as the command line does.
+  func cipher() throws -> BookCipher {
+    let keys = try SubjectKeys.reading(tenant: 1, directory: data, keyPath: folder + "/gateway/registry.key")
+    guard let keys else { throw Failure(description: "nothing was ever sealed") }
+    return try BookCipher(keys)
+  }
+
+  /// What the dedupe checkpoint on disk knows, places opened.
+  func checkpoint() throws -> DeviceTable {
+    guard case .checkpoint(let checkpoint) = try CheckpointFile.read(in: Directory(data), with: cipher()) else {
+      throw Failure(description: "no checkpoint")
+    }
+    return checkpoint.devices
+  }
+
   /// A device's stored fixes, in order of stream and sequence.
   func rows(of device: String) throws -> [TrackRow] {
     let connection = try SQLiteConnection(path: store, access: .readOnly)
