@@ -130,12 +130,8 @@ private final class Sleeper {
 
   /// - Returns: `nil` if nothing has come by then.
   func hear(forNs ns: UInt64) throws -> Downlink? {
-    do throws(NetError) {
-      try socket.descriptor.wait(readable: true, writable: false, until: SystemClock.now().advanced(byNs: ns))
-    } catch .timedOut { return nil }
     var datagram = [UInt8](repeating: 0, count: UDPClient.datagramBytesMax)
-    var room = datagram.mutableSpan
-    guard let count = try socket.receive(into: &room) else { return nil }
+    guard let count = try receive(into: &datagram, until: SystemClock.now().advanced(byNs: ns)) else { return nil }
     let bytes = datagram.span.extracting(..<count)
     var plain = [UInt8](repeating: 0, count: count)
     var end = 0
@@ -145,5 +141,16 @@ private final class Sleeper {
       return nil
     }
     return try Downlink.decode(plain.span, 0..<end)
+  }
+
+  /// Word that nobody listens yet wakes it as well, and is no reason to ask again at once.
+  private func receive(into datagram: inout [UInt8], until deadline: Instant) throws(NetError) -> Int? {
+    do throws(NetError) {
+      while true {
+        try socket.descriptor.wait(readable: true, writable: false, until: deadline)
+        var room = datagram.mutableSpan
+        if let count = try socket.receive(into: &room) { return count }
+      }
+    } catch .timedOut { return nil }
   }
 }
