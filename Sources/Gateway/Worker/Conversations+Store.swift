@@ -10,6 +10,8 @@ extension Conversations {
   package func resume(_ registry: RegistrySnapshot, devicesMax: Int) throws -> Int {
     guard let stored else { return 0 }
     var unreadable = 0
+    // Growing by and by would leave behind as much memory again.
+    conversations.reserveCapacity(stored.share.taken.count)
     try stored.file.forEach(stored.share.taken) { number, bytes in
       guard let (session, index, facts) = endpoint.restore(bytes, number: number) else {
         unreadable += 1
