@@ -77,10 +77,15 @@ package final class GatewayServer {
     lock = try DirectoryLock.take(directory)
     let store = try RegistryStore(path: directory + "/" + GatewayServer.registryName)
     try store.checkEgress(to: configuration.sinkLabels)
-    let snapshot = try store.loadSnapshot()
-    snapshot.warn(devicesMax: configuration.data.devicesMax, log)
-    registry = RegistryHolder(snapshot)
-    let keys = try SubjectKeys.open(directory: directory, keyPath: path(configuration.tls.registryKey, in: folder))
+    for sink in configuration.sinks { try Sinks.check(sink) }
+    let workers = configuration.workers > 0 ? configuration.workers : min(CPUs.available, GatewayServer.workersMax)
+    let journalPath = directory + "/" + GatewayServer.journalName
+    var found = try Findings(
+      configuration, directory: directory, journalPath: journalPath,
+      keyPath: path(configuration.tls.registryKey, in: folder), registryKey: material.registryKey, workers: workers, log: log)
+    let (keys, stored) = (found.keys, found.stored)
+    found.registry.warn(devicesMax: configuration.data.devicesMax, log)
+    registry = RegistryHolder(found.registry)
     if keys == nil {
       log(.warning, "positions lie readable in the journal: there is no \(configuration.tls.registryKey); see tls.registry_key")
     }
@@ -88,15 +93,6 @@ package final class GatewayServer {
     let (context, ticketKeys) = try material.makeContext(configuration, registry: registry)
     let tls = TLSHolder(context)
 
-    for sink in configuration.sinks { try Sinks.check(sink) }
-    let firstCursor = try Sinks.firstCursor(configuration, directory: directory)
-    let journalPath = directory + "/" + GatewayServer.journalName
-    try Directory.make(journalPath)
-    var recovery = try Recovery.run(
-      directory: directory, journalPath: journalPath, segmentBytes: configuration.journal.segmentBytes,
-      sinkCursor: firstCursor, cipher: try cipher(), log: log)
-
-    let workers = configuration.workers > 0 ? configuration.workers : min(CPUs.available, GatewayServer.workersMax)
     var links: [WorkerLink] = []
     for _ in 0..<workers { links.append(try WorkerLink()) }
     self.links = links
@@ -115,13 +111,6 @@ package final class GatewayServer {
     }
     let dtls = datagramAddresses.isEmpty ? nil : DTLSHolder(try material.makeDTLSContext(registry: registry))
     let cookieKey = try randomBytes(CookieGate.keyBytes)
-    // Last of what can fail: each start uses up some of the sessions' record numbers.
-    let stored =
-      dtls == nil
-      ? nil
-      : try StoredSessions.open(
-        directory: directory, registryKey: material.registryKey, slotsMax: configuration.dtls.sessionsMax, workers: workers,
-        log: log)
 
     let presence = Presence(devices: configuration.data.devicesMax + 1)
     let datagramPresence = Presence(devices: configuration.data.devicesMax + 1)
@@ -134,12 +123,12 @@ package final class GatewayServer {
 
     let sequencer = Sequencer(
       settings: Sequencer.Settings(configuration), link: sequencerLink, workers: links, limiters: limiters,
-      journal: recovery.takeJournal(), devices: recovery.devices, recovered: recovery.recovered,
-      checkpointLSN: recovery.checkpointLSN, cipher: try cipher(), log: log)
+      journal: found.recovery.takeJournal(), devices: found.recovery.devices, recovered: found.recovery.recovered,
+      checkpointLSN: found.recovery.checkpointLSN, cipher: try cipher(), log: log)
     let checkpointer = Checkpointer(link: sequencerLink, directory: directory, cipher: try cipher(), log: log)
 
     sinks = try Sinks(
-      configuration, firstCursor: max(firstCursor, recovery.journalFirstLSN),
+      configuration, firstCursor: max(found.firstCursor, found.recovery.journalFirstLSN),
       around: Sinks.Surroundings(
         folder: folder, directory: directory, journalPath: journalPath, sequencer: sequencerLink, registry: registry,
         keys: keys?.holder, failed: failed, log: log))
@@ -159,7 +148,7 @@ package final class GatewayServer {
 
     let stores = configuration.sinks.contains { $0.type == .sqlite } ? [configuration.sqlite.path(in: directory)] : []
     let data = directory
-    let sealsCheckpoint = recovery.isCheckpointReadable
+    let sealsCheckpoint = found.recovery.isCheckpointReadable
     let subjects = try keys.map {
       try SubjectKeeper(
         $0, folder: folder, directory: data, stores: stores, sealsCheckpoint: sealsCheckpoint, link: sequencerLink, log: log)

@@ -21,3 +21,34 @@ final class ThreadHandle: Sendable {
     if let thread = thread.withLock({ $0.take() }) { thread.join() }
   }
 }
+
+/// What a thread of its own works out while its owner does something else. Never outlives the owner.
+final class Errand<Value: Sendable>: Sendable {
+  private final class Outcome: Sendable { let result = Mutex<Result<Value, any Error>?>(nil) }
+
+  private let outcome: Outcome
+  private let thread: Mutex<OSThread?>
+
+  init(_ name: String, _ body: @escaping @Sendable () throws -> Value) throws(NetError) {
+    let outcome = Outcome()
+    self.outcome = outcome
+    thread = Mutex(
+      try OSThread(name) {
+        let result = Result { try body() }
+        outcome.result.withLock { $0 = result }
+      })
+  }
+
+  deinit { join() }
+
+  /// Waits for it. Once.
+  func value() throws -> Value {
+    join()
+    guard let result = outcome.result.withLock({ $0.take() }) else { preconditionFailure("an errand has one result") }
+    return try result.get()
+  }
+
+  private func join() {
+    if let thread = thread.withLock({ $0.take() }) { thread.join() }
+  }
+}
