@@ -49,9 +49,9 @@ let package = Package(
 
     // The data plane: no package dependencies.
     .target(name: "GateCore", dependencies: ["CGateShims"], swiftSettings: withFuzz ? fuzzed : settings),
-    .target(name: "GateMemory", dependencies: ["GateCore"], swiftSettings: settings),
+    .target(name: "GateMemory", dependencies: ["CGateShims", "GateCore"], swiftSettings: settings),
     .target(name: "GateProto", dependencies: ["GateCore", "CFixProto"], swiftSettings: settings),
-    .target(name: "GateTLS", dependencies: ["GateCore", "COpenSSL"], swiftSettings: withFuzz ? fuzzed : settings),
+    .target(name: "GateTLS", dependencies: ["CGateShims", "GateCore", "COpenSSL"], swiftSettings: withFuzz ? fuzzed : settings),
     .target(name: "GateNet", dependencies: ["GateCore", "CLinux"], swiftSettings: settings),
     .target(name: "GateStore", dependencies: ["GateCore", "CSQLite", "CLinux"], swiftSettings: settings),
     // Empty without its trait.
@@ -217,11 +217,23 @@ if withBench {
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "bench/Peers/Side", swiftSettings: settings),
+    // Sinks that are servers. Both are empty without the trait.
+    .target(
+      name: "CCopyLoop",
+      dependencies: [.target(name: "CPostgreSQL", condition: .when(traits: ["PostgreSQL"]))], path: "bench/CCopyLoop",
+      cSettings: [.define("FIXGATE_POSTGRESQL", .when(traits: ["PostgreSQL"]))]),
+    .target(
+      name: "BenchSinks",
+      dependencies: [
+        "BenchFleet", "BenchHarness", "BenchLoad", "BenchReport", "BenchStages", "CCopyLoop", "GateCore", "GateNet",
+        "GatePostgres", "GateStore",
+      ],
+      path: "bench/Sinks", swiftSettings: settings),
     .executableTarget(
       name: "fixgate-bench",
       dependencies: [
         "GateCore", "GateNet", "GateTLS", "BenchDTLS", "BenchFleet", "BenchHarness", "BenchLoad", "BenchPath", "BenchPeers",
-        "BenchReport", "BenchStages", "BenchStarts", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "BenchReport", "BenchSinks", "BenchStages", "BenchStarts", .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       path: "bench/Micro", swiftSettings: settings),
     .testTarget(

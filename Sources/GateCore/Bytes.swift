@@ -23,11 +23,24 @@ extension Span where Element == UInt8 {
   }
 }
 
+// One for each width: a generic one would not be specialised for callers in other modules.
 extension MutableSpan where Element == UInt8 {
   @inline(__always)
-  package mutating func store<T: FixedWidthInteger & UnsignedInteger>(_ value: T, at offset: Int) {
-    precondition(offset >= 0 && offset <= count &- T.bitWidth / 8)
-    for i in 0..<T.bitWidth / 8 { self[offset &+ i] = UInt8(truncatingIfNeeded: value &>> T(8 &* i)) }
+  package mutating func store(_ value: UInt16, at offset: Int) {
+    precondition(offset >= 0 && offset <= count &- 2)
+    for i in 0..<2 { self[offset &+ i] = UInt8(truncatingIfNeeded: value &>> UInt16(8 &* i)) }
+  }
+
+  @inline(__always)
+  package mutating func store(_ value: UInt32, at offset: Int) {
+    precondition(offset >= 0 && offset <= count &- 4)
+    for i in 0..<4 { self[offset &+ i] = UInt8(truncatingIfNeeded: value &>> UInt32(8 &* i)) }
+  }
+
+  @inline(__always)
+  package mutating func store(_ value: UInt64, at offset: Int) {
+    precondition(offset >= 0 && offset <= count &- 8)
+    for i in 0..<8 { self[offset &+ i] = UInt8(truncatingIfNeeded: value &>> UInt64(8 &* i)) }
   }
 
   /// Copies `range` of `source` to `offset`.

@@ -33,6 +33,12 @@ extension DeviceSession {
     return !(datagrams.isFull || helloIsOpen && !datagrams.isEmpty) || lane == .panic
   }
 
+  /// When a device that was told to stop says hello again, which alone tells it over UDP that it may go on; `nil` = it was not.
+  var asksAgainAt: Instant? {
+    datagrams != nil && isStopped ? lastSent.advanced(byNs: DeviceSession.askAgainNs) : nil
+  }
+  private static let askAgainNs: UInt64 = 15 * 60 * 1_000_000_000
+
   mutating func expireDatagrams(at now: Instant) {
     guard let datagrams, let expiry = datagrams.deadline, now >= expiry else { return }
     framesLost += UInt64(datagrams.count)

@@ -43,7 +43,7 @@ package struct DeviceSession: Sendable {
   /// The gateway has every sequence of the stream up to here, as far as it has said so in this connection.
   private var throughTold: UInt64 = 0
   private var pingId: UInt32 = 0
-  private var lastSent = Instant(ns: 0)
+  private(set) var lastSent = Instant(ns: 0)
   /// When the gateway began to owe an answer.
   private var owedSince: Instant?
   /// When the oldest fix of the batch that is not full yet was recorded.
@@ -176,6 +176,7 @@ package struct DeviceSession: Sendable {
   ) -> Bool {
     guard isConnected, !isClosing, fatal == nil else { return false }
     expireDatagrams(at: now)
+    if let due = asksAgainAt, now >= due { needsHello = true }
     let next = nextPlaces(at: now)
     guard now >= pausedUntil || next?.lane == .panic, mayGo(next?.lane) else { return false }
     let start = out.count
@@ -246,6 +247,7 @@ package struct DeviceSession: Sendable {
     var next = Instant(ns: .max)
     if let datagrams {
       if let expiry = datagrams.deadline { next = expiry }
+      if let asksAgainAt { next = min(next, asksAgainAt) }
     } else {
       next = lastSent.advanced(byNs: options.pingAfterNs)
       if let owedSince { next = min(next, owedSince.advanced(byNs: options.silenceNs)) }

@@ -12,11 +12,14 @@ struct CopyRows {
 
   private static let signature: [UInt8] = Array("PGCOPY\n".utf8) + [0xFF, 0x0D, 0x0A, 0x00] + [UInt8](repeating: 0, count: 8)
 
-  mutating func begin() {
+  /// - Parameter signed: these are the first rows of a COPY.
+  mutating func begin(signed: Bool = true) {
     if bytes.count < 4_096 { bytes = [UInt8](repeating: 0, count: 1 << 20) }
+    at = 0
+    count = 0
+    guard signed else { return }
     for (index, byte) in CopyRows.signature.enumerated() { bytes[index] = byte }
     at = CopyRows.signature.count
-    count = 0
   }
 
   mutating func end() {

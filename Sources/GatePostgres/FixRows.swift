@@ -17,7 +17,7 @@ struct FixRows {
     let copyText: String
     let insertText: String
     var hasPositions: Bool { shape.fields.contains([.position, .time]) }
-    var count: Int { shape.columns.count }
+    let count: Int
 
     init(_ places: [Place], _ bytes: Span<UInt8>) {
       var fields = FixFields()
@@ -35,7 +35,9 @@ struct FixRows {
       }
       fields.formIntersection(RowShape.full.fields)
       shape = RowShape(fields: fields, extras: extras)
-      let names = shape.columns.joined(separator: ", ")
+      let columns = shape.columns
+      count = columns.count
+      let names = columns.joined(separator: ", ")
       copyText = "COPY staged_fix(is_latest, \(names)) FROM STDIN (FORMAT binary)"
       insertText = "INSERT INTO fixgate.fix(\(names)) SELECT \(names) FROM staged_fix ON CONFLICT DO NOTHING"
     }
@@ -80,14 +82,25 @@ struct FixRows {
     return places
   }
 
-  /// Renders the places as `rows`.
+  /// Where the next rows to be sent end: enough of them, and all of their last device.
+  static func pieceEnd(of places: ArraySlice<Place>, from start: Int) -> Int {
+    var end = min(start + pieceRows, places.endIndex)
+    while end < places.endIndex, places[end].device == places[end - 1].device { end += 1 }
+    return end
+  }
+
+  /// So many are rendered while the server reads those before.
+  private static let pieceRows = 1_000
+
+  /// Renders these places as `rows`: all, or a piece of them.
   /// - Returns: those that cannot be rendered, and are left out.
   mutating func render(
-    _ places: ArraySlice<Place>, _ columns: Columns, _ bytes: Span<UInt8>, _ names: PostgresNames
+    _ places: ArraySlice<Place>, isFirst: Bool, isLast: Bool, _ columns: Columns, _ bytes: Span<UInt8>,
+    _ names: PostgresNames
   ) -> [Place] {
     var unreadable: [Place] = []
     var newest: (device: Int32, position: LatestPosition, flag: Int)?
-    rows.begin()
+    rows.begin(signed: isFirst)
     for place in places {
       let record = PendingRecords.record(bytes, place.entry.at)
       guard let flag = append(record, place, columns, bytes, names) else {
@@ -103,7 +116,7 @@ struct FixRows {
       }
     }
     if let newest { rows.set(flagAt: newest.flag) }
-    rows.end()
+    if isLast { rows.end() }
     return unreadable
   }
 

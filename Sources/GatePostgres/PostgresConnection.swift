@@ -132,22 +132,25 @@ package struct PostgresServer: Sendable {
     return rows
   }
 
-  /// Runs `COPY ... FROM STDIN (FORMAT binary)` with these rows.
+  /// Runs `COPY ... FROM STDIN (FORMAT binary)`; statements without rows may go before it.
+  /// - Parameter next: the next rows, while the server reads those before; `nil` = there are no more.
   /// - Returns: rows copied.
-  @discardableResult borrowing func copy(_ sql: String, _ rows: CopyRows) throws(PostgresError) -> Int {
-    let bytes = rows.bytes
+  @discardableResult borrowing func copy(_ sql: String, _ next: () -> CopyRows?) throws(PostgresError) -> Int {
     guard unsafe PQsendQuery(raw, sql) == 1 else { throw .lost }
     try flush()
-    try receive()
-    guard let result = unsafe PQgetResult(raw) else { throw .lost }
-    let status = unsafe PQresultStatus(result)
-    guard status == PGRES_COPY_IN else {
-      let error = unsafe PostgresConnection.error(result)
-      unsafe PQclear(result)
-      try drain()
-      throw error
+    try beginCopy()
+    while let rows = next() { try send(rows) }
+    while true {
+      let ended = unsafe PQputCopyEnd(raw, nil)
+      guard ended >= 0 else { throw .lost }
+      try flush()
+      if ended == 1 { break }
     }
-    unsafe PQclear(result)
+    return try unsafe results { _ in }
+  }
+
+  private borrowing func send(_ rows: CopyRows) throws(PostgresError) {
+    let bytes = rows.bytes
     var at = 0
     while at < rows.at {
       let end = min(at + PostgresConnection.chunkBytes, rows.at)
@@ -158,13 +161,22 @@ package struct PostgresServer: Sendable {
       if sent == 1 { at = end }
       try flush()
     }
+  }
+
+  private borrowing func beginCopy() throws(PostgresError) {
     while true {
-      let ended = unsafe PQputCopyEnd(raw, nil)
-      guard ended >= 0 else { throw .lost }
-      try flush()
-      if ended == 1 { break }
+      try receive()
+      guard let result = unsafe PQgetResult(raw) else { throw .lost }
+      defer { unsafe PQclear(result) }
+      switch unsafe PQresultStatus(result) {
+      case PGRES_COPY_IN: return
+      case PGRES_COMMAND_OK: continue
+      default:
+        let error = unsafe PostgresConnection.error(result)
+        try drain()
+        throw error
+      }
     }
-    return try unsafe results { _ in }
   }
 
   private static let chunkBytes = 256 << 10

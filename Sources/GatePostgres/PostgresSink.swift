@@ -171,13 +171,24 @@ package struct PostgresSink: ~Copyable {
     _ counts: inout SinkCounts, _ asides: inout [PendingRecords.Aside]
   ) throws(PostgresError) {
     let bytes = pending.bytes
-    let unreadable = rows.render(places, columns, bytes.span, names)
+    let names = names
+    var rows = FixRows()
+    swap(&rows, &self.rows)
+    defer { swap(&rows, &self.rows) }
+    var unreadable: [FixRows.Place] = []
+    var at = places.startIndex
     do throws(PostgresError) {
-      try connection.run("SAVEPOINT rows")
-      try connection.copy(columns.copyText, rows.rows)
+      // Few journeys: each waits for the server.
+      try connection.copy("SAVEPOINT rows; " + columns.copyText) {
+        guard at < places.endIndex else { return nil }
+        let end = FixRows.pieceEnd(of: places, from: at)
+        unreadable += rows.render(
+          places[at..<end], isFirst: at == places.startIndex, isLast: end == places.endIndex, columns, bytes.span, names)
+        at = end
+        return rows.rows
+      }
       let stored = try connection.run(columns.insertText)
-      if columns.hasPositions { try connection.run(FixRows.latestText) }
-      try connection.run("RELEASE SAVEPOINT rows")
+      try connection.run((columns.hasPositions ? FixRows.latestText + "; " : "") + "RELEASE SAVEPOINT rows")
       counts.stored += stored
       counts.alreadyStored += places.count - unreadable.count - stored
     } catch {
@@ -206,7 +217,8 @@ package struct PostgresSink: ~Copyable {
     _ connection: borrowing PostgresConnection, _ counts: inout SinkCounts, _ asides: inout [PendingRecords.Aside]
   ) throws(PostgresError) {
     guard let others = OtherRows.render(pending, names, &asides) else { return }
-    try connection.copy(OtherRows.copyText, others.rows)
+    var left: CopyRows? = others.rows
+    try connection.copy(OtherRows.copyText) { left.take() }
     counts.held = try connection.run(OtherRows.heldText)
     counts.refused = try connection.run(OtherRows.refusedText)
     counts.gaps = try connection.run(OtherRows.gapText)

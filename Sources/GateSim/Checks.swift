@@ -29,6 +29,16 @@ package enum Violation: Equatable, Sendable {
   case sessionLost(device: UInt32)
   /// The gateway went on from a session file of an earlier run.
   case oldSessionFileTaken
+  /// Over UDP a device heard that its stream is another's, in a session in which it had been welcomed: acks of the stream may be
+  /// under way.
+  case reusedInOpenSession(device: UInt32)
+  /// Something of what was erased was taken afterwards, or is still stored.
+  case erasedAndTaken(device: UInt32, sequence: UInt64)
+  /// Something can be read that was to be secret, or forgotten.
+  case readable(String)
+  /// A fix from outside the hours of duty is stored.
+  case offDuty(device: UInt32, sequence: UInt64)
+  case refusedWithoutReason(device: UInt32, sequence: UInt64)
   /// Something of a device was taken after it had been revoked.
   case revokedHeard(device: UInt32)
   /// The real store does not hold what it was given.
@@ -100,6 +110,8 @@ extension World {
         violation = .storedTwice(device: row.key.device, sequence: row.key.sequence)
         return
       }
+      // It has no name any more: `checkPrivacy`.
+      if row.record.kind == .refused { continue }
       let name = World.name(of: row.record)
       if names.updateValue(row.key, forKey: name) != nil, !sharedDevices.contains(row.key.device) {
         violation = .storedUnderTwoNames(device: row.key.device, sequence: row.key.sequence)
@@ -113,22 +125,25 @@ extension World {
     }
     for key in acked.keys.sorted() {
       guard let record = rows[key] else {
+        if erasedKeys.contains(key) { continue }
         // A twin may close what it no longer holds itself; nobody can tell the two apart.
         if sharedDevices.contains(key.device), isGivenUp(key) { continue }
         violation = .ackedAndNotStored(device: key.device, sequence: key.sequence)
         return
       }
-      if World.name(of: record) != acked[key], !sharedDevices.contains(key.device) {
+      if record.kind != .refused, World.name(of: record) != acked[key], !sharedDevices.contains(key.device) {
         violation = .storedWrong(device: key.device, sequence: key.sequence)
         return
       }
     }
     let devices = gateway.devices
+    latest = latest.filter { !hasForgotten($0.key) }
     for device in latest.keys.sorted() where devices.latestPosition(of: Int(device)) != latest[device] {
       tell("latest of \(device): \(devices.latestPosition(of: Int(device)).map { "\($0)" } ?? "none"), want \(latest[device].map { "\($0)" } ?? "none")")
       violation = .latestIsWrong(device: device)
     }
     checkStore(latest)
+    checkPrivacy(gateway)
     tally.duplicates += gateway.snapshot.duplicate
     tally.refused += gateway.snapshot.refused
   }

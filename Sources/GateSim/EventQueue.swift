@@ -12,6 +12,9 @@ struct EventQueue {
     case checkpointer(run: Int)
     /// Who syncs the session file goes on.
     case keeper(run: Int)
+    /// Who erases what subjects want forgotten goes on.
+    case subjects(run: Int)
+    case asked(PrivacyPlan.Request)
     /// The oldest bytes under way on a link arrive.
     case up(link: Int)
     case down(link: Int)

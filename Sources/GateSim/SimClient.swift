@@ -11,6 +11,8 @@ final class SimClient {
   let isResumed: Bool
   /// One for each handshake: what numbers of records must not repeat under.
   let key: Int
+  /// The gateway has welcomed the device in it.
+  var isWelcome: Bool
   /// The gateway's name for the session, once the device uses it.
   var session: UInt64?
   /// The gateway has used its keys: as soon as that arrives, or already, the device relies on the session.
@@ -20,6 +22,7 @@ final class SimClient {
     self.dtls = dtls
     self.address = address
     self.isResumed = isResumed
+    isWelcome = isResumed
     self.key = key
   }
 }

@@ -27,6 +27,13 @@ final class SimStore {
     for (name, data) in zip(SimStore.names, durable) { try data?.write(to: URL(fileURLWithPath: path(name))) }
   }
 
+  func erase(_ target: SubjectRange) throws {
+    var rows = try SQLiteSubjectRows(path: path(SimStore.names[0]))
+    while try rows.erase(target) {}
+    try rows.overwriteDeleted()
+    makeDurable()
+  }
+
   private func path(_ name: String) -> String { folder + "/" + name }
 
   // MARK: - What it holds

@@ -41,6 +41,16 @@ final class SimTable {
     marks.append(Mark(rows: rows.count, cursor: cursor))
   }
 
+  /// Deletes what an erasure is about, for good: the file is written anew.
+  /// - Returns: the rows.
+  func erase(_ target: SubjectRange) -> [Row] {
+    let erased = rows.filter { target.tells($0.record) }
+    rows.removeAll { target.tells($0.record) }
+    marks = [Mark(rows: rows.count, cursor: cursor)]
+    durableMarks = 1
+    return erased
+  }
+
   func noteLost(_ count: Int) { lost += count }
 
   func makeDurable() { durableMarks = marks.count }

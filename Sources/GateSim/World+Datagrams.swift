@@ -211,7 +211,10 @@ extension World {
       receive(message, index)
     }
     if !wasClosing, devices[index].session.isClosing, chance(512) { hurry(to: client.address, index) }
-    if devices[index].session.welcome != nil { devices[index].isGreeted = true }
+    if client.isConnected, devices[index].session.welcome != nil {
+      devices[index].isGreeted = true
+      client.isWelcome = true
+    }
     // More may come before it looks at what this has changed.
     wakeDevice(index, at: now.advanced(byNs: upTo(plan.datagrams.twinsAndKills > 0 ? 1_000_000_000 : 100_000_000)))
   }

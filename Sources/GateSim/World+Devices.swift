@@ -40,10 +40,14 @@ extension World {
   mutating func publishRegistry() {
     var builder = RegistrySnapshot.Builder()
     builder.addTenant(1, name: "t")
+    if let calendar = plan.privacy.calendar { builder.addPolicy(calendar.policy, tenant: 1) }
     var known: Set<UInt32> = []
     for device in devices where known.insert(device.device).inserted {
+      let subject = subject(of: device.device)
+      subjects?.cover(owner(of: device.device))
+      if subject != 0 { builder.addSubject(subject, name: "s\(subject)") }
       builder.addDevice(
-        device.device, tenant: 1, subject: 0, externalID: "d\(device.device)", revoked: revoked.contains(device.device))
+        device.device, tenant: 1, subject: subject, externalID: "d\(device.device)", revoked: revoked.contains(device.device))
       builder.addToken(
         selector: device.token.span.load64(at: 0), hash: SecretHash(Digest.sha256(device.token.span).span),
         device: device.device, revoked: false)
@@ -140,6 +144,7 @@ extension World {
       tell("device \(index) hears \(event)")
       if case .renumbered = event {
         tally.renumbered += 1
+        if devices[index].client?.isWelcome == true { violation = .reusedInOpenSession(device: devices[index].device) }
         devices[index].save()
       }
     }

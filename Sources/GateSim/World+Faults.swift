@@ -19,8 +19,12 @@ extension World {
     case .diskFull: disk.set(full: true)
     case .diskBroken: disk.set(broken: true)
     case .diskHealed: disk.set(full: false, broken: false)
-    case .gatewayClockStep: wallOffsetMs += Int64(upTo(7_200_000)) - 3_600_000
-    case .deviceClockStep: devices[index].clockOffsetMs += Int64(upTo(7_200_000)) - 3_600_000
+    case .gatewayClockStep:
+      clocksAreTrue = false
+      wallOffsetMs += Int64(upTo(7_200_000)) - 3_600_000
+    case .deviceClockStep:
+      clocksAreTrue = false
+      devices[index].clockOffsetMs += Int64(upTo(7_200_000)) - 3_600_000
     case .deviceRestart:
       guard !devices[index].isGone else { return }
       let fatal = devices[index].session.fatal

@@ -17,34 +17,6 @@ package struct Outcome: Equatable, Sendable {
   package var tally = Tally()
 }
 
-/// How much of what a world has seen, so that a seed's reach can be told.
-package struct Tally: Equatable, Sendable {
-  package var recorded = 0
-  package var acked = 0
-  package var rows = 0
-  package var starts = 0
-  package var failedStarts = 0
-  package var crashes = 0
-  package var torn = 0
-  package var duplicates: UInt64 = 0
-  package var refused: UInt64 = 0
-  package var renumbered = 0
-  /// Over UDP: changes of address that the gateway took, handshakes that were done.
-  package var moves = 0
-  package var datagramHandshakes = 0
-  /// Sessions over UDP that went on in another run of the gateway; those that had to; old session files that were refused.
-  package var resumed = 0
-  package var sessionsKept = 0
-  package var filesRefused = 0
-  /// Moments over UDP that are easy to miss: acks that came after their stream was another's, power cuts before the sync of a
-  /// slot, and crashes in the turn that ended a handshake.
-  package var lateAcks = 0
-  package var cutsUnsynced = 0
-  package var crashesInHandshake = 0
-
-  package init() {}
-}
-
 /// A gateway, its disk and store, its devices and the network between, in one thread under one clock; a seed decides all.
 ///
 /// The logic is production's; what it asks of disk, network and clocks is done here, and fails as `FaultPlan` says.
@@ -68,6 +40,7 @@ package struct World: ~Copyable {
   var gateway: SimGateway?
   var life = 0
   var powerWasCut = false
+  var failedStartsInARow = 0
   var isQuiet = false
   /// A crash in the middle of a disk call: what kind it is to be.
   var cutsPowerInCall = false
@@ -95,6 +68,18 @@ package struct World: ~Copyable {
   var recordsSealed: [RecordName: UInt64] = [:]
   var sessionFile = SessionFileHistory()
 
+  /// In worlds whose journal is sealed.
+  let subjects: SimSubjects?
+  var forgetting: Forgetting?
+  var isForgettingAwake = false
+  var isNewRun = false
+  /// Number of the first checkpoint in which nothing lies under retired keys.
+  var checkpointNeeded: UInt64 = 0
+  /// Acked, stored, then deleted because somebody wanted it forgotten.
+  var erasedKeys: Set<SimTable.Key> = []
+  /// No clock has been set, and no fix is odd: what a device recorded is what the gateway judges.
+  var clocksAreTrue: Bool
+
   /// Acked, by key: whose fix it was, as the device that deleted it knows.
   var acked: [SimTable.Key: SimDevice.FixName] = [:]
   /// Streams that two devices believe to be theirs.
@@ -114,6 +99,7 @@ package struct World: ~Copyable {
   static let wallStartMs: Int64 = 1_780_000_000_000
   static let eventsMax = 400_000
   static let devicesMax = 64
+  static let failedStartsMax = 3
   /// One world in so many has the real store.
   static let storeOneIn: UInt64 = 16
   static let quietNs: UInt64 = 3_600_000_000_000
@@ -121,11 +107,14 @@ package struct World: ~Copyable {
   package init(seed: UInt64) {
     self.seed = seed
     var random = SeededRandom(seed: seed)
-    plan = FaultPlan(seed: seed, &random)
+    let plan = FaultPlan(seed: seed, &random)
+    self.plan = plan
     configuration = World.configuration(plan, &random)
     disk = SimDisk(seed: random.next())
     data = disk.makeFolder()
     journal = disk.makeFolder()
+    subjects = plan.privacy.seals ? SimSubjects(seed: ~seed) : nil
+    clocksAreTrue = !plan.oddFixes && !plan.datagrams.clockIsLost
     do {
       store = seed % World.storeOneIn == 0 ? try SimStore() : nil
     } catch {
@@ -139,6 +128,9 @@ package struct World: ~Copyable {
     publishRegistry()
     push(.boot, after: 0)
     for fault in plan.faults { queue.push(.fault(fault.kind), at: now.advanced(byNs: fault.at.ns), order: self.random.next()) }
+    for (request, share) in plan.privacy.requests {
+      queue.push(.asked(request), at: now.advanced(byNs: plan.chaosNs / 1_024 * share), order: share)
+    }
     push(.quiet, after: plan.chaosNs)
   }
 
@@ -281,6 +273,11 @@ package struct World: ~Copyable {
       guard run == life else { return }
       note(9)
       keeperStep()
+    case .subjects(let run):
+      guard run == life else { return }
+      note(10)
+      subjectsStep()
+    case .asked(let request): ask(request)
     case .up(let link): arriveUp(link)
     case .down(let link): arriveDown(link)
     case .datagram(let place): arriveDatagram(place)
@@ -317,13 +314,20 @@ package struct World: ~Copyable {
     powerWasCut = false
     life += 1
     restoreSessionFile()
+    forgetting = nil
+    isForgettingAwake = false
+    isNewRun = true
+    checkpointNeeded = 0
+    subjects?.reload()
     do {
       let started = try SimGateway(
         run: life, configuration: configuration, segmentBytes: plan.segmentBytes, disk: disk, data: data,
-        journal: journal, table: table, store: store, workers: plan.workers, reservation: plan.datagrams.reservation, registry: registry,
+        journal: journal, table: table, store: store, keys: subjects?.holder, workers: plan.workers,
+        reservation: plan.datagrams.reservation, registry: registry,
         seed: random.next(), at: now, wallMs: wallMs)
       gateway = started
       tally.starts += 1
+      failedStartsInARow = 0
       tally.torn += started.tornCount
       workerWakes = Array(repeating: nil, count: plan.workers + 1)
       sequencerWake = nil
@@ -335,12 +339,17 @@ package struct World: ~Copyable {
       tell("start \(tally.starts): durable \(started.durableLSN), sink \(table.cursor), torn \(started.tornCount), checkpoint \(started.checkpointLSN), rewritten \(started.rewritten)")
       checkRecovery(started)
       checkSessions(started)
+      subjects?.noteEnd(started.durableLSN, isStart: true)
+      wakeKeeperOfSubjects()
       wakeSequencer(at: now)
       wakeSink(at: now)
     } catch let error as GatewayError {
       violation = .doesNotStart("\(error)")
     } catch {
       tally.failedStarts += 1
+      failedStartsInARow += 1
+      // Somebody looks after it, or most of a world's time would pass without a gateway.
+      if failedStartsInARow == World.failedStartsMax { disk.set(full: false, broken: false) }
       sessionFile.startFailed()
       if let error = error as? SessionFileError { heed(error) }
       tell("start failed: \(error)")
@@ -454,6 +463,7 @@ package struct World: ~Copyable {
 
   var isDrained: Bool {
     guard let gateway, devices.allSatisfy({ $0.isSettled }) else { return false }
+    if let subjects, !subjects.isSettled { return false }
     return gateway.sinkCursor == gateway.durableLSN && gateway.snapshot.pending == 0
       && gateway.ports.allSatisfy { !$0.hasWork }
   }
@@ -464,6 +474,7 @@ package struct World: ~Copyable {
     for (index, device) in devices.enumerated() where !device.isSettled {
       text += "; device \(index): \(device.session.log.unsettledCount) of \(device.session.log.recorded) unsettled"
     }
+    if let subjects, !subjects.isSettled { text += "; somebody is not forgotten yet: \(subjects.erasures)" }
     return text + ", at \(now.ns / 1_000_000) ms, \(eventCount) events"
   }
 }

@@ -1,8 +1,11 @@
-import GateCore
+package import GateCore
 
-/// The latest position of one device, as stored. Units as in `latest`.
+/// The latest position of one device, as stored or as the gateway has it. Units as in `latest`.
 package struct LatestRow: Equatable, Sendable {
   package var device: String
+  /// When the gateway got it.
+  package var receiveTimeMs: Int64
+  package var sequence: UInt64
   package var timeMs: Int64
   package var latitudeE7: Int64
   package var longitudeE7: Int64
@@ -12,6 +15,20 @@ package struct LatestRow: Equatable, Sendable {
   package var batteryPercent: Int64?
 
   package static let header = "device,time,lat,lon,accuracy_m,speed_m_per_s,course_deg,battery_percent\n"
+
+  /// Moves a device's row to where the gateway has seen it since. What was not said of that place is unknown.
+  package static func move(_ row: inout LatestRow?, to position: LatestPosition, of device: String) {
+    if let row, !position.isNewer(than: row.position) { return }
+    row = LatestRow(
+      device: device, receiveTimeMs: position.receiveTimeMs, sequence: position.sequence, timeMs: position.fixTimeMs,
+      latitudeE7: Int64(position.latitudeE7), longitudeE7: Int64(position.longitudeE7))
+  }
+
+  private var position: LatestPosition {
+    LatestPosition(
+      fixTimeMs: timeMs, receiveTimeMs: receiveTimeMs, latitudeE7: Int32(clamping: latitudeE7),
+      longitudeE7: Int32(clamping: longitudeE7), sequence: sequence)
+  }
 
   /// One line; an unknown value is an empty field. Device ids need no quotes.
   package var csv: String { ([device, time] + values.map { $0.value ?? "" }).joined(separator: ",") + "\n" }
@@ -67,7 +84,7 @@ package struct LatestReader: ~Copyable {
         connection,
         """
         SELECT d.id, l.fix_time_ms, l.latitude_e7, l.longitude_e7, l.horizontal_accuracy_dm, l.speed_cm_per_s, l.course_cdeg,
-        l.battery_percent FROM latest l JOIN device d ON d.idx = l.device
+        l.battery_percent, l.receive_time_ms, l.sequence FROM latest l JOIN device d ON d.idx = l.device
         WHERE l.tenant = ?1 AND d.tenant = ?1 AND (?2 IS NULL OR l.device = ?2) ORDER BY d.id
         """)
       statement.bind(tenantIndex, at: 1)
@@ -76,7 +93,8 @@ package struct LatestReader: ~Copyable {
       while try statement.step() {
         rows.append(
           LatestRow(
-            device: statement.text(0), timeMs: statement.int64(1), latitudeE7: statement.int64(2),
+            device: statement.text(0), receiveTimeMs: statement.int64(8), sequence: UInt64(clamping: statement.int64(9)),
+            timeMs: statement.int64(1), latitudeE7: statement.int64(2),
             longitudeE7: statement.int64(3), horizontalAccuracyDm: statement.optional(4),
             speedCmPerS: statement.optional(5), courseCdeg: statement.optional(6), batteryPercent: statement.optional(7)))
       }

@@ -215,11 +215,13 @@ import Glibc
   package borrowing func optional(_ column: Int32) -> Int64? { isNull(column) ? nil : int64(column) }
 
   /// Text of a column as bytes, valid until the statement moves on.
-  package borrowing func withBytes<R>(_ column: Int32, _ body: (Span<UInt8>) -> R) -> R {
+  package borrowing func withBytes<R, E: Error>(
+    _ column: Int32, _ body: (Span<UInt8>) throws(E) -> R
+  ) throws(E) -> R {
     let start = unsafe sqlite3_column_blob(raw, column)
     let count = Int(unsafe sqlite3_column_bytes(raw, column))
     let bytes = unsafe UnsafeRawBufferPointer(start: start, count: start == nil ? 0 : count)
-    return unsafe bytes.withMemoryRebound(to: UInt8.self) { unsafe body($0.span) }
+    return try unsafe bytes.withMemoryRebound(to: UInt8.self) { bytes throws(E) in try unsafe body(bytes.span) }
   }
 
   package borrowing func text(_ column: Int32) -> String {

@@ -181,7 +181,7 @@ package struct SQLiteSink: ~Copyable {
   }
 
   private mutating func insertFixes(_ counts: inout SinkCounts) throws(StoreError) {
-    var newest: (record: Record, position: LatestPosition)?
+    var newest: (entry: PendingRecords.Entry, position: LatestPosition)?
     let before = connection.totalChanges
     var refused = 0
     var latestChanges = 0
@@ -205,22 +205,26 @@ package struct SQLiteSink: ~Copyable {
         continue
       }
       guard let position = LatestPosition(record) else { continue }
-      if let known = newest, known.record.device != record.device {
+      if let known = newest, known.entry.device != entry.device {
         let beforeLatest = connection.totalChanges
-        try statements.moveLatest(known.record)
+        try moveLatest(known.entry)
         latestChanges += connection.totalChanges - beforeLatest
-        newest = (record, position)
+        newest = (entry, position)
       } else if let known = newest, !position.isNewer(than: known.position) {
         continue
       } else {
-        newest = (record, position)
+        newest = (entry, position)
       }
     }
     try inserter.flush()
     let inserted = connection.totalChanges - before - latestChanges
     counts.stored += inserted
     counts.alreadyStored += pending.fixes.count - refused - inserted
-    if let newest { try statements.moveLatest(newest.record) }
+    if let newest { try moveLatest(newest.entry) }
+  }
+
+  private func moveLatest(_ entry: PendingRecords.Entry) throws(StoreError) {
+    try statements.moveLatest(PendingRecords.record(pending.bytes.span, entry.at))
   }
 
   private mutating func insertOther(_ entry: PendingRecords.Entry, _ counts: inout SinkCounts) throws(StoreError) {

@@ -98,13 +98,12 @@ package struct SubjectBook: ~Copyable {
 
 // MARK: - Keys
 
-/// One key as it is stored.
-package struct SealedSubjectKey: Equatable, Sendable {
+/// One key as it is stored, without itself.
+package struct SubjectKeyRow: Equatable, Sendable, BitwiseCopyable {
   package var number: UInt64
   package var tenant: UInt32
   package var owner: KeyOwner
   package var isRetired: Bool
-  package var sealed: [UInt8]
 }
 
 extension SubjectBook {
@@ -132,21 +131,32 @@ extension SubjectBook {
     try connection.commit()
   }
 
-  /// All keys, or a tenant's, and the highest number that any was ever given.
-  package func keys(tenant: UInt32? = nil) throws(StoreError) -> (keys: [SealedSubjectKey], highest: UInt64) {
+  /// Hands out all keys, or a tenant's, in the order of their numbers.
+  package func forEachKey(
+    tenant: UInt32? = nil, _ body: (SubjectKeyRow, _ sealed: Span<UInt8>) throws -> Void
+  ) throws {
     let statement = try SQLiteStatement(
-      connection, "SELECT number, tenant, owner, retired, sealed FROM subject_key WHERE ?1 IS NULL OR tenant = ?1")
+      connection,
+      "SELECT number, tenant, owner, retired, sealed FROM subject_key WHERE ?1 IS NULL OR tenant = ?1 ORDER BY number")
     statement.bind(tenant.map { Int64($0) }, at: 1)
-    var keys: [SealedSubjectKey] = []
     while try statement.step() {
-      keys.append(
-        SealedSubjectKey(
-          number: UInt64(statement.int64(0)), tenant: UInt32(clamping: statement.int64(1)),
-          owner: KeyOwner(raw: UInt64(bitPattern: statement.int64(2))), isRetired: statement.int64(3) != 0,
-          sealed: statement.withBytes(4) { bytes in bytes.indices.map { bytes[$0] } }))
+      let key = SubjectKeyRow(
+        number: UInt64(statement.int64(0)), tenant: UInt32(clamping: statement.int64(1)),
+        owner: KeyOwner(raw: UInt64(bitPattern: statement.int64(2))), isRetired: statement.int64(3) != 0)
+      try statement.withBytes(4) { sealed in try body(key, sealed) }
     }
-    let highest = try connection.integer("SELECT seq FROM sqlite_sequence WHERE name = 'subject_key'")
-    return (keys, UInt64(highest))
+  }
+
+  /// - Parameter tenant: `nil` = of all.
+  package func keyCount(tenant: UInt32? = nil) throws(StoreError) -> Int {
+    let statement = try SQLiteStatement(connection, "SELECT count(*) FROM subject_key WHERE ?1 IS NULL OR tenant = ?1")
+    statement.bind(tenant.map { Int64($0) }, at: 1)
+    return try statement.step() ? Int(clamping: statement.int64(0)) : 0
+  }
+
+  /// The highest number that any key was ever given.
+  package func highestKey() throws(StoreError) -> UInt64 {
+    UInt64(clamping: try connection.integer("SELECT seq FROM sqlite_sequence WHERE name = 'subject_key'"))
   }
 
   /// A key to be stored: sealed by one who has its tenant's.
@@ -162,29 +172,56 @@ extension SubjectBook {
     }
   }
 
-  /// Gives owners new keys, which take the place of those they have: all of them or none.
-  package func giveKeys(_ keys: [NewKey], nowMs: Int64) throws(StoreError) {
-    guard !keys.isEmpty else { return }
+  /// Gives owners new keys: all of them or none.
+  /// - Parameter replacing: they take the place of those that the owners have; else no owner has any.
+  /// - Returns: number of the first key; the others follow it.
+  package func giveKeys(_ keys: [NewKey], replacing: Bool, nowMs: Int64) throws(StoreError) -> UInt64 {
     try connection.begin()
     defer { connection.rollBack() }
-    let retire = try SQLiteStatement(connection, "UPDATE subject_key SET retired = 1 WHERE owner = ?1 AND retired = 0")
-    let insert = try SQLiteStatement(
-      connection, "INSERT INTO subject_key(tenant, owner, sealed, created_ms) VALUES (?1, ?2, ?3, ?4)")
-    for key in keys {
-      retire.bind(Int64(key.owner.raw), at: 1)
-      try retire.run()
-      insert.bind(Int64(key.tenant), at: 1)
-      insert.bind(Int64(key.owner.raw), at: 2)
-      insert.bind(key.sealed.span, at: 3)
-      insert.bind(nowMs, at: 4)
-      try insert.run()
+    if replacing {
+      let retire = try SQLiteStatement(connection, "UPDATE subject_key SET retired = 1 WHERE owner = ?1 AND retired = 0")
+      for key in keys {
+        retire.bind(Int64(key.owner.raw), at: 1)
+        try retire.run()
+      }
     }
+    let whole = keys.count - keys.count % SubjectBook.keysPerInsert
+    if whole > 0 { try insert(keys[..<whole], perInsert: SubjectBook.keysPerInsert, nowMs: nowMs) }
+    if whole < keys.count { try insert(keys[whole...], perInsert: 1, nowMs: nowMs) }
+    let first = UInt64(connection.lastInsertRowID) + 1 - UInt64(keys.count)
     try connection.commit()
+    return first
+  }
+
+  /// A statement looks up and writes back the table's highest number, so one for many rows takes half the time.
+  private static let keysPerInsert = 64
+
+  /// - Parameter perInsert: divides the number of keys.
+  private func insert(_ keys: ArraySlice<NewKey>, perInsert: Int, nowMs: Int64) throws(StoreError) {
+    let rows = repeatElement("(?, ?, ?, ?)", count: perInsert).joined(separator: ", ")
+    let statement = try SQLiteStatement(
+      connection, "INSERT INTO subject_key(tenant, owner, sealed, created_ms) VALUES \(rows)")
+    var at: Int32 = 0
+    for key in keys {
+      statement.bind(Int64(key.tenant), at: at + 1)
+      statement.bind(Int64(key.owner.raw), at: at + 2)
+      statement.bind(key.sealed.span, at: at + 3)
+      statement.bind(nowMs, at: at + 4)
+      at += 4
+      guard at == 4 * perInsert else { continue }
+      try statement.run()
+      at = 0
+    }
   }
 
   /// Everything that is sealed under a retired key lies below this LSN.
   package func setRetired(at lsn: UInt64) throws(StoreError) {
     try run("UPDATE subject_key SET retired_lsn = ?1 WHERE retired = 1 AND retired_lsn IS NULL", Int64(bitPattern: lsn))
+  }
+
+  /// Whether it is not known of a retired key what is sealed under it.
+  package func hasRetiredWithoutLSN() throws(StoreError) -> Bool {
+    try connection.integer("SELECT EXISTS (SELECT 1 FROM subject_key WHERE retired = 1 AND retired_lsn IS NULL)") != 0
   }
 
   package func hasRetired() throws(StoreError) -> Bool {

@@ -31,6 +31,9 @@ final class UsageBook {
   }
 
   private var sums: [Key: Sum] = [:]
+  /// What is being added to, not in `sums` meanwhile: records come in runs of a tenant, and of a device.
+  private var run: (key: Key, sum: Sum)?
+  private var lastDevice: (device: UInt32, month: Int64)?
   /// Devices of `seenMonth` that are in the file; and those that will be if the transaction succeeds.
   private var seen: Set<UInt32> = []
   private var seenMonth: Int64 = 0
@@ -41,7 +44,8 @@ final class UsageBook {
     guard let kind = RecordKind(rawValue: bytes[at + 4]), kind != .gap else { return }
     let (tenant, device) = (bytes.load32(at: at + 8), bytes.load32(at: at + 12))
     let month = YearMonth(ms: Int64(bitPattern: bytes.load64(at: at + 32))).number
-    var sum = sums[Key(tenant: tenant, month: month)] ?? Sum()
+    let key = Key(tenant: tenant, month: month)
+    var sum = take(key)
     switch kind {
     case .fix: sum.fixes += 1
     case .held: sum.held += 1
@@ -49,13 +53,25 @@ final class UsageBook {
     case .gap: break
     }
     sum.bytes += Int64(bytes.load32(at: at))
-    sums[Key(tenant: tenant, month: month)] = sum
-    if month != seenMonth || !seen.contains(device), fresh.last?.device != device || fresh.last?.month != month {
-      fresh.append((device, tenant, month))
-    }
+    run = (key, sum)
+    if let lastDevice, lastDevice == (device, month) { return }
+    lastDevice = (device, month)
+    if month != seenMonth || !seen.contains(device) { fresh.append((device, tenant, month)) }
+  }
+
+  private func take(_ key: Key) -> Sum {
+    if let run, run.key == key { return run.sum }
+    endRun()
+    return sums[key] ?? Sum()
+  }
+
+  private func endRun() {
+    if let run { sums[run.key] = run.sum }
+    run = nil
   }
 
   func write(_ connection: borrowing SQLiteConnection) throws(StoreError) {
+    endRun()
     if !sums.isEmpty {
       let usage = try SQLiteStatement(
         connection,
@@ -97,6 +113,8 @@ final class UsageBook {
 
   /// The transaction was undone.
   func discard() {
+    run = nil
+    lastDevice = nil
     sums.removeAll()
     fresh.removeAll()
   }

@@ -3,7 +3,7 @@ package import GateCore
 /// Stands before everything a datagram of epoch 0 could cost: a client proves that it receives at its address before any state
 /// is made for it (RFC 6347 section 4.2.1). Keeps nothing of a client; answers are smaller than what they answer.
 ///
-/// Cookie: the first 16 bytes of HMAC-SHA256 over period number, address, version, random, session id, suites and compression
+/// Cookie: the first 16 bytes of HMAC-SHA256 over period number, length of the address, address, version, random, session id, suites and compression
 /// methods, which a client may not change between its two hellos. The period's number in the MAC makes a new cookie every 30
 /// seconds; this and the last one are good, so a cookie lives for 30 to 60 seconds.
 ///
@@ -24,6 +24,7 @@ package import GateCore
     case refused
   }
 
+  private typealias MAC = InlineArray<32, UInt8>
   private let hash: KeyedHash
 
   /// - Parameter key: `keyBytes` random bytes, the same in all workers, since the kernel may spread one client's hellos.
@@ -52,7 +53,9 @@ package import GateCore
       let cookie = message.extracting(hello.cookie)
       for back in 0...min(1, period) {
         guard let expected = mac(message, hello, address: address, period: period - back) else { return .refused }
-        if constantTimeEqual(expected.span, cookie) { return .proven(record: record.whole) }
+        if constantTimeEqual(expected.span.extracting(first: CookieGate.cookieBytes), cookie) {
+          return .proven(record: record.whole)
+        }
       }
     }
     // A stale cookie is answered like none: the client tries once more.
@@ -63,7 +66,7 @@ package import GateCore
   }
 
   /// HelloVerifyRequest (RFC 6347 section 4.2.1): version DTLS 1.0, the ClientHello's own sequence, message sequence 0.
-  private func writeReply(_ cookie: [UInt8], sequence: UInt64, into reply: inout MutableSpan<UInt8>) {
+  private func writeReply(_ mac: MAC, sequence: UInt64, into reply: inout MutableSpan<UInt8>) {
     let body = 3 + CookieGate.cookieBytes
     let length = DTLSClientHello.messageHeaderBytes + body
     var at = 0
@@ -79,18 +82,21 @@ package import GateCore
     // Type 3, length, message sequence 0, fragment of all.
     put([3, 0, 0, UInt8(body), 0, 0, 0, 0, 0, 0, 0, UInt8(body)])
     put([0xFE, 0xFF, UInt8(CookieGate.cookieBytes)])
-    put(cookie)
+    for i in 0..<CookieGate.cookieBytes { reply[at + i] = mac[i] }
   }
 
   private func mac(
     _ message: Span<UInt8>, _ hello: DTLSClientHello, address: Span<UInt8>, period: UInt64
-  ) -> [UInt8]? {
-    var prefix = [UInt8(address.count)]
-    for shift in stride(from: 56, through: 0, by: -8) { prefix.append(UInt8(truncatingIfNeeded: period >> UInt64(shift))) }
-    guard hash.begin(), hash.add(prefix.span), hash.add(address), hash.add(message.extracting(hello.beforeCookie)),
-      hash.add(message.extracting(hello.afterCookie)), let tag = hash.finish()
+  ) -> MAC? {
+    var mac = MAC(repeating: 0)
+    var room = mac.mutableSpan
+    room.store(period, at: 0)
+    room[8] = UInt8(address.count)
+    guard hash.begin(), hash.add(room.span.extracting(first: 9)), hash.add(address),
+      hash.add(message.extracting(hello.beforeCookie)), hash.add(message.extracting(hello.afterCookie)),
+      hash.finish(into: &room, at: 0)
     else { return nil }
-    return Array(tag[..<CookieGate.cookieBytes])
+    return mac
   }
 }
 

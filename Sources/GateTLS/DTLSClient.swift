@@ -114,12 +114,7 @@ package import GateCore
   }
 
   private mutating func takeHandshakeOutput() {
-    var output: [[UInt8]] = []
-    _ = pending.handshake?.drain { datagram in
-      output.append(datagram.indices.map { datagram[$0] })
-      return true
-    }
-    waiting += output
+    if let output = pending.handshake?.takeOutput() { waiting += output }
   }
 
   // MARK: Time

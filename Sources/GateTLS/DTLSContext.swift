@@ -38,6 +38,12 @@ package typealias PreSharedKeyLookup = @Sendable (_ identity: Span<UInt8>, _ key
     if let identity { try context.use(identity) }
     if let authorities, !authorities.isEmpty { try unsafe TLSServerContext.askForCertificates(authorities, raw) }
     unsafe SSL_CTX_set_options(raw, gate_SSL_OP_COOKIE_EXCHANGE())
+    // No session can be resumed, and the id that libssl makes for one is not sent: it need not be random.
+    _ = unsafe SSL_CTX_set_generate_session_id(raw) { _, id, count in
+      guard let id = unsafe id, let count = unsafe count else { return 0 }
+      for i in 0..<Int(unsafe count.pointee) { unsafe id[i] = 1 }
+      return 1
+    }
     // `CookieGate` has checked it before libssl is there.
     unsafe SSL_CTX_set_cookie_verify_cb(raw) { _, _, _ in 1 }
     if preSharedKey != nil {

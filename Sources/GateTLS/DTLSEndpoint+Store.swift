@@ -4,7 +4,7 @@ package import GateCore
 ///
 /// Sendable: it is one endpoint's, which goes to another thread with it.
 package final class SessionShelf: @unchecked Sendable {
-  let seal: SessionSeal
+  var seal: SessionSeal
   /// Of this run, see `WriteReservation`.
   let base: UInt64
   let reservation: WriteReservation

@@ -51,6 +51,7 @@ package struct DTLSCounters: Equatable, Sendable {
   static let sweepNs: UInt64 = 100_000_000
   /// After a change of address, until a second record has come from there: send at most so many times what came.
   static let unprovenFactor = 3
+  private static let randomNumbersKept = 64
 
   private var context: DTLSServerContext
   private let gate: CookieGate
@@ -73,6 +74,8 @@ package struct DTLSCounters: Equatable, Sendable {
   private var serial: UInt64 = 0
   private var lingering: [(session: UInt64, until: Instant)] = []
   private var swept: Instant? = nil
+  /// For connection IDs to come, each used once.
+  private var randomNumbers: [UInt64] = []
   private var outbox: [(datagram: [UInt8], to: PeerAddress)] = []
 
   /// Of the last `receive` or `forgetSilent`.
@@ -291,10 +294,14 @@ package struct DTLSCounters: Equatable, Sendable {
 
   /// An unguessable connection ID that no session has. (Two handshakes at one time share 48 random bits too rarely; `settle`
   /// refuses the second.)
-  private func newID() -> ConnectionID? {
+  private mutating func newID() -> ConnectionID? {
     for _ in 0..<4 {
-      guard let bytes = try? randomBytes(8) else { return nil }
-      let number = bytes.reduce(0 as UInt64) { $0 << 8 | UInt64($1) }
+      // Taken many at a time: to ask the generator takes longer than its answer.
+      if randomNumbers.isEmpty {
+        guard let bytes = try? randomBytes(8 * DTLSEndpoint.randomNumbersKept) else { return nil }
+        for at in stride(from: 0, to: bytes.count, by: 8) { randomNumbers.append(bytes.span.load64(at: at)) }
+      }
+      let number = randomNumbers.removeLast()
       let shard = shards[Int((number >> 48) % UInt64(shards.count))]
       let id = ConnectionID(node: node, shard: shard, random: number)
       if sessions.place(of: id.word) == nil { return id }
@@ -347,10 +354,7 @@ package struct DTLSCounters: Equatable, Sendable {
 
   /// - Returns: false if the handshake has failed; it is then gone, its alert on the way.
   private mutating func sendOutput(of half: HalfOpen) -> Bool {
-    _ = half.handshake?.drain { datagram in
-      outbox.append((datagram.indices.map { datagram[$0] }, half.address))
-      return true
-    }
+    for datagram in half.handshake?.takeOutput() ?? [] { outbox.append((datagram, half.address)) }
     guard half.handshake?.error != nil else { return true }
     handshakes[half.address] = nil
     counters.handshakesFailed += 1

@@ -12,9 +12,11 @@ struct DTLSFlight: Sendable {
   var count: Int { records.count }
 
   mutating func append(_ type: DTLSContentType, epoch: UInt8, _ content: Span<UInt8>) {
-    records += [type.rawValue, epoch, UInt8(content.count >> 8), UInt8(content.count & 255)]
-    records.reserveCapacity(records.count + content.count)
-    for i in content.indices { records.append(content[i]) }
+    records.append(type.rawValue)
+    records.append(epoch)
+    records.append(UInt8(content.count >> 8))
+    records.append(UInt8(content.count & 255))
+    unsafe content.withUnsafeBufferPointer { unsafe records.append(contentsOf: $0) }
   }
 
   mutating func removeAll() { records.removeAll(keepingCapacity: true) }
@@ -30,7 +32,7 @@ struct DTLSFlight: Sendable {
     seal: (DTLSContentType, Span<UInt8>, inout MutableSpan<UInt8>, inout Int) throws(DTLSError) -> Void
   ) throws(DTLSError) -> [[UInt8]] {
     var datagrams: [[UInt8]] = []
-    var datagram = [UInt8](repeating: 0, count: DTLSHandshake.datagramBytesMax)
+    var datagram: [UInt8] = []
     var used = 0
     var at = 0
     while at < records.count {
@@ -39,9 +41,10 @@ struct DTLSFlight: Sendable {
       guard let type = DTLSContentType(rawValue: records[at]) else { preconditionFailure("a flight of our own") }
       let isPlain = records[at + 1] == 0
       let bytes = content.count + (isPlain ? DTLSRecord.headerBytes : overheadBytes)
-      guard bytes <= datagram.count else { throw .noRoom }
+      guard bytes <= DTLSHandshake.datagramBytesMax else { throw .noRoom }
       if bytes > datagram.count - used {
-        datagrams.append(Array(datagram[..<used]))
+        if used > 0 { datagrams.append(Array(datagram[..<used])) }
+        datagram = [UInt8](repeating: 0, count: DTLSHandshake.datagramBytesMax)
         used = 0
       }
       var room = datagram.mutableSpan
@@ -50,14 +53,17 @@ struct DTLSFlight: Sendable {
         RecordHeader(type: type, epoch: 0, sequence: plainSequence, connectionID: ConnectionID())
           .write(fragmentBytes: content.count, into: &room, at: &used)
         plainSequence += 1
-        for i in span.indices { room[used + i] = span[i] }
+        room.copy(records.span, content, to: used)
         used += content.count
       } else {
         try seal(type, span, &room, &used)
       }
       at = content.upperBound
     }
-    if used > 0 { datagrams.append(Array(datagram[..<used])) }
+    if used > 0 {
+      datagram.removeLast(datagram.count - used)
+      datagrams.append(datagram)
+    }
     return datagrams
   }
 }

@@ -230,15 +230,11 @@ package struct DTLSEstablished: ~Copyable, Sendable {
   /// Datagrams wait to be sent.
   package var hasOutput: Bool { !datagrams.isEmpty }
 
-  /// Hands each waiting datagram to `send`, which says whether it took it. Spell a throwing closure
-  /// `{ datagram throws(NetError) in ... }`.
-  /// - Returns: true when nothing waits any more.
-  package mutating func drain<E: Error>(_ send: (Span<UInt8>) throws(E) -> Bool) throws(E) -> Bool {
-    while let first = datagrams.first {
-      guard try send(first.span) else { return false }
-      datagrams.removeFirst()
-    }
-    return true
+  /// The waiting datagrams, which then wait no more.
+  package mutating func takeOutput() -> [[UInt8]] {
+    var taken: [[UInt8]] = []
+    swap(&taken, &datagrams)
+    return taken
   }
 
   // MARK: The end
@@ -349,9 +345,14 @@ package struct DTLSEstablished: ~Copyable, Sendable {
   // MARK: Out of libssl
 
   private mutating func takeOutput(with cipher: borrowing RecordCipher) throws(DTLSError) {
+    guard unsafe !handle.cell.pointee.output.isEmpty else { return }
     var output: [UInt8] = []
     unsafe swap(&output, &handle.cell.pointee.output)
-    guard !output.isEmpty else { return }
+    // Its memory serves the next flight.
+    defer {
+      output.removeAll(keepingCapacity: true)
+      unsafe swap(&output, &handle.cell.pointee.output)
+    }
     if !hasNewFlight { flight.removeAll() }
     hasNewFlight = true
     var at = 0

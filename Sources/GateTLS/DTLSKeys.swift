@@ -22,5 +22,5 @@
     unsafe UnsafePointer(block.start + 2 * suite.aead.keyBytes + (ofServer ? suite.aead.fixedIVBytes : 0))
   }
 
-  func withBlock<R>(_ body: (Span<UInt8>) -> R) -> R { block.withSpan(body) }
+  func withBlock<R, E: Error>(_ body: (Span<UInt8>) throws(E) -> R) throws(E) -> R { try block.withSpan(body) }
 }

@@ -42,11 +42,10 @@ package struct DTLSRecord: Equatable, Sendable {
       throw .malformed(offset: start)
     }
     let version = UInt16(datagram[start + 1]) << 8 | UInt16(datagram[start + 2])
-    let epoch = UInt16(datagram[start + 3]) << 8 | UInt16(datagram[start + 4])
+    let epochAndSequence = datagram.load64(at: start + 3).byteSwapped
+    let epoch = UInt16(truncatingIfNeeded: epochAndSequence >> 48)
     // A ClientHello and a HelloVerifyRequest may call themselves DTLS 1.0 (RFC 6347 section 4.2.1).
     guard version == self.version || version == 0xFEFF && epoch == 0 else { throw .version(version) }
-    var sequence: UInt64 = 0
-    for i in 5..<11 { sequence = sequence << 8 | UInt64(datagram[start + i]) }
     let cidBytes = type == .tls12CID ? connectionIDBytes : 0
     guard left >= headerBytes + cidBytes else { throw .malformed(offset: start) }
     let lengthAt = start + 11 + cidBytes
@@ -55,7 +54,7 @@ package struct DTLSRecord: Equatable, Sendable {
     let from = lengthAt + 2
     guard length <= datagram.count - from else { throw .malformed(offset: start) }
     return DTLSRecord(
-      type: type, epoch: epoch, sequence: sequence, connectionID: start + 11..<lengthAt, fragment: from..<from + length,
+      type: type, epoch: epoch, sequence: epochAndSequence & (1 << 48 - 1), connectionID: start + 11..<lengthAt, fragment: from..<from + length,
       whole: start..<from + length)
   }
 }

@@ -70,7 +70,7 @@ package struct DTLSOpened: Equatable, Sendable {
   package var suite: DTLSSuite { keys.suite }
 
   /// Lends the key block, to be sealed and stored. A secret.
-  package func withKeyBlock<R>(_ body: (Span<UInt8>) -> R) -> R { keys.withBlock(body) }
+  package func withKeyBlock<R, E: Error>(_ body: (Span<UInt8>) throws(E) -> R) throws(E) -> R { try keys.withBlock(body) }
 
   // MARK: Opening
 
@@ -255,12 +255,10 @@ package struct DTLSOpened: Equatable, Sendable {
     header.write(fragmentBytes: aead.explicitNonceBytes + inner + aead.tagBytes, into: &datagram, at: &at)
     let fragmentAt = at
     if aead.explicitNonceBytes > 0 {
-      for shift in stride(from: 56, through: 0, by: -8) {
-        datagram[at] = UInt8(truncatingIfNeeded: header.epochAndSequence >> UInt64(shift))
-        at += 1
-      }
+      datagram.store(header.epochAndSequence.byteSwapped, at: at)
+      at += aead.explicitNonceBytes
     }
-    for i in plaintext.indices { datagram[at + i] = plaintext[i] }
+    datagram.copy(plaintext, 0..<plaintext.count, to: at)
     if usesCID { datagram[at + plaintext.count] = type.rawValue }
     let sealed = unsafe datagram.withUnsafeMutableBufferPointer { bytes in
       let base = bytes.baseAddress!
@@ -282,19 +280,18 @@ package struct DTLSOpened: Equatable, Sendable {
     let iv = unsafe keys.fixedIV(ofServer: byServer)
     return unsafe withUnsafeTemporaryAllocation(of: UInt8.self, capacity: AEAD.nonceBytes + RecordHeader.aadBytesMax) {
       scratch in
-      for i in 0..<AEAD.nonceBytes {
-        if i < aead.fixedIVBytes {
-          unsafe scratch[i] = iv[i]
-          // RFC 7905 section 2: the IV xor epoch and sequence.
-          if aead == .chaCha20Poly1305, i >= 4 {
-            unsafe scratch[i] ^= UInt8(truncatingIfNeeded: header.epochAndSequence >> UInt64(88 - i * 8))
-          }
-        } else {
-          unsafe scratch[i] = explicitNonce[i - aead.fixedIVBytes]
+      for i in 0..<4 { unsafe scratch[i] = iv[i] }
+      if aead == .chaCha20Poly1305 {
+        // RFC 7905 section 2: the IV xor epoch and sequence.
+        for i in 4..<12 {
+          unsafe scratch[i] = iv[i] ^ UInt8(truncatingIfNeeded: header.epochAndSequence >> UInt64(88 - i * 8))
         }
+      } else {
+        for i in 4..<12 { unsafe scratch[i] = explicitNonce[i - 4] }
       }
       let room = unsafe UnsafeMutableBufferPointer(rebasing: scratch[AEAD.nonceBytes...])
-      let aadBytes = unsafe header.additionalData(innerBytes: count, into: room)
+      var additional = unsafe room.mutableSpan
+      let aadBytes = header.additionalData(innerBytes: count, into: &additional)
       return unsafe body(
         scratch.baseAddress!, UnsafeBufferPointer(start: room.baseAddress!, count: aadBytes), keys.key(ofServer: byServer))
     }
@@ -328,47 +325,39 @@ struct RecordHeader {
   /// The header up to the length, which is `fragmentBytes`.
   func write(fragmentBytes: Int, into datagram: inout MutableSpan<UInt8>, at offset: inout Int) {
     datagram[offset] = type.rawValue
-    datagram[offset + 1] = 0xFE
-    datagram[offset + 2] = 0xFD
-    for i in 0..<8 { datagram[offset + 3 + i] = UInt8(truncatingIfNeeded: epochAndSequence >> UInt64(56 - i * 8)) }
+    datagram.store(DTLSRecord.version.byteSwapped, at: offset + 1)
+    datagram.store(epochAndSequence.byteSwapped, at: offset + 3)
     offset += 11
     if type == .tls12CID {
-      for i in 0..<connectionID.count { datagram[offset + i] = connectionID[i] }
+      connectionID.write(into: &datagram, at: offset)
       offset += connectionID.count
     }
-    datagram[offset] = UInt8(truncatingIfNeeded: fragmentBytes >> 8)
-    datagram[offset + 1] = UInt8(truncatingIfNeeded: fragmentBytes)
+    datagram.store(UInt16(truncatingIfNeeded: fragmentBytes).byteSwapped, at: offset)
     offset += 2
   }
 
   /// RFC 5246 section 6.2.3.3 for classic records, RFC 9146 section 5.3 for those with a connection ID.
+  /// - Parameter bytes: room for `aadBytesMax`.
   /// - Returns: how many bytes were written.
-  func additionalData(innerBytes: Int, into bytes: UnsafeMutableBufferPointer<UInt8>) -> Int {
-    var at = 0
-    func put(_ byte: UInt8) {
-      unsafe bytes[at] = byte
-      at += 1
-    }
-    func put(_ number: UInt64) {
-      for shift in stride(from: 56, through: 0, by: -8) { put(UInt8(truncatingIfNeeded: number >> UInt64(shift))) }
-    }
+  func additionalData(innerBytes: Int, into bytes: inout MutableSpan<UInt8>) -> Int {
+    var at: Int
     if type == .tls12CID {
-      put(UInt64.max)
-      put(type.rawValue)
-      put(UInt8(connectionID.count))
-      put(type.rawValue)
-      put(0xFE as UInt8)
-      put(0xFD as UInt8)
-      put(epochAndSequence)
-      for i in 0..<connectionID.count { put(connectionID[i]) }
+      bytes.store(UInt64.max, at: 0)
+      bytes[8] = type.rawValue
+      bytes[9] = UInt8(connectionID.count)
+      bytes[10] = type.rawValue
+      bytes.store(DTLSRecord.version.byteSwapped, at: 11)
+      bytes.store(epochAndSequence.byteSwapped, at: 13)
+      connectionID.write(into: &bytes, at: 21)
+      at = 21 + connectionID.count
     } else {
-      put(epochAndSequence)
-      put(type.rawValue)
-      put(0xFE as UInt8)
-      put(0xFD as UInt8)
+      bytes.store(epochAndSequence.byteSwapped, at: 0)
+      bytes[8] = type.rawValue
+      bytes.store(DTLSRecord.version.byteSwapped, at: 9)
+      at = 11
     }
-    put(UInt8(truncatingIfNeeded: innerBytes >> 8))
-    put(UInt8(truncatingIfNeeded: innerBytes))
+    bytes.store(UInt16(truncatingIfNeeded: innerBytes).byteSwapped, at: at)
+    at += 2
     return at
   }
 }

@@ -1,3 +1,5 @@
+import GateCore
+
 /// The cipher suites of DTLS 1.2 that the record layer has, by IANA number. All use SHA-256 as their PRF's hash.
 package enum DTLSSuite: UInt16, CaseIterable, Sendable {
   case pskAES128GCM = 0x00A8
@@ -49,11 +51,13 @@ package enum DTLSSuite: UInt16, CaseIterable, Sendable {
     masterSecret: Span<UInt8>, clientRandom: Span<UInt8>, serverRandom: Span<UInt8>, with cipher: borrowing RecordCipher
   ) throws(DTLSError) -> [UInt8] {
     precondition(masterSecret.count == 48 && clientRandom.count == 32 && serverRandom.count == 32)
-    var seed = Array("key expansion".utf8)
-    for i in serverRandom.indices { seed.append(serverRandom[i]) }
-    for i in clientRandom.indices { seed.append(clientRandom[i]) }
+    var seed = InlineArray<77, UInt8>(repeating: 0)
+    var room = seed.mutableSpan
+    for (i, byte) in "key expansion".utf8.enumerated() { room[i] = byte }
+    room.copy(serverRandom, 0..<32, to: 13)
+    room.copy(clientRandom, 0..<32, to: 45)
     try cipher.hash.use(key: masterSecret)
-    return try cipher.hash.expand(seed.span, toBytes: keyBlockBytes)
+    return try cipher.hash.expand(room.span, toBytes: keyBlockBytes)
   }
 }
 

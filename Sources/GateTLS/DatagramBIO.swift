@@ -12,6 +12,8 @@ import Glibc
   var inputCount = 0
   /// All that libssl wrote since it was last emptied: whole records, one behind another.
   var output: [UInt8] = []
+  /// A flight without certificates is no longer.
+  private static let outputBytesUsual = 256
   var outputOverflowed = false
 
   /// What records to us shall bear; `nil` = neither ask for connection IDs nor agree to them.
@@ -30,6 +32,7 @@ import Glibc
     self.preSharedKey = preSharedKey
     self.identity = identity
     unsafe extensionBytes = .allocate(capacity: 1 + ConnectionID.bytesMax)
+    output.reserveCapacity(HandshakeCell.outputBytesUsual)
   }
 
   func release() { unsafe extensionBytes.deallocate() }

@@ -76,15 +76,19 @@ import GateCore
     guard let suite = DTLSSuite(rawValue: unsafe SSL_CIPHER_get_protocol_id(agreed)) else {
       preconditionFailure("a suite that the contexts do not allow")
     }
-    var secret = [UInt8](repeating: 0, count: 48)
-    defer { wipe(&secret) }
-    var client = [UInt8](repeating: 0, count: 32)
-    var server = client
-    guard unsafe SSL_SESSION_get_master_key(own, &secret, 48) == 48,
-      unsafe SSL_get_client_random(ssl, &client, 32) == 32, unsafe SSL_get_server_random(ssl, &server, 32) == 32
-    else { throw .library(code: ErrorQueue.drain()) }
+    // Master secret, client's and server's random.
+    var values = InlineArray<112, UInt8>(repeating: 0)
+    var room = values.mutableSpan
+    defer { room.wipe() }
+    let done = unsafe room.withUnsafeMutableBufferPointer { values in
+      let start = values.baseAddress!
+      return unsafe SSL_SESSION_get_master_key(own, start, 48) == 48 && SSL_get_client_random(ssl, start + 48, 32) == 32
+        && SSL_get_server_random(ssl, start + 80, 32) == 32
+    }
+    guard done else { throw .library(code: ErrorQueue.drain()) }
     let block = try suite.keyBlock(
-      masterSecret: secret.span, clientRandom: client.span, serverRandom: server.span, with: cipher)
+      masterSecret: room.span.extracting(0..<48), clientRandom: room.span.extracting(48..<80),
+      serverRandom: room.span.extracting(80..<112), with: cipher)
     return (suite, block)
   }
 

@@ -1,74 +1,105 @@
 import COpenSSL
 
-/// HMAC-SHA256 by one context that is kept. libcrypto finds an algorithm by its name in tables behind locks, which takes longer
-/// than the hash of a short message.
+/// HMAC-SHA256 (RFC 2104) over libcrypto's SHA-256, by contexts that are kept. libcrypto finds an algorithm by its name in tables
+/// behind locks, and its own HMAC is three layers above the hash: each takes longer than the hash of a short message.
 @safe struct KeyedHash: ~Copyable {
-  private let context: OpaquePointer
+  static let keyBytesMax = 64
+
+  /// After the key, before the message, and before the hash of the message.
+  private let inner: DigestContext
+  private let outer: DigestContext
+  private let running: DigestContext
 
   /// Not keyed yet.
   /// - Throws: `.library`: stop.
   init() throws(DTLSError) {
-    ErrorQueue.clear()
-    guard let algorithm = unsafe EVP_MAC_fetch(nil, "HMAC", nil) else { throw .library(code: ErrorQueue.drain()) }
-    defer { unsafe EVP_MAC_free(algorithm) }
-    guard let context = unsafe EVP_MAC_CTX_new(algorithm) else { throw .library(code: ErrorQueue.drain()) }
-    guard unsafe gate_EVP_MAC_CTX_use_sha256(context) == 1 else {
-      unsafe EVP_MAC_CTX_free(context)
-      throw .library(code: ErrorQueue.drain())
-    }
-    unsafe self.context = context
+    let inner = try DigestContext()
+    let outer = try DigestContext()
+    let running = try DigestContext()
+    self.inner = inner
+    self.outer = outer
+    self.running = running
   }
 
-  deinit { unsafe EVP_MAC_CTX_free(context) }
-
-  /// The key of all hashes from now on; a copy stays in the context until the next one, or the end, which wipe it.
+  /// The key of all hashes from now on; what was made of it stays in the contexts until the next one, or the end, which wipe it.
   /// - Throws: `.library`.
   func use(key: Span<UInt8>) throws(DTLSError) {
+    precondition(key.count <= KeyedHash.keyBytesMax)
     ErrorQueue.clear()
-    let done = unsafe key.withUnsafeBufferPointer { unsafe EVP_MAC_init(context, $0.baseAddress, $0.count, nil) }
-    guard done == 1 else { throw .library(code: ErrorQueue.drain()) }
+    guard inner.begin(pad: 0x36, key), outer.begin(pad: 0x5C, key) else { throw .library(code: ErrorQueue.drain()) }
   }
 
   // MARK: One hash
 
-  /// - Returns: false if libcrypto failed, as `add`.
+  /// - Returns: false if libcrypto failed, as `add` and `finish`.
   func begin() -> Bool {
     ErrorQueue.clear()
-    // Without a key: the same key once more.
-    return unsafe EVP_MAC_init(context, nil, 0, nil) == 1
+    return unsafe EVP_MD_CTX_copy_ex(running.raw, inner.raw) == 1
   }
 
-  func add(_ bytes: Span<UInt8>) -> Bool {
-    unsafe bytes.withUnsafeBufferPointer { unsafe EVP_MAC_update(context, $0.baseAddress, $0.count) == 1 }
-  }
+  func add(_ bytes: Span<UInt8>) -> Bool { running.add(bytes) }
 
-  /// - Returns: `Digest.sha256Bytes` bytes; `nil` if libcrypto failed.
-  func finish() -> [UInt8]? {
-    var tag = [UInt8](repeating: 0, count: Digest.sha256Bytes)
-    var count = 0
-    guard unsafe EVP_MAC_final(context, &tag, &count, tag.count) == 1, count == tag.count else { return nil }
-    return tag
+  /// Writes `Digest.sha256Bytes` bytes to `out` from `at` on.
+  func finish(into out: inout MutableSpan<UInt8>, at: Int) -> Bool {
+    precondition(at >= 0 && at <= out.count - Digest.sha256Bytes)
+    return unsafe out.withUnsafeMutableBufferPointer { out in
+      let tag = unsafe out.baseAddress! + at
+      return unsafe EVP_DigestFinal_ex(running.raw, tag, nil) == 1 && EVP_MD_CTX_copy_ex(running.raw, outer.raw) == 1
+        && EVP_DigestUpdate(running.raw, tag, Digest.sha256Bytes) == 1 && EVP_DigestFinal_ex(running.raw, tag, nil) == 1
+    }
   }
 
   // MARK: Keys of TLS 1.2
 
-  /// The pseudorandom function of RFC 5246 section 5, the key its secret.
+  /// The pseudorandom function of RFC 5246 section 5, the key its secret. A secret too: wipe it.
   /// - Parameter seed: label and seed.
   /// - Throws: `.library`.
   func expand(_ seed: Span<UInt8>, toBytes count: Int) throws(DTLSError) -> [UInt8] {
-    var block: [UInt8] = []
-    block.reserveCapacity(count + Digest.sha256Bytes)
-    // A(0) is the seed; A(i) the hash of the one before.
-    var a = seed.indices.map { seed[$0] }
-    repeat {
-      guard begin(), add(a.span), let next = finish(), begin(), add(next.span), add(seed), var part = finish() else {
-        throw .library(code: ErrorQueue.drain())
-      }
-      a = next
-      block += part
-      wipe(&part)
-    } while block.count < count
+    let hashBytes = Digest.sha256Bytes
+    let parts = (count + hashBytes - 1) / hashBytes
+    // The parts, and A(i) behind them: A(0) is the seed, each the hash of the one before.
+    var block = [UInt8](repeating: 0, count: (parts + 1) * hashBytes)
+    let last = parts * hashBytes..<(parts + 1) * hashBytes
+    var room = block.mutableSpan
+    for part in 0..<parts {
+      guard begin(), part == 0 ? add(seed) : add(room.span.extracting(last)), finish(into: &room, at: last.lowerBound),
+        begin(), add(room.span.extracting(last)), add(seed), finish(into: &room, at: part * hashBytes)
+      else { throw .library(code: ErrorQueue.drain()) }
+    }
+    var rest = block.mutableSpan
+    rest.wipe(from: count)
     block.removeLast(block.count - count)
     return block
+  }
+}
+
+/// Owns one `EVP_MD_CTX` of SHA-256; libcrypto wipes it when it is freed.
+@safe struct DigestContext: ~Copyable {
+  let raw: OpaquePointer
+
+  init() throws(DTLSError) {
+    ErrorQueue.clear()
+    guard let raw = unsafe EVP_MD_CTX_new() else { throw .library(code: ErrorQueue.drain()) }
+    guard unsafe EVP_DigestInit_ex(raw, EVP_sha256(), nil) == 1 else {
+      unsafe EVP_MD_CTX_free(raw)
+      throw .library(code: ErrorQueue.drain())
+    }
+    unsafe self.raw = raw
+  }
+
+  deinit { unsafe EVP_MD_CTX_free(raw) }
+
+  func add(_ bytes: Span<UInt8>) -> Bool {
+    unsafe bytes.withUnsafeBufferPointer { unsafe EVP_DigestUpdate(raw, $0.baseAddress, $0.count) == 1 }
+  }
+
+  /// Starts over with a block of `pad` and the key.
+  func begin(pad: UInt8, _ key: Span<UInt8>) -> Bool {
+    var block = InlineArray<64, UInt8>(repeating: pad)
+    for i in key.indices { block[i] ^= key[i] }
+    let isReady = unsafe EVP_DigestInit_ex(raw, nil, nil) == 1 && add(block.span)
+    var room = block.mutableSpan
+    room.wipe()
+    return isReady
   }
 }

@@ -120,5 +120,16 @@ package enum PEM {
 
 /// Overwrites the bytes in a way that the optimiser keeps.
 package func wipe(_ bytes: inout [UInt8]) {
-  unsafe bytes.withUnsafeMutableBytes { unsafe OPENSSL_cleanse($0.baseAddress, $0.count) }
+  var all = bytes.mutableSpan
+  all.wipe()
+}
+
+extension MutableSpan where Element == UInt8 {
+  /// As above, all or what lies from `start` on.
+  mutating func wipe(from start: Int = 0) {
+    precondition(start >= 0 && start <= count)
+    unsafe withUnsafeMutableBytes { all in
+      if let base = all.baseAddress { unsafe OPENSSL_cleanse(base + start, all.count - start) }
+    }
+  }
 }

@@ -34,21 +34,59 @@ import Synchronization
   /// Fix times, ms since 1970-01-01 UTC, both ends included; all there are = the owner as a whole.
   private let erased: [KeyOwner: [ClosedRange<Int64>]]
 
-  package init(_ entries: [Entry], erased: [KeyOwner: [ClosedRange<Int64>]] = [:], highest: UInt64) {
-    var keys: [UInt8] = []
-    keys.reserveCapacity(entries.count * SubjectKeyRing.keyBytes)
-    var places: [UInt64: Int] = [:]
-    var current: [KeyOwner: UInt64] = [:]
+  package convenience init(_ entries: [Entry], erased: [KeyOwner: [ClosedRange<Int64>]] = [:], highest: UInt64) {
+    var builder = Builder()
+    builder.reserve(entries.count)
     for entry in entries {
-      places[entry.number] = keys.count
-      keys += entry.key
-      if !entry.isRetired { current[entry.owner] = entry.number }
+      builder.add(entry.number, of: entry.owner, isRetired: entry.isRetired) { room, at in
+        for i in entry.key.indices { room[at + i] = entry.key[i] }
+      }
     }
-    self.keys = keys
-    self.places = places
-    self.current = current
+    self.init(builder, erased: erased, highest: highest)
+  }
+
+  package init(_ builder: consuming Builder, erased: [KeyOwner: [ClosedRange<Int64>]], highest: UInt64) {
+    keys = builder.keys
+    places = builder.places
+    current = builder.current
     self.erased = erased
     self.highest = highest
+  }
+
+  /// Gathers the keys of a ring where they will lie.
+  package struct Builder {
+    fileprivate var keys: [UInt8] = []
+    fileprivate var places: [UInt64: Int] = [:]
+    fileprivate var current: [KeyOwner: UInt64] = [:]
+
+    package init() {}
+
+    /// Makes room for so many keys more; without it copies would stay in memory that nobody wipes.
+    package mutating func reserve(_ count: Int) {
+      var grown: [UInt8] = []
+      grown.reserveCapacity(keys.count + count * SubjectKeyRing.keyBytes)
+      grown += keys
+      wipe(&keys)
+      keys = grown
+      places.reserveCapacity(places.count + count)
+      current.reserveCapacity(current.count + count)
+    }
+
+    /// Adds one key, numbers ascending: of two that are not retired the later one is in force.
+    /// - Parameter fill: writes the key, `keyBytes` long, to the room from `at` on.
+    package mutating func add<E: Error>(
+      _ number: UInt64, of owner: KeyOwner, isRetired: Bool,
+      fill: (_ room: inout MutableSpan<UInt8>, _ at: Int) throws(E) -> Void
+    ) throws(E) {
+      let place = keys.count
+      keys.append(contentsOf: repeatElement(0, count: SubjectKeyRing.keyBytes))
+      var room = keys.mutableSpan
+      try fill(&room, place)
+      places[number] = place
+      if !isRetired { current[owner] = number }
+    }
+
+    package func hasKey(of owner: KeyOwner) -> Bool { current[owner] != nil }
   }
 
   deinit {
@@ -62,9 +100,12 @@ import Synchronization
     return ranges.contains { range in fixTimeMs.map(range.contains) ?? (range == .min ... .max) }
   }
 
-  /// The key itself, for one who makes the ring that follows this one; `nil` = not in this ring.
-  package func copy(_ number: UInt64) -> [UInt8]? {
-    places[number].map { Array(keys[$0..<$0 + SubjectKeyRing.keyBytes]) }
+  /// Copies a key to `room` from `at` on, for one who makes the ring that follows this one.
+  /// - Returns: false if it is not in this ring.
+  package func copy(_ number: UInt64, to room: inout MutableSpan<UInt8>, at: Int) -> Bool {
+    guard let place = places[number] else { return false }
+    for i in 0..<SubjectKeyRing.keyBytes { room[at + i] = keys[place + i] }
+    return true
   }
 
   func has(_ number: UInt64) -> Bool { places[number] != nil }

@@ -135,6 +135,15 @@ package enum TLSVersion: UInt8, Comparable, Sendable {
 
   // MARK: Bytes
 
+  /// Has the CPU fetch the keys from memory while something else is done: ask as soon as ciphertext is there. Only with our own
+  /// records.
+  package func prefetchKeys() {
+    switch own {
+    case .some(let own): own.stream.prefetchKeys()
+    case .none: break
+    }
+  }
+
   /// Takes ciphertext and appends what it decrypts to `plaintext` at `offset`, which moves on. Handshake completion and
   /// the data right behind Finished come out of one call.
   ///

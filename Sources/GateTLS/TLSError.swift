@@ -53,3 +53,10 @@ package enum TLSError: Error, Equatable, Sendable {
   /// libssl is older than 3.0.
   case unsupportedLibrary(major: UInt32, minor: UInt32)
 }
+
+extension TLSError {
+  /// What libcrypto says of a part that DTLS uses too.
+  init(_ error: DTLSError) {
+    if case .library(let code) = error { self = .library(code: code) } else { self = .library(code: 0) }
+  }
+}

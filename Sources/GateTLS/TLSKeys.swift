@@ -1,3 +1,5 @@
+import CGateShims
+
 /// Owns what protects the records of one connection, both directions, and wipes it. 120 bytes with AES-128.
 ///
 /// Layout: key and IV (12) of what we read, the same of what we write, then both traffic secrets. With AES-128 all that a record
@@ -35,6 +37,9 @@
   func key(_ direction: Direction) -> UnsafePointer<UInt8> {
     unsafe UnsafePointer(block.start + TLSKeys.keyOffset(direction, suite))
   }
+
+  /// Has the CPU fetch them while something else is done.
+  func prefetch() { unsafe gate_prefetch(block.start) }
 
   func iv(_ direction: Direction) -> UnsafePointer<UInt8> { unsafe key(direction) + suite.aead.keyBytes }
 

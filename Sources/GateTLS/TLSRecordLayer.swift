@@ -83,6 +83,8 @@ package enum TLSRecordFault: Equatable, Sendable {
 
   package var suite: TLSSuite { keys.suite }
 
+  func prefetchKeys() { keys.prefetch() }
+
   // MARK: Opening
 
   /// - Returns: bytes of the record that begins at `start`, header and all, whether or not they are all there; `nil` before its

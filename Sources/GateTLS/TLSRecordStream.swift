@@ -49,6 +49,8 @@ package struct TLSRecordStream: ~Copyable {
   package var tailBytes: Int { tail.count }
   package var outputCount: Int { output.waiting }
 
+  func prefetchKeys() { layer.prefetchKeys() }
+
   // MARK: Receiving
 
   /// As `TLSEngine.receive`.

@@ -190,19 +190,21 @@ package final class GatewayServer {
     if let subjects {
       subjectThread = try ThreadHandle("fixgate-subjects", failed: failed, log: log) { try subjects.run() }
     }
+    let places = LivePlaces(registry: registry, sequencer: sequencerLink, sinks: sinks)
     let answer = GatewayServer.answering(
-      reloader: reloader, registry: registry, links: links, sequencer: sequencerLink, privacy: privacy, subjects: subjects,
-      started: started)
+      reloader: reloader, registry: registry, links: links, sequencer: sequencerLink, places: places, privacy: privacy,
+      subjects: subjects, started: started)
     if !configuration.listen.read.isEmpty {
       let desk = ReadDesk(
         directory: directory, storePath: path(configuration.sqlite.file, in: directory), keys: keys?.holder,
-        subjects: subjects
-      ) { device in
-        guard let marks = GatewayServer.askMarks(device, sequencer: sequencerLink) else {
-          throw ReadProblem("the gateway did not answer in time; it may wait for its disk")
-        }
-        return (marks, true)
-      }
+        subjects: subjects,
+        marks: { device in
+          guard let marks = GatewayServer.askMarks(device, sequencer: sequencerLink) else {
+            throw ReadProblem("the gateway did not answer in time; it may wait for its disk")
+          }
+          return (marks, true)
+        },
+        places: { request in places.answer(request) })
       let server = try ReadServer(path: path(configuration.listen.read, in: folder), stop: controlStop, desk: desk)
       readServer = server
       for index in 0..<ReadServer.threads {
@@ -250,7 +252,7 @@ package final class GatewayServer {
   // MARK: - Parts
 
   private static func answering(
-    reloader: Reloader, registry: RegistryHolder, links: [WorkerLink], sequencer: SequencerLink,
+    reloader: Reloader, registry: RegistryHolder, links: [WorkerLink], sequencer: SequencerLink, places: LivePlaces,
     privacy: PrivacyContext, subjects: SubjectKeeper?, started: Instant
   ) -> @Sendable (ControlRequest) -> ControlAnswer {
     { request in
@@ -269,6 +271,7 @@ package final class GatewayServer {
           answer.marks = marks
           return answer
         } ?? ControlAnswer(problem: "the gateway did not answer in time; it may wait for its disk")
+      case .places: places.answer(request)
       case .ask(let device): ask(device, sequencer: sequencer, links: links)
       case .steering(let tenant): steering(of: tenant, registry.snapshot, privacy.steering)
       case .subjects, .rotateKeys: subjects?.answer(request) ?? ControlAnswer(problem: SubjectKeeper.noKeys)

@@ -3,7 +3,7 @@ import Gateway
 
 struct LatestCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "latest", abstract: "Print the latest stored position of each device of a tenant.")
+    commandName: "latest", abstract: "Print the latest position of each device of a tenant, also what the store has yet to take.")
 
   @Option(help: "The tenant.")
   var tenant: String

@@ -68,10 +68,9 @@ extension Setup {
       cipher: {
         let index = try RegistryStore(path: registry).index(ofTenant: tenant)
         return try Setup.cipher(of: index, directory: directory, keyPath: keyPath)
-      }
-    ) { device in
-      try Setup.marks(of: device, in: directory)
-    }
+      },
+      marks: { device in try Setup.marks(of: device, in: directory) },
+      places: { request in try ControlClient.ask(request, directory: directory) })
   }
 
   /// Opens what is sealed of a tenant; `nil` = nothing is.

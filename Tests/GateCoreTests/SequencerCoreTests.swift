@@ -29,9 +29,10 @@ func recordsMessage(
 }
 
 func helloMessage(
-  _ session: SessionID, device: UInt32, stream: UInt32, next: UInt64, low: UInt64 = 0
+  _ session: SessionID, device: UInt32, stream: UInt32, next: UInt64, low: UInt64 = 0,
+  kind: WorkerMessage.Kind = .hello
 ) -> [UInt8] {
-  var message = WorkerMessage(kind: .hello, session: session, device: device, stream: stream)
+  var message = WorkerMessage(kind: kind, session: session, device: device, stream: stream)
   message.next = next
   message.low = low
   var bytes = [UInt8](repeating: 0, count: WorkerMessage.headerBytes)
@@ -96,6 +97,29 @@ extension SequencerCore {
     core.take(helloMessage(SessionID(datagramIndex: 4, generation: 1), device: 1, stream: 9, next: 2))
     core.take(helloMessage(session, device: 1, stream: 9, next: 2))
     #expect(core.drainReplies().map(\.refusal) == [.streamReused, .streamReused])
+  }
+
+  /// Of a session that an earlier run has made nobody knows which hello was its first: one that names less than the stream has is
+  /// not judged, but said again in a new session, where a reset shows.
+  @Test func aHelloOfAnEarlierRunProvesNoReset() {
+    var core = makeCore()
+    core.take(helloMessage(session, device: 1, stream: 9, next: 3))
+    core.take(recordsMessage(session, device: 1, stream: 9, sequences: [1, 2]))
+    core.commitSucceeded()
+    core.clearReplies()
+    core.take(helloMessage(datagrams, device: 1, stream: 9, next: 2, kind: .helloAgain))
+    core.take(recordsMessage(datagrams, device: 1, stream: 9, sequences: [1]))
+    let replies = core.drainReplies()
+    #expect(replies.map(\.kind) == [.refusal, .silent] && replies[0].refusal == .needHello && replies[0].stream == 0)
+    #expect(core.counts.refusedStream == 1 && core.counts.duplicate == 0)
+    // The session is over: what is under way in it, another old hello too, says nothing more.
+    core.take(helloMessage(datagrams, device: 1, stream: 9, next: 2))
+    #expect(core.drainReplies().map(\.kind) == [.silent])
+    let newer = SessionID(datagramIndex: 4, generation: 1)
+    core.take(helloMessage(newer, device: 1, stream: 9, next: 3, kind: .helloAgain))
+    #expect(core.drainReplies().map(\.kind) == [.welcome])
+    core.take(helloMessage(SessionID(datagramIndex: 5, generation: 1), device: 1, stream: 9, next: 2))
+    #expect(core.drainReplies().map(\.refusal) == [.streamReused])
   }
 
   /// A session of an earlier run goes on without a hello: no answer to the word, an ack to its records.

@@ -167,6 +167,35 @@ extension Device {
     #expect(Set(waits).count == 3)
   }
 
+  /// Off duty it sends nothing, and asks every 15 minutes whether it may go on. Found by the simulator.
+  @Test func whoWasToldToStopAsksAgain() throws {
+    var device = Device.overUDP(4)
+    _ = try device.datagrams()
+    try device.hearWelcome()
+    try device.hear {
+      $0.ack = Ack(through: 4)
+      $0.settings = Settings(version: 3)
+      $0.settings?.stop = true
+    }
+    #expect(try device.datagrams().map(\.applied?.version) == [3])
+    device.fixes += device.fixes[..<2]
+    device.session.record(2, at: device.now)
+    for _ in 0..<2 {
+      #expect(try device.datagrams().isEmpty)
+      let due = try #require(device.session.deadline)
+      #expect(due.since(device.now) == 900_000_000_000)
+      device.now = due
+      let asked = try device.datagrams()
+      #expect(asked.count == 1 && asked[0].hello?.settingsVersion == 3 && asked[0].sequences.isEmpty)
+      try device.hearWelcome()
+    }
+    try device.hear {
+      $0.settings = Settings(version: 4)
+      $0.settings?.stop = false
+    }
+    #expect(try device.datagrams().flatMap(\.sequences) == [5, 6])
+  }
+
   /// Hours without a word are sleep, not silence.
   @Test func sleepIsNotSilence() throws {
     var device = Device.overUDP(2, isResumed: true)
@@ -219,6 +248,20 @@ extension Device {
     #expect(try device.datagrams().isEmpty)
     try device.hearWelcome()
     #expect(try device.datagrams().allSatisfy { $0.hello == nil })
+  }
+
+  /// The gateway cannot say which hello of the session was the first: another session begins with one, and nothing is numbered anew.
+  @Test func needHelloThatClosesWantsAnotherSession() throws {
+    var device = Device.overUDP(20)
+    let stream = device.session.log.stream
+    _ = try device.datagrams()
+    try device.hear { $0.refusals = [Refusal(code: .needHello, retry: true, closing: true)] }
+    #expect(device.session.isClosing && device.session.log.stream == stream)
+    #expect(try device.datagrams().isEmpty)
+    device.session.disconnected()
+    device.session.connectedOverUDP(at: device.now, isResumed: false, seed: 1)
+    let again = try device.datagrams()
+    #expect(again.count == 1 && again[0].hello?.stream == stream && again[0].sequences.first == 1)
   }
 
   @Test func aLostHelloIsSaidAgain() throws {

@@ -143,12 +143,7 @@ private struct EchoEndpoint: ~Copyable {
     let deadline = soon()
     var progress = DTLSProgress.handshaking
     while progress == .handshaking {
-      var datagrams: [[UInt8]] = []
-      _ = handshake?.drain { datagram in
-        datagrams.append(datagram.indices.map { datagram[$0] })
-        return true
-      }
-      for datagram in datagrams { _ = socket.queue(datagram.span, to: server.socket.address) }
+      for datagram in handshake?.takeOutput() ?? [] { _ = socket.queue(datagram.span, to: server.socket.address) }
       _ = try socket.flush()
       try server.turn(closing: false, until: deadline)
       for datagram in try receive(&socket) {

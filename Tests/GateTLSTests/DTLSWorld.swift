@@ -34,17 +34,6 @@ enum DTLSFixture {
   static func bytes(_ span: Span<UInt8>) -> [UInt8] { span.indices.map { span[$0] } }
 }
 
-extension DTLSHandshake {
-  mutating func takeOutput() -> [[UInt8]] {
-    var datagrams: [[UInt8]] = []
-    _ = drain { datagram in
-      datagrams.append(DTLSFixture.bytes(datagram))
-      return true
-    }
-    return datagrams
-  }
-}
-
 /// A device and a gateway with a network between them that loses, doubles and reorders by seed. Virtual time.
 struct DTLSWorld: ~Copyable {
   struct Passing {

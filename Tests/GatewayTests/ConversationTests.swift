@@ -63,6 +63,14 @@ import Testing
     var without = facts
     without.stream = nil
     #expect(Conversation(session: 9, generation: 1, resuming: without) == nil)
+    #expect(!conversation.makeSession(index: 5, registry: registry, extra: nil).isOfEarlierRun)
+    var greetedBefore = Conversation(session: 9, generation: 1, isOfEarlierRun: true)
+    var later = greetedBefore.makeSession(index: 5, registry: registry, extra: key)
+    #expect(later.isOfEarlierRun && later.state == .awaitingHello && greetedBefore.known == nil)
+    _ = try later.hello(greeting, proof: .device(identity, by: credential, untilMs: 1_000))
+    greetedBefore.keep(later)
+    #expect(greetedBefore.state == .greeted)
+    #expect(!greetedBefore.makeSession(index: 5, registry: registry, extra: nil).isOfEarlierRun)
   }
 
   /// A certificate that was entered for another device while the session slept proves this one no more.

@@ -26,8 +26,10 @@ extension EndToEnd {
     }
 
     /// Shakes hands and is welcomed.
-    static func open(_ bundle: String, next: UInt64, usesCID: Bool = true) throws -> DatagramDevice {
-      let device = try DatagramDevice(bundle: bundle, usesCID: usesCID)
+    static func open(
+      _ bundle: String, next: UInt64, usesCID: Bool = true, overIPv6: Bool = false
+    ) throws -> DatagramDevice {
+      let device = try DatagramDevice(bundle: bundle, usesCID: usesCID, overIPv6: overIPv6)
       try device.send(DatagramDevice.message(hello(device, next: next)))
       #expect(try device.next()?.welcome?.frameBytesMax == 1_200)
       return device

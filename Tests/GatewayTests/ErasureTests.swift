@@ -297,6 +297,25 @@ extension EndToEnd {
       #expect(try gateway.run(["hold", "list", "--tenant", "demo", "--all"]).output.contains("case 17/2026"))
     }
 
+    /// The gateway died before its sequencer took the new keys: the next start finishes that, so that the old ones go. Found by the
+    /// simulator.
+    @Test func aRotationThatDiedIsFinished() throws {
+      let fleet = try Fleet(fixesEach: 100)
+      let gateway = fleet.gateway
+      try gateway.start()
+      try fleet.send()
+      try gateway.drained()
+      gateway.kill9()
+      let keys = try #require(
+        try SubjectKeys.open(directory: gateway.data, keyPath: gateway.folder + "/gateway/registry.key"))
+      #expect(try keys.renewAll(tenant: 1) > 0)
+      try gateway.start()
+      let book = try SubjectBook(path: gateway.data + "/" + SubjectBook.name)
+      let deadline = SystemClock.now().advanced(byNs: 60_000_000_000)
+      while try book.hasRetired(), SystemClock.now() < deadline {}
+      #expect(try !book.hasRetired())
+    }
+
     /// New keys for ten thousand under load, then death: what lies in the journal under the old ones is read by the next start.
     @Test func keysAreRotatedUnderLoad() throws {
       let fleet = try Fleet(["FIXGATE_SQLITE_INTERVAL_MS": "60000"], fixesEach: 6_000)

@@ -103,6 +103,33 @@ extension EndToEnd {
       #expect(try gateway.status().datagrams.handshakes == 0)
     }
 
+    /// A hello that was sent before newer fixes, and comes after them and a restart, looks like a count that was reset. Its device is
+    /// not told to number anew what is stored already, but to say hello in a new session.
+    @Test func aHelloThatComesAfterTheRestart() throws {
+      let gateway = try GatewayProcess()
+      try gateway.start()
+      let bundle = try gateway.addDevice("busy", psk: true)
+      let device = try DatagramDevice(bundle: bundle)
+      let work = Work(task: "parcel 7")
+      try greet(device, work: work)
+      var hello = Hello(token: device.token, stream: Self.stream, nextSequence: 2)
+      hello.work = work
+      let late = try device.seal(DatagramDevice.message(hello, ride(1...1)))
+      try device.send(DatagramDevice.message(nil, ride(2...4)))
+      try device.ack(through: 4)
+      gateway.kill9()
+      try gateway.start()
+      try device.sendRaw(late)
+      let refusal = try #require(try device.refusal())
+      #expect(refusal.code == .needHello && refusal.retry && refusal.closing)
+      let again = try DatagramDevice(bundle: bundle)
+      hello = Hello(token: again.token, stream: Self.stream, nextSequence: 6)
+      try again.send(DatagramDevice.message(hello, ride(4...5)))
+      try again.ack(through: 5)
+      _ = try gateway.drained()
+      #expect(try gateway.rows(of: "busy").map(\.sequence) == [1, 2, 3, 4, 5])
+    }
+
     /// Revoked while the gateway was down: one refusal, sealed, and the slot is dead.
     @Test func revokedMeanwhile() throws {
       let gateway = try GatewayProcess()

@@ -14,12 +14,12 @@ import Testing
     }
   }
 
-  @Test(arguments: [1, 2, 3, 16, 43, 199, 978, 1506] as [UInt64]) func seedDecidesEverything(seed: UInt64) {
+  @Test(arguments: [1, 2, 3, 6, 7, 16, 43, 48, 199, 978, 1506] as [UInt64]) func seedDecidesEverything(seed: UInt64) {
     #expect(World(seed: seed).run() == World(seed: seed).run())
   }
 
   /// Seeds that found something.
-  @Test(arguments: [21, 584, 2064, 25060] as [UInt64]) func staysMended(seed: UInt64) {
+  @Test(arguments: [21, 211, 584, 803, 1999, 2064, 25060, 1_075_625, 2_002_075] as [UInt64]) func staysMended(seed: UInt64) {
     #expect(World(seed: seed).run().violation == nil, "repeat with FIXGATE_SEED=\(seed)")
   }
 
@@ -32,5 +32,6 @@ import Testing
     #expect(sum.datagramHandshakes > 20 && sum.moves > 0)
     #expect(sum.resumed > 10 && sum.sessionsKept > 5)
     #expect(sum.cutsUnsynced > 0 && sum.crashesInHandshake > 0)
+    #expect(sum.erasuresDone > 5 && sum.refusedErased > 20 && sum.refusedOffDuty > 50)
   }
 }

@@ -32,15 +32,6 @@ package enum Handshakes {
   private static let address = PeerAddress(high: 0, low: 0x7F00_0001, port: 9, scope: 0, isIPv6: false)
   private static let now = Instant(ns: 1 << 50)
 
-  private static func take(_ handshake: inout DTLSHandshake) -> [[UInt8]] {
-    var datagrams: [[UInt8]] = []
-    _ = handshake.drain { datagram in
-      datagrams.append(datagram.indices.map { datagram[$0] })
-      return true
-    }
-    return datagrams
-  }
-
   // MARK: Ours
 
   private final class Ours {
@@ -65,7 +56,7 @@ package enum Handshakes {
         var session: UInt64? = nil
         while session == nil {
           var answers: [[UInt8]] = []
-          for datagram in Handshakes.take(&device) {
+          for datagram in device.takeOutput() {
             let start = clock.now
             Ours.receive(datagram, &endpoint, &plain)
             if case .opened(let id, _, _)? = endpoint.events.first { session = id }
@@ -157,7 +148,7 @@ package enum Handshakes {
         ns += (clock.now - start).ns
         var isDone = false
         while !isDone {
-          let flight = Handshakes.take(&device)
+          let flight = device.takeOutput()
           guard !flight.isEmpty else { throw .timedOut }
           start = clock.now
           for datagram in flight {

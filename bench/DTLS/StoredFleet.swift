@@ -24,7 +24,7 @@ package struct StoredFleet: ~Copyable {
     try FileManager.default.createDirectory(atPath: self.folder, withIntermediateDirectories: true)
     let nowS = UInt32(SystemClock.wallMs() / 1_000)
     let file = try SessionFile.open(in: Directory(self.folder), nowS: UInt64(nowS))
-    let seal = try SessionSeal(registryKey: StoredFleet.registryKey)
+    var seal = try SessionSeal(registryKey: StoredFleet.registryKey)
     var bytes = [UInt8](repeating: 0, count: SessionSlot.bytes)
     for i in 0..<count {
       var facts = SessionFacts()
@@ -34,7 +34,7 @@ package struct StoredFleet: ~Copyable {
         connectionID: StoredFleet.id(i), facts: facts, writeBase: file.base,
         writeReserved: WriteReservation.standard.ahead(of: 0), readNext: 0, heardS: nowS, address: nil)
       let session = try self.session(i, .server)
-      try StoredFleet.write(slot, session, seal, number: UInt32(i), into: &bytes)
+      try StoredFleet.write(slot, session, &seal, number: UInt32(i), into: &bytes)
       _ = try file.write(bytes.span, slot: UInt32(i))
     }
     try file.sync()
@@ -43,7 +43,7 @@ package struct StoredFleet: ~Copyable {
   deinit { try? FileManager.default.removeItem(atPath: folder) }
 
   private static func write(
-    _ slot: SessionSlot, _ session: borrowing DTLSSession, _ seal: borrowing SessionSeal, number: UInt32,
+    _ slot: SessionSlot, _ session: borrowing DTLSSession, _ seal: inout SessionSeal, number: UInt32,
     into bytes: inout [UInt8]
   ) throws(TLSError) {
     var room = bytes.mutableSpan

@@ -70,15 +70,17 @@ package final class GatewayProcess {
   ///   - workers: 0 for one a CPU.
   ///   - counting: with the hook preloaded.
   ///   - settings: over the configuration that `init` writes, by their names in the environment.
+  ///   - sink: one beside the embedded store: its name, and its entry in the configuration.
   package init(
     _ enrolment: Enrolment, in parent: String, transport: Transport = .tls, workers: Int, counting: Bool = false,
-    settings: [String: String] = [:]
+    settings: [String: String] = [:], beside sink: (name: String, entry: String)? = nil
   ) throws {
     self.enrolment = enrolment
     self.transport = transport
     folder = parent + "/path-\(UUID().uuidString)"
     countersFile = folder + ".counters"
     try FileManager.default.copyItem(atPath: enrolment.folder, toPath: folder)
+    if let sink { try GatewayProcess.add(sink, in: folder) }
 
     var environment = ProcessInfo.processInfo.environment
     environment["FIXGATE_LISTEN_TLS"] = "127.0.0.1:0"
@@ -97,6 +99,15 @@ package final class GatewayProcess {
     }
     self.environment = environment
     (child, address) = try GatewayProcess.serve(folder, environment, transport)
+  }
+
+  private static func add(_ sink: (name: String, entry: String), in folder: String) throws {
+    let file = URL(filePath: folder + "/fixgate.yaml")
+    let text = try String(contentsOf: file, encoding: .utf8)
+    try Data((text.components(separatedBy: "\nsinks:")[0] + "\nsinks:\n  - sqlite\n" + sink.entry).utf8).write(to: file)
+    try run(
+      try beside("fixgate"),
+      ["tenant", "egress", "demo", "--config", file.path, "--sink", "sqlite", "--sink", sink.name])
   }
 
   private static func serve(

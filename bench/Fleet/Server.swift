@@ -24,9 +24,12 @@ package final class FixgateServer: Server {
   private let gateway: GatewayProcess
   private let fixes: [Fix]
 
-  /// - Parameter fixes: what its devices record, over and over.
+  /// - Parameters:
+  ///   - fixes: what its devices record, over and over.
+  ///   - sink: see `GatewayProcess`.
   package init(
-    _ enrolment: Enrolment, in folder: String, transport: Transport, workers: Int, fixes: [Fix]
+    _ enrolment: Enrolment, in folder: String, transport: Transport, workers: Int, fixes: [Fix],
+    beside sink: (name: String, entry: String)? = nil
   ) throws {
     // As with the limits that `GatewayProcess` raises: this fleet opens, reconnects and sends in every lane faster.
     let settings = [
@@ -36,7 +39,7 @@ package final class FixgateServer: Server {
     ]
     gateway = try GatewayProcess(
       enrolment, in: folder, transport: transport, workers: workers,
-      settings: Dictionary(uniqueKeysWithValues: settings.map { ("FIXGATE_LIMITS_" + $0, "\($1)") }))
+      settings: Dictionary(uniqueKeysWithValues: settings.map { ("FIXGATE_LIMITS_" + $0, "\($1)") }), beside: sink)
     self.fixes = fixes
   }
 

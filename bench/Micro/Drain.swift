@@ -8,7 +8,7 @@ import GateTLS
 
 /// `drain`: one small record on each of many connections, in random order, read by one thread with epoll: plainly, and as TLS.
 /// The sockets are the same for all, and full before the clock starts. Sender and reader are one process, so two descriptors a
-/// connection.
+/// connection. As the gateway's worker, it reads some dozens of sockets, and then takes what came from them.
 struct Drain: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Read one record from each of many sockets: plain, fixgate's records, libssl's, in turn. CPU time of the reader.")
@@ -29,10 +29,7 @@ struct Drain: ParsableCommand {
     for round in 0...rounds {
       for (kind, lines) in [nil, own, libssl].enumerated() {
         try sockets.fill((0..<connections).shuffled(using: &random)) { lines?.seal(content, on: $0) ?? plain }
-        let ns = try sockets.drain(connections) { place, bytes, count in
-          guard let lines else { return count }
-          return lines.open(bytes, count, on: place)
-        }
+        let ns = try sockets.drain(connections, for: lines)
         if round > 0 { times[kind].append(Double(ns) / Double(connections)) }
       }
     }
@@ -60,7 +57,12 @@ private final class Sockets {
 
   private var pairs: [Pair] = []
   private var poller: Poller
-  private var buffer = [UInt8](repeating: 0, count: 65_536)
+  /// Room for a full record of each.
+  private var buffer = [UInt8](repeating: 0, count: Sockets.readsAtOnce * 17_408)
+  /// Places and what came from them.
+  private var reads: [(Int, Range<Int>)] = []
+  /// As `Worker.readsMax`.
+  private static let readsAtOnce = 32
 
   init(_ count: Int) throws {
     poller = try Poller(capacity: 512)
@@ -82,20 +84,29 @@ private final class Sockets {
     }
   }
 
-  /// - Parameter open: place of the connection, its bytes and their number; says how many bytes of plaintext came.
+  /// - Parameter lines: what opens the records; `nil` = nothing does.
   /// - Returns: CPU time of this thread, in ns.
-  func drain(_ count: Int, _ open: (Int, [UInt8], Int) -> Int) throws -> UInt64 {
+  func drain(_ count: Int, for lines: Lines?) throws -> UInt64 {
     let start = Sockets.cpuNs()
     var left = count
     while left > 0 {
       let ready = try poller.wait(timeoutNs: 1_000_000_000)
       guard ready > 0 else { throw NetError.timedOut }
-      for i in 0..<ready {
-        let place = Int(poller.event(at: i).token)
-        var read = 0
-        guard case .bytes = try Sockets.read(pairs[place], &buffer, &read) else { throw NetError.timedOut }
-        precondition(open(place, buffer, read) > 0)
-        left -= 1
+      for first in stride(from: 0, to: ready, by: Sockets.readsAtOnce) {
+        var end = 0
+        for i in first..<min(ready, first + Sockets.readsAtOnce) {
+          let place = Int(poller.event(at: i).token)
+          let begin = end
+          lines?.prefetch(place)
+          guard case .bytes = try Sockets.read(pairs[place], &buffer, &end) else { throw NetError.timedOut }
+          lines?.prefetchKeys(place)
+          reads.append((place, begin..<end))
+        }
+        for (place, range) in reads {
+          precondition((lines?.open(buffer, range, on: place) ?? range.count) > 0)
+        }
+        left -= reads.count
+        reads.removeAll(keepingCapacity: true)
       }
     }
     return Sockets.cpuNs() - start

@@ -67,7 +67,7 @@ struct Micro: ParsableCommand {
       ], targets: [.speed(of: "one fdatasync", least: 0.5)])
   }
 
-  private static func text(_ result: StageResult) -> String {
+  static func text(_ result: StageResult) -> String {
     var lines = ["\n\(result.name)" + (result.bytesWritten.map { ", \(Metric.number($0)) bytes written" } ?? "")]
     for (i, entry) in result.entries.enumerated() {
       guard let spread = entry.spread else { continue }

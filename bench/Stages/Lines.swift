@@ -1,12 +1,13 @@
 import BenchHarness
 import Foundation
+import GateMemory
 import GateTLS
 
 /// Connections from devices to the gateway, within this process.
 package final class Lines {
   private final class Line {
-    var device: TLSEngine
     var gateway: TLSEngine
+    var device: TLSEngine
 
     init(_ device: consuming TLSEngine, _ gateway: consuming TLSEngine) {
       self.device = device
@@ -47,14 +48,19 @@ package final class Lines {
     return record
   }
 
-  /// - Returns: bytes of plaintext that came out of `record[..<count]` at the gateway.
-  package func open(_ record: [UInt8], _ count: Int, on place: Int) -> Int { Lines.open(record, count, lines[place], &room) }
+  /// As the gateway's worker, before it reads the connection's socket.
+  package func prefetch(_ place: Int) { GateMemory.prefetch(lines[place], bytes: 256) }
+  /// And behind that.
+  package func prefetchKeys(_ place: Int) { lines[place].gateway.prefetchKeys() }
 
-  private static func open(_ record: [UInt8], _ count: Int, _ line: Line, _ room: inout [UInt8]) -> Int {
+  /// - Returns: bytes of plaintext that came out of `bytes[range]` at the gateway.
+  package func open(_ bytes: [UInt8], _ range: Range<Int>, on place: Int) -> Int { Lines.open(bytes, range, lines[place], &room) }
+
+  private static func open(_ bytes: [UInt8], _ range: Range<Int>, _ line: Line, _ room: inout [UInt8]) -> Int {
     var end = 0
     var span = room.mutableSpan
     do throws(TLSError) {
-      _ = try line.gateway.receive(record.span.extracting(..<count), plaintext: &span, at: &end)
+      _ = try line.gateway.receive(bytes.span.extracting(range), plaintext: &span, at: &end)
     } catch { preconditionFailure("\(error)") }
     return end
   }
@@ -68,7 +74,7 @@ package final class Lines {
   /// - Returns: bytes of plaintext.
   func openPrepared() -> UInt64 {
     var bytes = 0
-    for i in sealed.indices { bytes += open(sealed[i], sealed[i].count, on: i % lines.count) }
+    for i in sealed.indices { bytes += open(sealed[i], sealed[i].indices, on: i % lines.count) }
     return UInt64(bytes)
   }
 

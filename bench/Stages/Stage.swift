@@ -15,7 +15,7 @@ package struct Stage {
   package var targets: [StageResult.Target] = []
   package var clock = Contest.Clock.cpu
 
-  init(
+  package init(
     _ name: String, item: String, items: Int, bytesWritten: Double? = nil, targets: [StageResult.Target] = [],
     clock: Contest.Clock = .cpu, _ entries: [Contest.Entry]
   ) {

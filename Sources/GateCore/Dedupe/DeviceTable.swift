@@ -14,7 +14,7 @@ package struct StreamState: Equatable, Sendable {
 ///
 /// Held fixes do not count, nor those that are known to lie elsewhere. One that is a little ahead of the gateway's clock
 /// counts as of its receipt, so that a clock ahead does not stop the marker.
-package struct LatestPosition: Equatable, Sendable, BitwiseCopyable {
+package struct LatestPosition: Equatable, Sendable, BitwiseCopyable, Codable {
   package var fixTimeMs: Int64
   package var receiveTimeMs: Int64
   package var latitudeE7: Int32

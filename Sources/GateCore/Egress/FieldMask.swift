@@ -1,7 +1,7 @@
 /// What a sink gets of each record. Who, when and which sequence it always gets; a record with neither place nor values still
 /// says that there was one.
 package struct FieldMask: Equatable, Sendable {
-  private static let position = "position"
+  package static let position = "position"
   private static let monotonic = "monotonic_ms"
   private static let work = "work"
   private static let attributes = "attributes"

@@ -22,7 +22,11 @@ package struct ConnectionID: Hashable, Sendable, BitwiseCopyable {
   package init?(_ bytes: Span<UInt8>) {
     guard bytes.count <= ConnectionID.bytesMax else { return nil }
     length = UInt8(bytes.count)
-    for i in bytes.indices { put(bytes[i], at: i) }
+    if bytes.count == ConnectionID.gatewayBytes {
+      first = bytes.load64(at: 0).byteSwapped
+    } else {
+      for i in bytes.indices { put(bytes[i], at: i) }
+    }
   }
 
   /// One of the gateway's.
@@ -56,8 +60,18 @@ package struct ConnectionID: Hashable, Sendable, BitwiseCopyable {
   /// Whether `bytes` are exactly this connection ID.
   package func matches(_ bytes: Span<UInt8>) -> Bool {
     guard bytes.count == count else { return false }
+    if count == ConnectionID.gatewayBytes { return bytes.load64(at: 0).byteSwapped == first }
     for i in bytes.indices where bytes[i] != self[i] { return false }
     return true
+  }
+
+  /// Writes its `count` bytes to `out` from `at` on.
+  package func write(into out: inout MutableSpan<UInt8>, at: Int) {
+    if count == ConnectionID.gatewayBytes {
+      out.store(first.byteSwapped, at: at)
+      return
+    }
+    for i in 0..<count { out[at + i] = self[i] }
   }
 
   private mutating func put(_ byte: UInt8, at index: Int) {

@@ -43,6 +43,10 @@ package struct PeerAddress: Hashable, Sendable, BitwiseCopyable {
     for shift in stride(from: 56, through: 0, by: -8) { bytes.append(UInt8(truncatingIfNeeded: high >> UInt64(shift))) }
     for shift in stride(from: 56, through: 0, by: -8) { bytes.append(UInt8(truncatingIfNeeded: low >> UInt64(shift))) }
     for shift in stride(from: 24, through: 0, by: -8) { bytes.append(UInt8(truncatingIfNeeded: scope >> UInt32(shift))) }
-    return bytes + [UInt8(port >> 8), UInt8(port & 255), isIPv6 ? 1 : 0, local]
+    bytes.append(UInt8(port >> 8))
+    bytes.append(UInt8(port & 255))
+    bytes.append(isIPv6 ? 1 : 0)
+    bytes.append(local)
+    return bytes
   }
 }

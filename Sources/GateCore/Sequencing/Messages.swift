@@ -33,6 +33,9 @@ package struct WorkerMessage: Equatable, Sendable, BitwiseCopyable {
     case resume = 4
     /// A connection was resumed by a ticket of `stream`: early data follows, hello is still to come. Answered in silence.
     case early = 5
+    /// As `hello`, over UDP in a session that an earlier run has made. That run may have taken a newer one, so `next` proves no
+    /// reset.
+    case helloAgain = 6
   }
 
   package static let headerBytes = 40
@@ -77,10 +80,16 @@ package struct WorkerMessage: Equatable, Sendable, BitwiseCopyable {
 
 /// Why the sequencer did not take something; the raw value is `RefusalCode` of proto/fixgate.proto.
 package enum SequencerRefusal: UInt8, Sendable, BitwiseCopyable {
+  /// In a new session: what this one said cannot be judged.
+  case needHello = 3
   case streamReused = 7
   case tooManyStreams = 8
   case tooManyGaps = 21
   case storageUnavailable = 22
+
+  /// Over UDP the session ends with it. Another stream wants another session: what is under way in this one must not be taken for
+  /// the new stream's. And a hello is judged as the first of its session.
+  package var endsDatagrams: Bool { self == .streamReused || self == .needHello }
 }
 
 /// A run of consecutive sequences with one verdict other than accepted.

@@ -141,7 +141,7 @@ package struct SequencerCore: ~Copyable {
   package mutating func take(_ bytes: Span<UInt8>, from worker: Int, receiveTimeMs: Int64) {
     let message = WorkerMessage(reading: bytes)
     switch message.kind {
-    case .hello: hello(message, from: worker, receiveTimeMs: receiveTimeMs)
+    case .hello, .helloAgain: hello(message, from: worker, receiveTimeMs: receiveTimeMs)
     case .resume: resume(message, from: worker)
     case .early: early(message, from: worker)
     case .records: records(message, bytes, from: worker, receiveTimeMs: receiveTimeMs)
@@ -226,12 +226,22 @@ package struct SequencerCore: ~Copyable {
 
 extension SequencerCore {
   private mutating func hello(_ message: WorkerMessage, from worker: Int, receiveTimeMs: Int64) {
+    guard sessions[worker][message.session].stream != SequencerSessions.Entry.over else {
+      replies.append((worker, SequencerReply(kind: .silent, session: message.session, answers: 1)))
+      return
+    }
     let device = Int(message.device)
     devices.reserve(through: device)
     if let known = devices.index(of: message.stream, of: device),
       message.next <= devices[device, known].received.highest, !isRepeated(message, from: worker, stream: known)
     {
-      refuseSession(message, .streamReused, from: worker, stream: freshStream(for: device))
+      // Its count was reset, or its device cloned. An old hello that comes late looks the same: where it may be one, a new
+      // session brings another, which is the first there.
+      if message.kind == .helloAgain {
+        refuseSession(message, .needHello, from: worker, stream: 0)
+      } else {
+        refuseSession(message, .streamReused, from: worker, stream: freshStream(for: device))
+      }
       return
     }
     guard let stream = devices.open(message.stream, of: device) else {
@@ -249,7 +259,8 @@ extension SequencerCore {
   private mutating func refuseSession(
     _ message: WorkerMessage, _ refusal: SequencerRefusal, from worker: Int, stream: UInt32, answers: UInt32 = 1
   ) {
-    open(message.session, of: worker, stream: SequencerSessions.Entry.refused)
+    let isOver = message.session.transport == .datagram && refusal.endsDatagrams
+    open(message.session, of: worker, stream: isOver ? SequencerSessions.Entry.over : SequencerSessions.Entry.refused)
     var reply = SequencerReply(kind: .refusal, session: message.session, answers: answers)
     reply.refusal = refusal
     reply.stream = stream

@@ -11,7 +11,7 @@ struct SequencerSessions {
 
   struct Entry: BitwiseCopyable {
     var generation: UInt32
-    /// Position among the device's streams, or one of the two below.
+    /// Position among the device's streams, or one of the three below.
     var stream: UInt16
     var introduction = Introduction.hello
     /// Position among those that wait for the commit in hand; -1 = it does not.
@@ -21,9 +21,11 @@ struct SequencerSessions {
     static let unknown = UInt16.max
     /// Told why with its hello; takes nothing until the next one.
     static let refused = UInt16.max - 1
+    /// As `refused`, and no other hello is taken.
+    static let over = UInt16.max - 2
     static let none = Entry(generation: 0, stream: unknown, waiter: -1)
 
-    var isOpen: Bool { stream < Entry.refused }
+    var isOpen: Bool { stream < Entry.over }
 
     /// Whether acks of the stream are for it: an ack of another one would be read as if it were of this.
     func hears(of other: Int) -> Bool { Int(stream) == other && introduction != .ticket }

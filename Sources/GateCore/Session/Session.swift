@@ -79,6 +79,9 @@ package struct Session: Sendable {
   /// Gateway's clock less the device's when hello came; `nil` where the device did not say its time.
   package var clockErrorMs: Int64?
 
+  /// An earlier run of the gateway has made the session, and may have taken a hello of it.
+  package var isOfEarlierRun = false
+
   /// Fixes that came as early data.
   private var earlyFixes = 0
   /// Whose they were; nobody else may say hello behind them.

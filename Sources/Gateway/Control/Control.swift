@@ -12,6 +12,8 @@ package enum ControlRequest: Equatable, Sendable {
   case reloadAll
   /// What is known of a device's sequences. `device`: dense index, as in all requests.
   case marks(device: UInt32)
+  /// Where a tenant's devices were last seen: some of them, from this index on, or this one alone.
+  case places(tenant: String, from: UInt32, alone: Bool)
   /// Ask the device, where it is connected, for the holes below what it has sent.
   case ask(device: UInt32)
   /// Which devices of a tenant have to stop now, and which have confirmed what they were told.
@@ -23,8 +25,8 @@ package enum ControlRequest: Equatable, Sendable {
 }
 
 extension ControlRequest: Codable {
-  private enum Key: String, CodingKey { case request, device, tenant, tenantIndex }
-  private enum Name: String, Codable { case status, reload, reloadAll, marks, ask, steering, subjects, rotateKeys }
+  private enum Key: String, CodingKey { case request, device, tenant, tenantIndex, alone }
+  private enum Name: String, Codable { case status, reload, reloadAll, marks, places, ask, steering, subjects, rotateKeys }
 
   package init(from decoder: any Decoder) throws {
     let object = try decoder.container(keyedBy: Key.self)
@@ -33,6 +35,10 @@ extension ControlRequest: Codable {
     case .reload: self = .reload
     case .reloadAll: self = .reloadAll
     case .marks: self = .marks(device: try object.decode(UInt32.self, forKey: .device))
+    case .places:
+      self = .places(
+        tenant: try object.decode(String.self, forKey: .tenant), from: try object.decode(UInt32.self, forKey: .device),
+        alone: try object.decode(Bool.self, forKey: .alone))
     case .ask: self = .ask(device: try object.decode(UInt32.self, forKey: .device))
     case .steering: self = .steering(tenant: try object.decode(String.self, forKey: .tenant))
     case .subjects: self = .subjects
@@ -49,6 +55,11 @@ extension ControlRequest: Codable {
     case .marks(let device):
       try object.encode(Name.marks, forKey: .request)
       try object.encode(device, forKey: .device)
+    case .places(let tenant, let from, let alone):
+      try object.encode(Name.places, forKey: .request)
+      try object.encode(tenant, forKey: .tenant)
+      try object.encode(from, forKey: .device)
+      try object.encode(alone, forKey: .alone)
     case .subjects: try object.encode(Name.subjects, forKey: .request)
     case .rotateKeys(let tenant):
       try object.encode(Name.rotateKeys, forKey: .request)
@@ -68,12 +79,21 @@ package struct ControlAnswer: Codable, Sendable {
   /// Connections closed by a reload.
   package var closed: Int?
   package var marks: [StreamMarks]?
+  package var places: Places?
   /// Ranges that a device was asked for.
   package var asked: Int?
   package var steering: [Steered]?
   /// Subjects and devices that have new keys.
   package var keys: Int?
   package var problem: String?
+
+  /// Where devices were last seen.
+  package struct Places: Codable, Sendable {
+    /// By id.
+    package var seen: [String: LatestPosition] = [:]
+    /// Where the next request goes on; `nil` = these were the last.
+    package var next: UInt32?
+  }
 
   /// A device, by its id.
   package struct Steered: Codable, Equatable, Sendable {
@@ -86,9 +106,10 @@ package struct ControlAnswer: Codable, Sendable {
     package var confirmed: Bool
   }
 
-  package init(status: Status? = nil, closed: Int? = nil, problem: String? = nil) {
+  package init(status: Status? = nil, closed: Int? = nil, places: Places? = nil, problem: String? = nil) {
     self.status = status
     self.closed = closed
+    self.places = places
     self.problem = problem
   }
 }

@@ -11,6 +11,7 @@ final class ReadDesk: Sendable {
   private let keys: SubjectKeyHolder?
   private let subjects: SubjectKeeper?
   private let marks: TenantReader.Marks
+  private let places: TenantReader.Places
   private let audit: AuditLog
   private let meters = Mutex(Meters())
 
@@ -24,13 +25,14 @@ final class ReadDesk: Sendable {
 
   init(
     directory: String, storePath: String, keys: SubjectKeyHolder?, subjects: SubjectKeeper?,
-    marks: @escaping TenantReader.Marks
+    marks: @escaping TenantReader.Marks, places: @escaping TenantReader.Places
   ) {
     self.directory = directory
     self.storePath = storePath
     self.keys = keys
     self.subjects = subjects
     self.marks = marks
+    self.places = places
     audit = AuditLog(directory)
   }
 
@@ -57,7 +59,7 @@ final class ReadDesk: Sendable {
     let keys = keys
     let reader = TenantReader(
       tenant: token.tenant, storePath: storePath, registryPath: registryPath, bookPath: bookPath,
-      cipher: { try keys.map { try RingCipher($0) } }, marks: marks)
+      cipher: { try keys.map { try RingCipher($0) } }, marks: marks, places: places)
     let device = try request.query.device.map { try reader.index(ofDevice: $0) }
     let subject = try request.query.subject.map { try reader.index(ofSubject: $0) }
     try audit.append(

@@ -11,6 +11,7 @@ package struct TenantReader: Sendable {
   private let bookPath: String
   private let cipher: Cipher
   private let marks: Marks
+  private let places: Places
 
   /// What is known of a device's sequences, and whether that is of now or of the last checkpoint.
   package typealias Marks = @Sendable (UInt32) throws -> (marks: [StreamMarks], live: Bool)
@@ -18,9 +19,12 @@ package struct TenantReader: Sendable {
   /// Opens what is sealed; `nil` = nothing is.
   package typealias Cipher = @Sendable () throws -> (any SubjectCipher)?
 
+  /// Answers `ControlRequest.places`; `nil` where no gateway runs.
+  package typealias Places = @Sendable (ControlRequest) throws -> ControlAnswer?
+
   package init(
     tenant: String, storePath: String, registryPath: String, bookPath: String, cipher: @escaping Cipher,
-    marks: @escaping Marks
+    marks: @escaping Marks, places: @escaping Places
   ) {
     self.tenant = tenant
     self.storePath = storePath
@@ -28,6 +32,7 @@ package struct TenantReader: Sendable {
     self.bookPath = bookPath
     self.cipher = cipher
     self.marks = marks
+    self.places = places
   }
 
   /// The index of a device of the tenant.
@@ -57,9 +62,32 @@ package struct TenantReader: Sendable {
 
   private func latest(_ query: ReadQuery, _ out: ReadOutput) throws {
     let format = try TenantReader.choose(query.format, among: ["csv", "json"])
-    let rows = try LatestReader(path: storePath).read(tenant: tenant, device: query.device)
+    let seen = try seen(query.device)
+    let store = try LatestReader(path: storePath)
+    var rows: [String: LatestRow] = [:]
+    do throws(HistoryError) {
+      for row in try store.read(tenant: tenant, device: query.device) { rows[row.device] = row }
+    } catch {
+      // A store that lags may not even know the name.
+      if case .store = error { throw error }
+      if seen.isEmpty { throw error }
+    }
+    for (device, position) in seen { LatestRow.move(&rows[device], to: position, of: device) }
     if format == "csv" { out.write(LatestRow.header) }
-    for row in rows { out.write(format == "csv" ? row.csv : row.json) }
+    for row in rows.values.sorted(by: { $0.device < $1.device }) { out.write(format == "csv" ? row.csv : row.json) }
+  }
+
+  /// Where the gateway has seen the tenant's devices, however far the store lags.
+  private func seen(_ device: String?) throws -> [String: LatestPosition] {
+    var seen: [String: LatestPosition] = [:]
+    var next: UInt32? = try device.map { try index(ofDevice: $0) } ?? 1
+    while let from = next {
+      guard let answer = try places(.places(tenant: tenant, from: from, alone: device != nil)) else { return [:] }
+      guard let page = answer.places else { throw ReadProblem(answer.problem ?? "the gateway is of another version") }
+      seen.merge(page.seen) { $1 }
+      next = page.next
+    }
+    return seen
   }
 
   private func history(_ query: ReadQuery, _ out: ReadOutput) throws {

@@ -206,16 +206,16 @@ package struct CommitLoop: ~Copyable {
     return (journal.endLSN, Checkpoint(lsn: journal.endLSN, devices: core.devices).encoded())
   }
 
-  /// Between two commits: goes on with the keys in force from now on, in a new segment if the disk allows, so that those
-  /// before can be given up; and forgets where these devices were.
+  /// Between two commits: goes on with the keys in force from now on, in a new segment, so that those before can be given up;
+  /// and forgets where these devices were.
+  ///
+  /// Without the new segment nothing can be said: what a failed commit has left behind the last durable record, sealed under
+  /// older keys, may be whole, and the next start would take it in.
   /// - Returns: a checkpoint to write, with the LSN below which everything is sealed under older keys.
-  package mutating func forget(_ devices: [UInt32]) -> (lsn: UInt64, bytes: [UInt8]) {
+  /// - Throws: no new segment could be begun. Try again.
+  package mutating func forget(_ devices: [UInt32]) throws(JournalError) -> (lsn: UInt64, bytes: [UInt8]) {
     core.forget(devices)
-    do throws(JournalError) {
-      try journal.roll()
-    } catch {
-      log(.warning, "journal: no new segment could be begun: \(error)")
-    }
+    try journal.roll()
     return (journal.endLSN, Checkpoint(lsn: journal.endLSN, devices: core.devices).encoded())
   }
 

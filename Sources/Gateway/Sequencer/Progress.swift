@@ -1,5 +1,6 @@
 package import GateCore
 package import GateNet
+package import GateStore
 package import Synchronization
 
 /// A question to the sequencer.
@@ -7,8 +8,10 @@ package enum SequencerRequest: Sendable {
   case snapshot(@Sendable (Snapshot) -> Void)
   /// - Parameter device: dense index.
   case marks(device: UInt32, @Sendable ([StreamMarks]) -> Void)
+  /// Where devices were last seen, in the same order. By dense index, as above.
+  case places([UInt32], @Sendable ([LatestPosition?]) -> Void)
   /// Go on with the keys in force, and forget where these devices were.
-  case forget([UInt32], @Sendable (Forgotten) -> Void)
+  case forget([UInt32], @Sendable (Result<Forgotten, JournalError>) -> Void)
 
   package struct Forgotten: Sendable {
     /// Records below it are sealed under older keys.

@@ -68,6 +68,7 @@ package final class Sequencer {
         switch request {
         case .snapshot(let answer): answer(snapshot())
         case .marks(let device, let answer): answer(loop.core.marks(of: Int(device)))
+        case .places(let devices, let answer): answer(devices.map { loop.core.devices.latestPosition(of: Int($0)) })
         case .forget(let devices, let answer): forget(devices, answer)
         }
       }
@@ -156,14 +157,18 @@ package final class Sequencer {
   }
 
   /// Goes on with the keys in force, in a new segment, and knows no places of these devices any more.
-  private func forget(_ devices: [UInt32], _ answer: (SequencerRequest.Forgotten) -> Void) {
+  private func forget(_ devices: [UInt32], _ answer: (Result<SequencerRequest.Forgotten, JournalError>) -> Void) {
     if loop.turn(at: SystemClock.now(), stopping: true) {
       publish()
       deliver()
     }
-    let checkpoint = loop.forget(devices)
-    hand(checkpoint)
-    answer(SequencerRequest.Forgotten(lsn: checkpoint.lsn, checkpoint: checkpoints))
+    do throws(JournalError) {
+      let checkpoint = try loop.forget(devices)
+      hand(checkpoint)
+      answer(.success(SequencerRequest.Forgotten(lsn: checkpoint.lsn, checkpoint: checkpoints)))
+    } catch {
+      answer(.failure(error))
+    }
   }
 
   private func snapshot() -> Snapshot {

@@ -65,20 +65,28 @@ final class Checkpointer {
   }
 
   func run() throws(NetError) {
+    var unwritten: (lsn: UInt64, bytes: [UInt8], number: UInt64)?
+    var hasFailed = false
     while true {
       let stopping = link.isCheckpointStopping
-      if let (lsn, bytes, number) = link.checkpoint.withLock({ waiting in
+      let newer = link.checkpoint.withLock { waiting in
         let taken = waiting
         waiting = nil
         return taken
-      }) {
+      }
+      if let newer { unwritten = newer }
+      if let (lsn, bytes, number) = unwritten {
         do throws(JournalError) {
           try CheckpointFile.write(bytes, in: try Directory(directory), with: cipher)
           link.checkpointLSN.store(lsn, ordering: .releasing)
           link.checkpointNumber.store(number, ordering: .releasing)
+          unwritten = nil
+          hasFailed = false
         } catch {
-          // Only the next start takes longer, and the journal is not trimmed meanwhile.
-          log(.warning, "the dedupe checkpoint could not be written: \(error)")
+          // It is tried again: an erasure may wait for this very one. Meanwhile only the next start takes longer, and the journal is
+          // not trimmed.
+          if !hasFailed { log(.warning, "the dedupe checkpoint could not be written, and is tried again: \(error)") }
+          hasFailed = true
         }
       }
       if stopping { return }

@@ -88,6 +88,7 @@ final class SubjectKeeper: Sendable {
     while !isStopping {
       do {
         if !hasBegun { hasBegun = try begin(in: book, cipher) }
+        try finishRenewal(in: book)
         let pending = try book.erasures(pending: true)
         let fresh = pending.filter { deleted[$0.number] == nil }
         if !fresh.isEmpty { try carryOut(fresh, in: book, cipher, &deleted) }
@@ -128,6 +129,12 @@ final class SubjectKeeper: Sendable {
       try renewing.withLock { _ in try book.setRetired(at: try forget([]).lsn) }
     }
     return try renewKept(cipher)
+  }
+
+  /// Finds out what lies under retired keys of which nobody could say so yet.
+  private func finishRenewal(in book: borrowing SubjectBook) throws {
+    guard try book.hasRetiredWithoutLSN() else { return }
+    try renewing.withLock { _ in try book.setRetired(at: try forget([]).lsn) }
   }
 
   // MARK: - Erasing
@@ -302,11 +309,12 @@ final class SubjectKeeper: Sendable {
   }
 
   private func forget(_ devices: [UInt32]) throws -> SequencerRequest.Forgotten {
-    let box = AnswerBox<SequencerRequest.Forgotten>()
+    let box = AnswerBox<Result<SequencerRequest.Forgotten, JournalError>>()
     link.request(.forget(devices) { box.put($0) })
-    guard let forgotten = box.wait(until: SystemClock.now().advanced(byNs: 30_000_000_000)) else {
+    guard let answer = box.wait(until: SystemClock.now().advanced(byNs: 30_000_000_000)) else {
       throw GatewayError.thread("the sequencer did not answer in time; it may wait for its disk")
     }
+    let forgotten = try answer.get()
     checkpointNeeded.store(forgotten.checkpoint, ordering: .releasing)
     return forgotten
   }

@@ -53,11 +53,13 @@ package final class SubjectKeys: Sendable {
   package func cover() throws {
     try turn.withLock { _ in
       let book = try SubjectBook(path: bookPath)
-      let known = try book.keys().keys.reduce(into: Set<KeyOwner>()) { if !$1.isRetired { $0.insert($1.owner) } }
+      var ring = try open(in: book)
       let erased = Set(try book.erasures().filter { $0.isSealedOff && $0.target.isWhole }.map(\.target.owner))
       let owners = try RegistryStore(path: directory + "/" + GatewayServer.registryName).owners()
-      try give(to: owners.filter { !known.contains($0.owner) && !erased.contains($0.owner) }, in: book)
-      try load(from: book)
+      try give(
+        to: owners.filter { !ring.hasKey(of: $0.owner) && !erased.contains($0.owner) }, replacing: false, in: book,
+        adding: &ring)
+      try putInForce(ring, in: book)
     }
   }
 
@@ -65,47 +67,62 @@ package final class SubjectKeys: Sendable {
   package func renew(_ owners: [(tenant: UInt32, owner: KeyOwner)]) throws {
     try turn.withLock { _ in
       let book = try SubjectBook(path: bookPath)
-      try give(to: owners, in: book)
-      try load(from: book)
+      var ring = try open(in: book)
+      try give(to: owners, replacing: true, in: book, adding: &ring)
+      try putInForce(ring, in: book)
     }
   }
 
   /// Gives every owner of a tenant who has a key a fresh one.
   /// - Returns: number of keys.
   package func renewAll(tenant: UInt32) throws -> Int {
-    let keys = try SubjectBook(path: bookPath).keys().keys.filter { $0.tenant == tenant && !$0.isRetired }
-    try renew(keys.map { ($0.tenant, $0.owner) })
-    return keys.count
+    var owners: [(tenant: UInt32, owner: KeyOwner)] = []
+    try SubjectBook(path: bookPath).forEachKey(tenant: tenant) { key, _ in
+      if !key.isRetired { owners.append((tenant, key.owner)) }
+    }
+    try renew(owners)
+    return owners.count
   }
 
   /// Puts in force what the book says now.
   package func reload() throws {
-    try turn.withLock { _ in try load(from: try SubjectBook(path: bookPath)) }
+    try turn.withLock { _ in
+      let book = try SubjectBook(path: bookPath)
+      try putInForce(try open(in: book), in: book)
+    }
   }
 
   private var bookPath: String { directory + "/" + SubjectBook.name }
 
-  private func load(from book: borrowing SubjectBook) throws {
-    let tenants = try tenantKeys(in: book)
+  /// All that the book has; what is in force already is not opened once more.
+  private func open(in book: borrowing SubjectBook) throws -> SubjectKeyRing.Builder {
+    let tenants = try tenantKeys(in: book).mapValues { try TenantKey($0) }
     let before = holder.ring
-    let (sealed, highest) = try book.keys(tenant: tenant)
-    var entries: [SubjectKeyRing.Entry] = []
-    entries.reserveCapacity(sealed.count)
-    for key in sealed {
-      guard let tenant = tenants[key.tenant],
-        let opened = before.copy(key.number)
-          ?? Seal.open(key.sealed, key: tenant, context: SubjectKeys.context(key.tenant, key.owner))
-      else { throw GatewayError.lostTenantKeys(path: keyPath) }
-      entries.append(.init(number: key.number, owner: key.owner, isRetired: key.isRetired, key: opened))
+    var ring = SubjectKeyRing.Builder()
+    ring.reserve(try book.keyCount(tenant: tenant))
+    try book.forEachKey(tenant: tenant) { key, sealed in
+      try ring.add(key.number, of: key.owner, isRetired: key.isRetired) { room, at in
+        guard before.copy(key.number, to: &room, at: at)
+          || tenants[key.tenant]?.open(sealed, of: key.tenant, key.owner, to: &room, at: at) == true
+        else { throw GatewayError.lostTenantKeys(path: keyPath) }
+      }
     }
+    return ring
+  }
+
+  private func putInForce(_ ring: consuming SubjectKeyRing.Builder, in book: borrowing SubjectBook) throws {
     var erased: [KeyOwner: [ClosedRange<Int64>]] = [:]
     for erasure in try book.erasures() where erasure.isSealedOff {
       erased[erasure.target.owner, default: []].append(erasure.target.times)
     }
-    holder.swap(SubjectKeyRing(entries, erased: erased, highest: highest))
+    holder.swap(SubjectKeyRing(ring, erased: erased, highest: try book.highestKey()))
   }
 
-  private func give(to owners: [(tenant: UInt32, owner: KeyOwner)], in book: borrowing SubjectBook) throws {
+  /// - Parameter replacing: as in `SubjectBook.giveKeys`.
+  private func give(
+    to owners: [(tenant: UInt32, owner: KeyOwner)], replacing: Bool, in book: borrowing SubjectBook,
+    adding ring: inout SubjectKeyRing.Builder
+  ) throws {
     guard !owners.isEmpty else { return }
     var tenants = try tenantKeys(in: book)
     let new = Set(owners.map(\.tenant)).subtracting(tenants.keys)
@@ -122,14 +139,23 @@ package final class SubjectKeys: Sendable {
         try book.setTenantKeys(sealed)
       }
     }
+    let seals = try tenants.mapValues { try TenantKey($0) }
+    var secrets = try randomBytes(owners.count * SubjectKeyRing.keyBytes)
+    defer { wipe(&secrets) }
     var keys: [SubjectBook.NewKey] = []
-    for (tenant, owner) in owners {
-      guard let tenantKey = tenants[tenant] else { preconditionFailure("a tenant without a key") }
-      let sealed = try Seal.close(
-        try randomBytes(SubjectKeyRing.keyBytes), key: tenantKey, context: SubjectKeys.context(tenant, owner))
-      keys.append(SubjectBook.NewKey(tenant: tenant, owner: owner, sealed: sealed))
+    keys.reserveCapacity(owners.count)
+    for (i, (tenant, owner)) in owners.enumerated() {
+      guard let seal = seals[tenant] else { preconditionFailure("a tenant without a key") }
+      let secret = secrets.span.extracting(i * SubjectKeyRing.keyBytes..<(i + 1) * SubjectKeyRing.keyBytes)
+      keys.append(.init(tenant: tenant, owner: owner, sealed: try seal.close(secret, of: tenant, owner)))
     }
-    try book.giveKeys(keys, nowMs: SystemClock.wallMs())
+    let first = try book.giveKeys(keys, replacing: replacing, nowMs: SystemClock.wallMs())
+    ring.reserve(keys.count)
+    for (i, key) in keys.enumerated() {
+      ring.add(first + UInt64(i), of: key.owner, isRetired: false) { room, at in
+        for byte in 0..<SubjectKeyRing.keyBytes { room[at + byte] = secrets[i * SubjectKeyRing.keyBytes + byte] }
+      }
+    }
   }
 
   private func tenantKeys(in book: borrowing SubjectBook) throws -> [UInt32: [UInt8]] {
@@ -148,9 +174,41 @@ package final class SubjectKeys: Sendable {
 
   /// What a tenant's key is sealed for.
   static func context(_ tenant: UInt32) -> [UInt8] { Array("fixgate tenant key \(tenant)".utf8) }
+}
 
-  private static func context(_ tenant: UInt32, _ owner: KeyOwner) -> [UInt8] {
-    Array("fixgate subject key \(tenant) \(owner.raw)".utf8)
+/// A tenant's key at work on those of its subjects.
+private final class TenantKey {
+  private var key: SealKey
+  /// What a subject's key is sealed for; built here each time.
+  private var context: [UInt8] = []
+
+  init(_ key: [UInt8]) throws(TLSError) { self.key = try SealKey(key) }
+
+  func close(_ secret: Span<UInt8>, of tenant: UInt32, _ owner: KeyOwner) throws(TLSError) -> [UInt8] {
+    setContext(tenant, owner)
+    let context = context
+    var sealed = [UInt8](repeating: 0, count: secret.count + Seal.overheadBytes)
+    var room = sealed.mutableSpan
+    try key.close(secret, context: context.span, into: &room, at: 0)
+    return sealed
+  }
+
+  /// - Returns: false if it is not this tenant's, or not the owner's.
+  func open(
+    _ sealed: Span<UInt8>, of tenant: UInt32, _ owner: KeyOwner, to room: inout MutableSpan<UInt8>, at: Int
+  ) -> Bool {
+    setContext(tenant, owner)
+    let context = context
+    return sealed.count == SubjectKeyRing.keyBytes + Seal.overheadBytes
+      && key.open(sealed, context: context.span, into: &room, at: at)
+  }
+
+  private func setContext(_ tenant: UInt32, _ owner: KeyOwner) {
+    context.removeAll(keepingCapacity: true)
+    context += "fixgate subject key ".utf8
+    context += String(tenant).utf8
+    context.append(UInt8(ascii: " "))
+    context += String(owner.raw).utf8
   }
 }
 

@@ -6,6 +6,9 @@ import GateTLS
 ///
 /// A connection that has said nothing yet owns a socket and this object, and nothing else.
 final class Connection {
+  /// From its start, what a frame needs of it: nearly all.
+  static let hotBytes = 384
+
   let stream: TCPStream
   var tls: TLSSession?
   var session: Session
@@ -60,6 +63,8 @@ enum HandshakePlace {
 
 /// Holds a connection's engine, so that a connection without one costs a pointer.
 final class TLSSession {
+  /// From its start, what a record needs of it.
+  static let hotBytes = 256
   var engine: TLSEngine
   init(_ context: TLSServerContext) throws(TLSError) { engine = try TLSEngine(server: context) }
 }

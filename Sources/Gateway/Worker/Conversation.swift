@@ -7,6 +7,8 @@ struct Conversation {
     /// Nobody's slot.
     case vacant
     case awaitingHello
+    /// As `awaitingHello`, in a session of an earlier run, which may have taken one.
+    case awaitingHelloAgain
     /// The hello was good; the sequencer has not answered it yet.
     case greeted
     case welcome
@@ -54,11 +56,12 @@ struct Conversation {
 
   private init() {}
 
-  /// A fresh session, whose hello is to come.
-  init(session: UInt64, generation: UInt32) {
+  /// A session whose hello is to come.
+  /// - Parameter isOfEarlierRun: it was made by one, which may have taken a hello.
+  init(session: UInt64, generation: UInt32, isOfEarlierRun: Bool = false) {
     self.session = session
     self.generation = generation
-    state = .awaitingHello
+    state = isOfEarlierRun ? .awaitingHelloAgain : .awaitingHello
   }
 
   /// A session of an earlier run. Its credential is looked at again when its device talks.
@@ -114,6 +117,7 @@ struct Conversation {
         resuming: id, transport: .datagram, registry.identity(ofDevice: device), stream: stream,
         protocolVersion: UInt32(protocolVersion), credential: credential, validUntilMs: validUntilMs)
       : Session(id: id, transport: .datagram)
+    made.isOfEarlierRun = state == .awaitingHelloAgain
     made.policyVersion = policyVersion
     made.clockErrorMs = clockErrorMs == Conversation.unknownClock ? nil : clockErrorMs
     if let extra {
@@ -133,7 +137,7 @@ struct Conversation {
     self.stream = stream
     (credentialKind, credentialSelector) = (credential.kind, credential.selector)
     validUntilMs = made.validUntilMs
-    if state == .awaitingHello { state = .greeted }
+    if state == .awaitingHello || state == .awaitingHelloAgain { state = .greeted }
   }
 
   /// The window that the next answer may take for known. A changed one is told three times.

@@ -14,8 +14,7 @@ extension Conversations {
       return
     case .refusal:
       effects.append(.refused(UInt16(reply.refusal.rawValue)))
-      // Another stream wants another session: what is under way in this one must not be taken for the new stream's.
-      if reply.refusal == .streamReused { conversations[index].close() }
+      if reply.refusal.endsDatagrams { conversations[index].close() }
     case .welcome:
       welcome(index, turn)
       merge(reply.asAck, index)

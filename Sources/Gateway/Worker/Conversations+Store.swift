@@ -31,7 +31,7 @@ extension Conversations {
   private func resume(_ session: UInt64, _ index: Int, _ facts: SessionFacts) {
     place(at: index) { generation in
       Conversation(session: session, generation: generation, resuming: facts)
-        ?? Conversation(session: session, generation: generation)
+        ?? Conversation(session: session, generation: generation, isOfEarlierRun: true)
     }
     if conversations[index].isOpen {
       welcome += 1

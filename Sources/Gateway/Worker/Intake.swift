@@ -60,6 +60,9 @@ package struct Intake: ~Copyable {
   /// not read.
   package var hasRoom: Bool { unanswered < unansweredMax - 2 && ring.hasRoom(for: Limits.messageBytesMax) }
 
+  /// Whether there is room for the frames of many reads.
+  package var isRoomy: Bool { unanswered < unansweredMax / 2 && !ring.isFilling }
+
   /// The sequencer has answered so many messages.
   package mutating func answered(_ count: Int) { unanswered -= count }
 
@@ -343,7 +346,8 @@ package struct Intake: ~Copyable {
       session.policyVersion = work.policyVersion ?? 0
       session.work = Intake.encodedField(work)
     }
-    var message = WorkerMessage(kind: .hello, session: session.id, device: identity.device, stream: hello.stream)
+    var message = WorkerMessage(
+      kind: session.isOfEarlierRun ? .helloAgain : .hello, session: session.id, device: identity.device, stream: hello.stream)
     message.next = hello.nextSequence
     message.low = hello.oldestHeld ?? 0
     ring.push(atMost: WorkerMessage.headerBytes) { out in

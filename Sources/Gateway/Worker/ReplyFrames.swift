@@ -37,7 +37,7 @@ package enum ReplyFrames {
       downlink.serverTimeMs = wallMs
       downlink.encode(into: &out)
     case .refusal:
-      Downlink(refusal: reply, closing: transport == .datagram && reply.refusal == .streamReused).encode(into: &out)
+      Downlink(refusal: reply, closing: transport == .datagram && reply.refusal.endsDatagrams).encode(into: &out)
     case .silent: return
     }
     Frame.close(from: start, in: &out, over: transport)

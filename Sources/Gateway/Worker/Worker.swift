@@ -64,14 +64,20 @@ final class Worker {
   private(set) var wallMs: Int64
 
   let recordCipher: ThreadCipher
-  /// Ciphertext as it comes from a socket.
+  /// Ciphertext as it comes from the sockets, of several connections behind each other.
   var cipher = [UInt8](repeating: 0, count: Worker.cipherBytes)
+  /// What of it has been read and is to be decrypted.
+  var reads: [(connection: Connection, range: Range<Int>)] = []
   /// Plaintext: first room for the session's default work, then the frame cut off by the last read, then what is decrypted.
   var plain = [UInt8](repeating: 0, count: Worker.plainBytes)
   /// Frames to send, before encryption.
   var answer: [UInt8] = []
 
   static let cipherBytes = 65_536
+  /// Least room for a read: a full record.
+  static let readBytesMin = 17_408
+  /// Connections that are read before the first of them is decrypted.
+  static let readsMax = 32
   static let plainStart = Limits.workBytesMax
   static let plainBytes =
     plainStart + Limits.framePrefixBytesMax + Limits.frameBytesMax + cipherBytes
@@ -103,6 +109,7 @@ final class Worker {
       context.configuration.limits, workers: context.peers.count, seed: UInt64.random(in: .min ... .max))
     recordCipher = try ThreadCipher()
     answer.reserveCapacity(4_096)
+    reads.reserveCapacity(Worker.readsMax)
     datagrams = try context.dtls.map { dtls in
       try Datagrams(
         dtls, configuration: context.configuration, presence: context.datagramPresence, worker: context.index,
@@ -126,7 +133,11 @@ final class Worker {
       wallMs = SystemClock.wallMs()
       takeReplies()
       takeCommands()
-      for i in 0..<count { try handle(poller.event(at: i)) }
+      for i in 0..<count {
+        if i + 1 < count { expect(poller.event(at: i + 1)) }
+        try handle(poller.event(at: i))
+      }
+      takeReads()
       flush()
       beginHandshakes()
       if handedOver {
@@ -177,6 +188,13 @@ final class Worker {
       try link.sleeper.sleep(until: now.advanced(byNs: min(left - Worker.napLeadNs, Worker.napNsMax)))
     }
     link.sleeper.awake()
+  }
+
+  /// Has the CPU fetch the connection of the next event while the socket of this one is read.
+  private func expect(_ event: Poller.Event) {
+    guard event.token >= Worker.firstConnectionToken else { return }
+    let slot = Int(event.token & 0xFFFF_FFFF) - Int(Worker.firstConnectionToken)
+    if slot < connections.count, let connection = connections[slot] { prefetch(connection, bytes: Connection.hotBytes) }
   }
 
   private func handle(_ event: Poller.Event) throws(NetError) {

@@ -143,6 +143,7 @@ extension Worker {
     if case .waiting = connection.handshake { return false }
     let wasEstablished = connection.isEstablished
     read(connection)
+    takeReads()
     guard self.connection(connection.session.id) != nil, !connection.isClosing else { return true }
     if case .open = connection.session.state { return true }
     return connection.isEstablished && !wasEstablished

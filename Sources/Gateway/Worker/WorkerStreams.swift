@@ -1,4 +1,5 @@
 import GateCore
+import GateMemory
 import GateNet
 import GateProto
 import GateTLS
@@ -8,10 +9,15 @@ import Synchronization
 extension Worker {
   // MARK: - Reading
 
+  /// Reads what has come for a connection; `takeReads` takes it, with that of others. The kernel's code and libcrypto's push each
+  /// other out of the caches, so they take turns by the dozen; and meanwhile the CPU fetches what we know of each connection, which
+  /// among thousands is cold.
   func read(_ connection: Connection) {
-    var count = 0
+    if let tls = connection.tls { prefetch(tls, bytes: TLSSession.hotBytes) }
+    let start = reads.last?.range.upperBound ?? 0
+    var filled = start
     do throws(NetError) {
-      switch try Worker.fill(&cipher, from: connection, &count) {
+      switch try Worker.fill(&cipher, from: connection, &filled) {
       case .bytes: break
       case .wouldBlock: return
       case .closed:
@@ -22,13 +28,23 @@ extension Worker {
       end(connection, "read_failed")
       return
     }
-    link.counters.bytesIn.wrappingAdd(UInt64(count), ordering: .relaxed)
-    if connection.isClosing || connection.isEnrolling { return }
-    if connection.tls == nil {
-      greet(connection, count)
-    } else {
-      receive(connection, 0..<count)
+    link.counters.bytesIn.wrappingAdd(UInt64(filled - start), ordering: .relaxed)
+    guard let tls = connection.tls else {
+      if !connection.isClosing { greet(connection, start..<filled) }
+      return
     }
+    tls.engine.prefetchKeys()
+    reads.append((connection, start..<filled))
+    if reads.count == Worker.readsMax || cipher.count - filled < Worker.readBytesMin || !intake.isRoomy { takeReads() }
+  }
+
+  /// Takes what was read. One connection's bytes may end another's session.
+  func takeReads() {
+    for read in reads where self.connection(read.connection.session.id) === read.connection {
+      if read.connection.isClosing || read.connection.isEnrolling { continue }
+      receive(read.connection, read.range)
+    }
+    reads.removeAll(keepingCapacity: true)
   }
 
   private static func fill(
@@ -39,8 +55,8 @@ extension Worker {
   }
 
   /// The first bytes of a connection: no engine before they are a whole ClientHello.
-  private func greet(_ connection: Connection, _ count: Int) {
-    connection.stash.append(contentsOf: cipher[..<count])
+  private func greet(_ connection: Connection, _ range: Range<Int>) {
+    connection.stash.append(contentsOf: cipher[range])
     switch ClientHelloGate.examine(connection.stash.span) {
     case .needMore: account(connection)
     case .refused: end(connection, "not_tls")

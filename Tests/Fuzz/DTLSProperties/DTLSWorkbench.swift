@@ -30,7 +30,7 @@ struct DTLSWorkbench {
       var device = try DTLSHandshake(
         client: DTLSClientContext(identity: DTLSWorkbench.identity, key: DTLSWorkbench.key), at: DTLSWorkbench.now,
         with: cipher)
-      var templates = [DTLSWorkbench.take(&device)]
+      var templates = [device.takeOutput()[0]]
       var endpoint = try DTLSWorkbench.endpoint(context)
       var plain = [UInt8](repeating: 0, count: 8_192)
       DTLSWorkbench.receive(templates[0], from: 0, at: DTLSWorkbench.now, &endpoint, &plain)
@@ -40,7 +40,7 @@ struct DTLSWorkbench {
         return true
       }
       _ = try device.receive(answer.span, at: DTLSWorkbench.now, with: cipher)
-      templates.append(DTLSWorkbench.take(&device))
+      templates.append(device.takeOutput()[0])
       var session = try DTLSWorkbench.session(0, .client)
       for type in [.applicationData, .applicationData, .handshake] as [DTLSContentType] {
         templates.append(try DTLSWorkbench.seal(type, [UInt8](repeating: 20, count: 14), &session, cipher))
@@ -111,18 +111,9 @@ struct DTLSWorkbench {
   private static func write(
     _ slot: SessionSlot, _ session: borrowing DTLSSession, _ index: Int, into bytes: inout [UInt8]
   ) throws(TLSError) {
-    let seal = try seal()
+    var seal = try seal()
     var room = bytes.mutableSpan
     slot.write(into: &room)
     try seal.close(session, connectionID: slot.connectionID, slot: UInt32(index), into: &room)
-  }
-
-  private static func take(_ handshake: inout DTLSHandshake) -> [UInt8] {
-    var first: [UInt8] = []
-    _ = handshake.drain { datagram in
-      if first.isEmpty { first = datagram.indices.map { datagram[$0] } }
-      return true
-    }
-    return first
   }
 }

@@ -28,13 +28,14 @@ final class DatagramDevice {
 
   /// Shakes hands: with the bundle's pre-shared key if it has one, else checks the gateway's certificate.
   /// - Parameters:
+  ///   - port: the gateway's, unless it is the bundle's.
   ///   - usesCID: false = a device that knows no connection IDs.
   init(
-    bundle path: String, suite: DTLSSuite? = nil, usesCID: Bool = true, overIPv6: Bool = false,
+    bundle path: String, port: UInt16? = nil, suite: DTLSSuite? = nil, usesCID: Bool = true, overIPv6: Bool = false,
     identity: TLSIdentity? = nil
   ) throws {
     bundle = try GateDevice.Bundle(parsing: String(contentsOfFile: path, encoding: .utf8))
-    let port = bundle.gateways[0].port
+    let port = port ?? bundle.gateways[0].port
     gateway = overIPv6 ? .loopbackIPv6(port: port) : .loopback(port: port)
     cipher = try RecordCipher()
     var socket = try DatagramDevice.socket(towards: gateway)
@@ -67,12 +68,7 @@ final class DatagramDevice {
     var handshake = handshake
     let deadline = SystemClock.now().advanced(byNs: 20_000_000_000)
     while true {
-      var flight: [[UInt8]] = []
-      _ = handshake.drain { datagram in
-        flight.append(datagram.indices.map { datagram[$0] })
-        return true
-      }
-      for datagram in flight {
+      for datagram in handshake.takeOutput() {
         _ = socket.queue(datagram.span, to: gateway)
         sent += datagram.count
       }
@@ -100,6 +96,12 @@ final class DatagramDevice {
   /// A new source port, as behind a NAT that has forgotten the old one; what comes to the old one is lost.
   func move(overIPv6: Bool? = nil) throws {
     if let overIPv6 { gateway = overIPv6 ? .loopbackIPv6(port: gateway.port) : .loopback(port: gateway.port) }
+    socket = try DatagramDevice.socket(towards: gateway)
+  }
+
+  /// The session goes on towards another gateway, as behind a load balancer that does not know it.
+  func move(toPort port: UInt16) throws {
+    gateway = .loopback(port: port)
     socket = try DatagramDevice.socket(towards: gateway)
   }
 
