@@ -37,7 +37,7 @@ struct Smoke: ParsableCommand {
     // These fail by themselves if a device is cut off or not acked.
     _ = try Storm(devices: 8, backlog: 100, workers: 2).run(in: folder, track: track)
     _ = try Crowd(connections: 50, floodPerSecond: 100, fixes: 20, workers: 2).run(in: folder, track: track)
-    let rotation = Rotation(connections: 10, subjects: 200, fixesPerSecond: 200, seconds: 1)
+    let rotation = Rotation(connections: 10, subjects: 200, fixesPerSecond: 200, seconds: 1, everySeconds: 1)
     guard let rotating = try rotation.run(rounds: 1, in: folder, track: track).first?.rotating, rotating.keys >= 200,
       rotating.fixes > 0
     else { throw SmokeFailure.keysDoNotRotate }

@@ -1,22 +1,26 @@
 import BenchFleet
+import Foundation
 package import GateCore
 import GateNet
 import Histogram
 import Synchronization
 
-/// Acks of devices that send at times of their own while all of a tenant's subjects get new keys, over and over, against acks
-/// while nobody changes anything.
+/// Acks of devices that send at times of their own while all of a tenant's subjects get new keys, again and again, against
+/// acks while nobody changes anything.
 package struct Rotation {
   package var connections: Int
   package var subjects: Int
   package var fixesPerSecond: Double
   package var seconds: UInt64
+  /// From the start of one rotation to that of the next, unless it takes longer.
+  package var everySeconds: UInt64
 
-  package init(connections: Int, subjects: Int, fixesPerSecond: Double, seconds: UInt64) {
+  package init(connections: Int, subjects: Int, fixesPerSecond: Double, seconds: UInt64, everySeconds: UInt64) {
     self.connections = connections
     self.subjects = subjects
     self.fixesPerSecond = fixesPerSecond
     self.seconds = seconds
+    self.everySeconds = everySeconds
   }
 
   package struct Phase {
@@ -53,7 +57,8 @@ package struct Rotation {
     let start = SystemClock.now().advanced(byNs: 100_000_000)
     let end = start.advanced(byNs: seconds * 1_000_000_000)
     let rotator = rotated.map { Rotator($0.data) }
-    let thread = try OSThread("rotation") { rotator?.run(until: end) }
+    let everyNs = everySeconds * 1_000_000_000
+    let thread = try OSThread("rotation") { rotator?.run(from: start, until: end, everyNs: everyNs) }
     let schedule = Schedule(devices: connections, messagesPerSecond: fixesPerSecond, start: start, seed: seed)
     let result = Result { try fleet.run(.open(schedule), recording: start..<end, until: end.advanced(byNs: 2_000_000_000)) }
     thread.join()
@@ -68,7 +73,7 @@ package struct Rotation {
     return phase
   }
 
-  /// Asks for one rotation after the other.
+  /// Asks for one rotation after the other, on a thread of its own.
   private final class Rotator: Sendable {
     private struct State {
       var ns: [UInt64] = []
@@ -81,8 +86,10 @@ package struct Rotation {
 
     init(_ data: String) { self.data = data }
 
-    func run(until end: Instant) {
-      while SystemClock.now() < end {
+    func run(from start: Instant, until end: Instant, everyNs: UInt64) {
+      var next = start
+      while next < end {
+        Thread.sleep(forTimeInterval: Double(next.since(SystemClock.now())) / 1e9)
         let began = SystemClock.now()
         do {
           let keys = try GatewayProcess.rotateKeys(in: data)
@@ -93,6 +100,7 @@ package struct Rotation {
         } catch {
           return state.withLock { $0.failure = error }
         }
+        next = max(next.advanced(byNs: everyNs), SystemClock.now())
       }
     }
 
