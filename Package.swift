@@ -29,7 +29,8 @@ let package = Package(
     .library(name: "powercut", type: .dynamic, targets: ["CPowerCut"]),
   ],
   traits: [
-    .trait(name: "PostgreSQL", description: "Sinks of type postgresql; needs libpq-dev.")
+    .trait(name: "PostgreSQL", description: "Sinks of type postgresql; needs libpq-dev."),
+    .trait(name: "JetStream", description: "Sinks of type jetstream; needs libnats-dev."),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
@@ -43,6 +44,7 @@ let package = Package(
     .systemLibrary(name: "CProtobufC", pkgConfig: "libprotobuf-c", providers: [.apt(["libprotobuf-c-dev"])]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(name: "CPostgreSQL", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
+    .systemLibrary(name: "CNATS", pkgConfig: "libnats", providers: [.apt(["libnats-dev"])]),
     .target(name: "CLinux"),
     .target(name: "CGateShims"),
     .target(name: "CFixProto", dependencies: ["CProtobufC"]),
@@ -54,16 +56,22 @@ let package = Package(
     .target(name: "GateTLS", dependencies: ["CGateShims", "GateCore", "COpenSSL"], swiftSettings: withFuzz ? fuzzed : settings),
     .target(name: "GateNet", dependencies: ["GateCore", "CLinux"], swiftSettings: settings),
     .target(name: "GateStore", dependencies: ["GateCore", "CSQLite", "CLinux"], swiftSettings: settings),
-    // Empty without its trait.
+    // Empty without their traits.
     .target(
       name: "GatePostgres",
       dependencies: ["GateCore", "GateStore", .target(name: "CPostgreSQL", condition: .when(traits: ["PostgreSQL"]))],
+      swiftSettings: settings),
+    .target(
+      name: "GateJetStream",
+      dependencies: ["GateCore", "GateStore", .target(name: "CNATS", condition: .when(traits: ["JetStream"]))],
       swiftSettings: settings),
     .target(name: "GateDevice", dependencies: ["GateCore", "GateProto"], swiftSettings: settings),
     .target(name: "GateTrack", dependencies: ["GateCore", "CZlib"], swiftSettings: withFuzz ? fuzzed : settings),
     .target(
       name: "Gateway",
-      dependencies: ["GateCore", "GateMemory", "GateProto", "GateTLS", "GateNet", "GateStore", "GatePostgres"],
+      dependencies: [
+        "GateCore", "GateMemory", "GateProto", "GateTLS", "GateNet", "GateStore", "GatePostgres", "GateJetStream",
+      ],
       swiftSettings: withFuzz ? fuzzed : settings),
 
     // The whole pipeline in one thread, under faults, by seed.
@@ -113,8 +121,8 @@ let package = Package(
     .testTarget(
       name: "GatewayTests",
       dependencies: [
-        "fixgate", "Gateway", "GateConfiguration", "GateCore", "GateDevice", "GateNet", "GatePostgres", "GateProto",
-        "GateStore", "GateTLS", "GateTrack", "PowerCutDisk", "GatewayProperties", "DTLSProperties",
+        "fixgate", "Gateway", "GateConfiguration", "GateCore", "GateDevice", "GateJetStream", "GateNet", "GatePostgres",
+        "GateProto", "GateStore", "GateTLS", "GateTrack", "PowerCutDisk", "GatewayProperties", "DTLSProperties",
       ],
       swiftSettings: settings),
 

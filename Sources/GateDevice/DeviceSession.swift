@@ -480,6 +480,7 @@ extension DeviceSession {
     default:
       if refusal.ranges.isEmpty {
         // It cannot be known which of the frames under way is meant, so none of them counts as taken.
+        if refusal.retry { delayPanicInFlight(until: until) }
         forgetAllInFlight()
         if helloIsOpen { needsHello = true }
         if refusal.retry { pausedUntil = max(pausedUntil, until) } else { fatal = refusal.code }
@@ -513,6 +514,16 @@ extension DeviceSession {
     switch options.lanes {
     case .single(let lane): lane
     case .liveFirst: panicPlaces.contains(place) ? .panic : place > backlogEnd ? .live : .backlog
+    }
+  }
+
+  /// The panic lane heeds no pause, and what was refused in it would go round and round. So that waits by itself; a new alarm does not.
+  private mutating func delayPanicInFlight(until: Instant) {
+    for sent in inFlight.ranges {
+      let panics = options.lanes == .single(.panic) ? [sent] : panicPlaces.ranges.filter { $0.overlaps(sent) }
+      for places in panics where delayed.count < DeviceSession.delayedMax {
+        delayed.append((places.clamped(to: sent), until))
+      }
     }
   }
 

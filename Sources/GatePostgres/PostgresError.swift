@@ -37,6 +37,14 @@ package enum PostgresError: Error, Equatable, Sendable {
     case authorityFile(words: String)
   }
 
+  /// Whether it may be over in a moment without anybody's doing.
+  package var passes: Bool {
+    switch self {
+    case .unreachable, .timedOut, .lost, .refused("57P03"): true
+    default: false
+    }
+  }
+
   /// Whether the server has refused what a row holds, and not the statement or the moment.
   var concernsRows: Bool {
     // Data exceptions, constraints, and what a trigger of the operator's raises.

@@ -55,12 +55,13 @@ extension World {
       if !target.isWhole { subjects.renew(target.owner) }
       if chance(64) { return die(powerCut: false) }
       subjects.sealOff(index)
+    } else if subjects.hasRetiredWithoutLSN, forgetting != nil || !subjects.isErasing {
+      // An erasure waits for these keys too.
+      forget([], gateway, subjects)
     } else if let under = forgetting {
       goOn(under, gateway, subjects)
     } else if subjects.isErasing {
       begin(gateway, subjects)
-    } else if subjects.hasRetiredWithoutLSN {
-      forget([], gateway, subjects)
     } else {
       shred(gateway, subjects)
     }

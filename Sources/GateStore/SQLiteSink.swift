@@ -14,7 +14,7 @@ package struct SinkCounts: Equatable, Sendable {
 
   package init() {}
 
-  static func += (a: inout SinkCounts, b: SinkCounts) {
+  package static func += (a: inout SinkCounts, b: SinkCounts) {
     a.stored += b.stored
     a.alreadyStored += b.alreadyStored
     a.held += b.held

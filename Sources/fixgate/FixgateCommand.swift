@@ -7,7 +7,7 @@ import Gateway
 struct FixgateCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "fixgate",
-    abstract: "A compact gateway for location fixes: TLS in, a durable queue, SQLite or PostgreSQL out. An ack means: on disk here.",
+    abstract: "A compact gateway for location fixes: TLS in, a durable queue, SQLite, PostgreSQL or NATS JetStream out. An ack means: on disk here.",
     version: fixgateVersion,
     subcommands: [
       InitCommand.self, ServeCommand.self, ConfigCommand.self, TenantCommand.self, DeviceCommand.self, EnrolCommand.self,

@@ -43,6 +43,19 @@ import Testing
     #expect(frames[0].lane == Int32(Lane.panic.rawValue))
   }
 
+  /// An alarm that was refused without a word about which frame is meant comes again when it was told, not at once; the next one goes.
+  @Test func aRefusedPanicWaitsAsItIsTold() throws {
+    var device = device(0)
+    device.record(1, panic: true)
+    #expect(try device.send().map(\.sequences) == [[1]])
+    try device.take { $0.refusals = [Refusal(code: .rateLimited, retry: true, retryAfterMs: 200)] }
+    #expect(try device.send().isEmpty)
+    device.record(1, panic: true)
+    #expect(try device.send().map(\.sequences) == [[2]])
+    device.now = device.now.advanced(byNs: 200_000_000)
+    #expect(try device.send().map(\.sequences) == [[1]])
+  }
+
   /// The backlog is over its limit: it waits, live fixes do not.
   @Test func aLimitedLaneWaitsAlone() throws {
     var device = device(50)

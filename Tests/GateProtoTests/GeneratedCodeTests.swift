@@ -19,7 +19,7 @@ private let hasGenerator = (ProcessInfo.processInfo.environment["PATH"] ?? "").s
     try process.run()
     process.waitUntilExit()
     #expect(process.terminationStatus == 0)
-    for (name, path) in [("fixgate.pb-c.h", "include/"), ("fixgate.pb-c.c", "")] {
+    for (name, path) in ["fixgate", "stored"].flatMap({ [($0 + ".pb-c.h", "include/"), ($0 + ".pb-c.c", "")] }) {
       let fresh = try Data(contentsOf: folder.appending(path: name))
       let committed = try Data(contentsOf: root.appending(path: "Sources/CFixProto/\(path)\(name)"))
       #expect(fresh == committed, "\(name) is stale: run proto/regenerate")

@@ -23,12 +23,13 @@ private let allowed: [String: Set<String>] = [
   "GateNet": ["GateCore", "CLinux", "Glibc", "Synchronization"],
   "GateStore": ["GateCore", "CSQLite", "CLinux", "Glibc", "Synchronization"],
   "GatePostgres": ["GateCore", "GateStore", "CPostgreSQL", "Glibc"],
+  "GateJetStream": ["GateCore", "GateStore", "CNATS", "Glibc", "Synchronization"],
   "GateDevice": ["GateCore", "GateProto"],
   // Off the data plane; Foundation for its XML parser.
   "GateTrack": ["GateCore", "CZlib", "Glibc", "Foundation", "FoundationXML"],
   "Gateway": [
-    "GateCore", "GateMemory", "GateProto", "GateTLS", "GateNet", "GateStore", "GatePostgres", "Foundation",
-    "Synchronization",
+    "GateCore", "GateMemory", "GateProto", "GateTLS", "GateNet", "GateStore", "GatePostgres", "GateJetStream",
+    "Foundation", "Synchronization",
   ],
   "GateConfiguration": ["GateCore", "Gateway", "Foundation", "Yams"],
   "GateSim": [

@@ -7,6 +7,7 @@ package struct SinkSettings: Equatable, Sendable {
     /// The embedded store; its file and bounds are in the section `sqlite`.
     case sqlite
     case postgresql
+    case jetstream
   }
 
   /// Where a sink begins that has nothing of this journal yet.
@@ -34,6 +35,7 @@ package struct SinkSettings: Equatable, Sendable {
   /// Time between transactions at least, while little is to be stored.
   package var intervalMs = 200
   package var postgres = PostgresSettings()
+  package var jetStream = JetStreamSettings()
 
   package init(name: String, type: Kind) {
     self.name = name
@@ -53,7 +55,7 @@ package struct SinkSettings: Equatable, Sendable {
   /// `nil` = it gets everything.
   var mask: FieldMask? { fields.isEmpty ? nil : FieldMask(fields) }
 
-  /// Where the environment may have the password of this sink.
+  /// Where the environment may have the password, or the token, of this sink.
   package var passwordVariable: String {
     "FIXGATE_SINKS_" + name.uppercased().map { $0 == "-" ? "_" : String($0) }.joined() + "_PASSWORD"
   }
@@ -94,6 +96,7 @@ package enum SinkKey: SettingTable {
     switch type {
     case .sqlite: common
     case .postgresql: common + pace + postgres
+    case .jetstream: common + pace + jetStream
     }
   }
 

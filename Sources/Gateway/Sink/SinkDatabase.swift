@@ -1,4 +1,5 @@
 import Foundation
+import GateJetStream
 import GatePostgres
 import GateStore
 
@@ -22,11 +23,17 @@ package enum SinkDatabase {
       #if PostgreSQL
       try PostgresSchema.checkAll(try PostgresConnection.open(try PostgresServer(sink, folder: folder)))
       #endif
+    case .jetstream:
+      #if JetStream
+      try JetStreamConnection.open(try JetStreamServer(sink, folder: folder)).check(StreamSettings(sink.jetStream))
+      #endif
+      return "has the stream as it should be; NATS acks before it syncs: sync_interval_s (\(sink.jetStream.syncIntervalS) s) "
+        + "must be no less than sync_interval of its servers, which is 2m unless set"
     }
     return "has a version that this fixgate can use"
   }
 
-  /// Makes or updates the sink's tables.
+  /// Makes or updates the sink's tables, or its stream.
   /// - Returns: what was done, in words.
   package static func migrate(_ sink: SinkSettings, folder: String) throws -> String {
     try Sinks.check(sink)
@@ -37,6 +44,13 @@ package enum SinkDatabase {
       let connection = try PostgresConnection.open(try PostgresServer(sink, folder: folder))
       let found = try PostgresSchema.migrate(connection, partitions: sink.postgres.partitions)
       return found == nil ? "the tables were made, in schema fixgate" : "the tables are up to date"
+      #else
+      return ""
+      #endif
+    case .jetstream:
+      #if JetStream
+      let isNew = try JetStreamConnection.open(try JetStreamServer(sink, folder: folder)).migrate(StreamSettings(sink.jetStream))
+      return isNew ? "the stream was made" : "the stream is as it should be"
       #else
       return ""
       #endif

@@ -1,4 +1,5 @@
 import GateCore
+import GateJetStream
 import GateNet
 import GatePostgres
 import GateStore
@@ -167,6 +168,10 @@ final class Sinks: Sendable {
       #if !PostgreSQL
       throw .notBuilt(settings.name, trait: "PostgreSQL")
       #endif
+    case .jetstream:
+      #if !JetStream
+      throw .notBuilt(settings.name, trait: "JetStream")
+      #endif
     }
   }
 
@@ -198,6 +203,22 @@ final class Sinks: Sendable {
             server: server, gateway: identity, quarantineMs: Int64(settings.postgres.quarantineDays) * 86_400_000,
             firstLSN: settings.start == .newest ? link.progress.cursor : 0)
           return try PostgresSink(options, isOver: { link.isOver })
+        })
+      try feeder.run()
+      #endif
+    case .jetstream:
+      #if JetStream
+      let feeder = SinkFeeder(
+        link: link, sequencer: around.sequencer, registry: around.registry, journalPath: around.journalPath,
+        batchRows: settings.batchRows, intervalMs: settings.intervalMs, cipher: cipher, log: around.log,
+        keep: keep,
+        open: {
+          let options = JetStreamSink.Options(
+            server: try JetStreamServer(settings, folder: around.folder), stream: StreamSettings(settings.jetStream),
+            gateway: identity, shards: settings.jetStream.shards, window: settings.jetStream.window,
+            syncIntervalS: settings.jetStream.syncIntervalS)
+          let mark = SinkMark.read(settings.name, in: try Directory(around.directory)) ?? 0
+          return try JetStreamSink(options, mark: mark, isOver: { link.isOver })
         })
       try feeder.run()
       #endif

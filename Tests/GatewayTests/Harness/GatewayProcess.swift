@@ -175,8 +175,8 @@ final class GatewayProcess {
   }
 
   /// A device's stored fixes, in order of stream and sequence.
-  func rows(of device: String) throws -> [TrackRow] {
-    let connection = try SQLiteConnection(path: store, access: .readOnly)
+  func rows(of device: String, in file: String? = nil) throws -> [TrackRow] {
+    let connection = try SQLiteConnection(path: file ?? store, access: .readOnly)
     let statement = try SQLiteStatement(
       connection,
       """
