@@ -192,7 +192,7 @@ if withBench {
       name: "BenchPath",
       dependencies: [
         "BenchFleet", "BenchHarness", "CAllocations", "GateCore", "GateDevice", "GateMemory", "GateNet", "GateProto",
-        "GateTLS", "Gateway",
+        "GateTLS", "Gateway", .product(name: "Histogram", package: "hdrhistogram-swift"),
       ],
       path: "bench/Path", swiftSettings: settings),
     .target(

@@ -5,16 +5,19 @@ import COpenSSL
 ///
 /// Sendable: there is one owner, which may hand it to another thread.
 @safe package final class RingCipher: SubjectCipher, @unchecked Sendable {
+  package static let placesMax = 4_096
+
   private let holder: SubjectKeyHolder
   private var ring: SubjectKeyRing
   private var version: UInt64
   private var sealing: KeyedContexts
   private var opening: KeyedContexts
 
+  /// - Parameter placesMax: keys that are kept ready for sealing, and as many for opening; 0 or a power of two.
   /// - Throws: `.library`: this libcrypto lacks the cipher; stop.
-  package init(_ holder: SubjectKeyHolder) throws(TLSError) {
-    sealing = try KeyedContexts(sealing: true)
-    opening = try KeyedContexts(sealing: false)
+  package init(_ holder: SubjectKeyHolder, placesMax: Int = RingCipher.placesMax) throws(TLSError) {
+    sealing = try KeyedContexts(sealing: true, placesMax: placesMax)
+    opening = try KeyedContexts(sealing: false, placesMax: placesMax)
     self.holder = holder
     version = holder.version
     ring = holder.ring
@@ -88,60 +91,85 @@ import COpenSSL
   }
 }
 
-/// Contexts that have taken a key each, by the key's number. Taking a key costs several times what a lone fix does, so the next
-/// run of a subject that has sent lately needs a nonce only. One place for all numbers that share its low bits: the newest has
-/// it. A context is about 1 KiB; they are made as they are needed.
+/// Contexts that have taken a key each, by the key's number. Taking a key costs about as much as all else about a lone fix, so
+/// the next run of a subject that has sent lately needs a nonce only.
+///
+/// One place for all numbers that share its low bits. Who has it keeps it until another asks twice while he does not ask at
+/// all; all others take turns with one context that has no place. So subjects who come in turn, more than there are places,
+/// cost no more than one context would: it stays in the CPU's cache. A context is about 1 KiB; they are made as they are needed.
 @safe struct KeyedContexts: ~Copyable {
   @unsafe private struct Place {
     /// 0 = no key.
     var number: UInt64 = 0
+    /// Who asked last, if that was not the one who has it; else 0.
+    var claimant: UInt64 = 0
     var context: OpaquePointer?
-  }
 
-  private static let placesMax = 4_096
+    /// - Returns: `nil` if the ring has no such key; then this place is as it was.
+    mutating func take(
+      _ number: UInt64, from ring: SubjectKeyRing, _ cipher: OpaquePointer, _ isSealing: Bool
+    ) -> OpaquePointer? {
+      unsafe ring.withKey(number) { secret in
+        if unsafe context == nil { unsafe context = EVP_CIPHER_CTX_new() }
+        // One that has had a key keeps its cipher.
+        let isKeyed = unsafe EVP_CipherInit_ex(context, self.number == 0 ? cipher : nil, nil, secret, nil, isSealing ? 1 : 0)
+        precondition(isKeyed == 1, "libcrypto could not take a key")
+        unsafe self.number = number
+        return unsafe context
+      } ?? nil
+    }
+
+    mutating func forget(where isGone: (UInt64) -> Bool) {
+      guard unsafe number != 0, unsafe isGone(number) else { return }
+      unsafe EVP_CIPHER_CTX_free(context)
+      unsafe self = unsafe Place()
+    }
+  }
 
   private let cipher: OpaquePointer
   private let isSealing: Bool
+  private let placesMax: Int
   /// Empty before the first use.
   private var places: [Place] = unsafe []
+  private var shared = unsafe Place()
 
+  /// - Parameter placesMax: 0 or a power of two.
   /// - Throws: `.library`: this libcrypto lacks the cipher; stop.
-  init(sealing: Bool) throws(TLSError) {
+  init(sealing: Bool, placesMax: Int) throws(TLSError) {
+    precondition(placesMax & (placesMax - 1) == 0)
     ErrorQueue.clear()
     guard let cipher = unsafe EVP_CIPHER_fetch(nil, AEAD.aes256GCM.name, nil) else { throw .library(code: ErrorQueue.drain()) }
     unsafe self.cipher = unsafe cipher
     isSealing = sealing
+    self.placesMax = placesMax
   }
 
   deinit {
     for unsafe place in unsafe places { unsafe EVP_CIPHER_CTX_free(place.context) }
+    unsafe EVP_CIPHER_CTX_free(shared.context)
     unsafe EVP_CIPHER_free(cipher)
   }
 
-  /// - Returns: a context that has the key and waits for a nonce; `nil` if the ring has no such key.
+  /// - Returns: a context that has the key and waits for a nonce, until the next call; `nil` if the ring has no such key.
   mutating func context(of number: UInt64, in ring: SubjectKeyRing) -> OpaquePointer? {
-    if unsafe places.isEmpty { unsafe places = unsafe Array(repeating: Place(), count: KeyedContexts.placesMax) }
-    let index = Int(truncatingIfNeeded: number) & (KeyedContexts.placesMax - 1)
-    if unsafe places[index].number == number { return unsafe places[index].context }
-    guard ring.has(number) else { return nil }
-    unsafe places[index].number = 0
-    // One that is used again keeps its cipher.
-    let isNew = unsafe places[index].context == nil
-    if isNew { unsafe places[index].context = EVP_CIPHER_CTX_new() }
-    let context = unsafe places[index].context
-    let isKeyed = unsafe ring.withKey(number) { secret in
-      unsafe EVP_CipherInit_ex(context, isNew ? cipher : nil, nil, secret, nil, isSealing ? 1 : 0) == 1
+    guard placesMax > 0 else { return unsafe shared.take(number, from: ring, cipher, isSealing) }
+    if unsafe places.isEmpty { unsafe places = unsafe Array(repeating: Place(), count: placesMax) }
+    let index = Int(truncatingIfNeeded: number) & (placesMax - 1)
+    if unsafe places[index].number == number {
+      unsafe places[index].claimant = 0
+      return unsafe places[index].context
     }
-    precondition(isKeyed == true, "libcrypto could not take a key")
-    unsafe places[index].number = number
-    return unsafe context
+    if unsafe places[index].number == 0 || places[index].claimant == number {
+      unsafe places[index].claimant = 0
+      return unsafe places[index].take(number, from: ring, cipher, isSealing)
+    }
+    unsafe places[index].claimant = number
+    return unsafe shared.take(number, from: ring, cipher, isSealing)
   }
 
   /// Wipes keys.
   mutating func forget(where isGone: (UInt64) -> Bool) {
-    for index in unsafe places.indices where unsafe places[index].number != 0 && isGone(unsafe places[index].number) {
-      unsafe EVP_CIPHER_CTX_free(places[index].context)
-      unsafe places[index] = unsafe Place()
-    }
+    for index in unsafe places.indices { unsafe places[index].forget(where: isGone) }
+    unsafe shared.forget(where: isGone)
   }
 }

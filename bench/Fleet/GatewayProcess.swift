@@ -172,6 +172,16 @@ package final class GatewayProcess {
     return status
   }
 
+  /// Its data directory.
+  package var data: String { folder + "/data" }
+
+  /// Gives all subjects of the devices' tenant new keys, like `fixgate subject rotate-keys`.
+  /// - Returns: how many.
+  package static func rotateKeys(in data: String) throws -> Int {
+    guard let keys = try ControlClient.ask(.rotateKeys(tenant: 1), directory: data)?.keys else { throw ServerError.notReady }
+    return keys
+  }
+
   /// Ends the gateway in order. Its folder goes with this object.
   package func stop() throws {
     child.terminate()

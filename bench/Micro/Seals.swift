@@ -11,73 +11,102 @@ struct Seals: ParsableCommand {
 
   @Option(help: "Rounds; the medians are printed.") var rounds = 15
   @Option(help: "Consecutive fixes of one subject; may be repeated.") var batch = [1, 10, 60]
-  @Option(help: "Subjects in a commit.") var subjects = 64
-  @Option(help: "Commits a round.") var commits = 50
+  @Option(help: "Subjects who come in turn; may be repeated.") var subjects = [64]
+  @Option(help: "Runs of one subject's fixes a round, at least one of each.") var runs = 3_200
+
+  /// Of one commit.
+  private static let runsMax: UInt32 = 64
 
   func run() throws {
-    print("fixes a run  by          ns/fix   least    most  allocations/commit")
+    print("subjects  fixes a run  by             ns/fix   least    most  allocations/commit")
     for batch in batch {
-      for result in try contest(batch) {
-        let n = Double(batch * subjects * commits)
-        print(
-          pad("\(batch)", 12), pad(result.name, 10), number(result.medianNs / n, 7), number(result.leastNs / n, 7),
-          number(result.mostNs / n, 7), number(Double(result.allocations) / Double(commits), 8))
+      for subjects in subjects {
+        let passes = max(1, runs / subjects)
+        let commits = Seals.commits(of: UInt32(subjects), batch)
+        for result in try contest(commits, subjects: UInt64(subjects), passes) {
+          let n = Double(batch * subjects * passes)
+          print(
+            pad("\(subjects)", 9), pad("\(batch)", 12), pad(result.name, 13), number(result.medianNs / n, 7),
+            number(result.leastNs / n, 7), number(result.mostNs / n, 7),
+            number(Double(result.allocations) / Double(passes * commits.count), 8))
+        }
       }
     }
   }
 
-  private func contest(_ batch: Int) throws -> [Contest.Result] {
-    let ring = SubjectKeyRing(
-      try (1...UInt64(subjects)).map { number in
-        .init(
-          number: number, owner: .subject(UInt32(number)), isRetired: false, key: try randomBytes(SubjectKeyRing.keyBytes))
-      }, highest: UInt64(subjects))
-    let cipher = try RingCipher(SubjectKeyHolder(ring))
-    var commit: [UInt8] = []
-    for subject in 1...UInt32(subjects) {
-      for sequence in 1...UInt64(batch) {
-        var record = Record()
-        (record.tenant, record.device, record.subject) = (1, subject, subject)
-        record.fix.sequence = sequence
-        record.fix.present = [.time, .position]
-        for column in [Column.horizontalAccuracyDm, .speedCmPerS, .courseCdeg, .batteryPercent] { record.fix[column] = 7 }
-        let start = commit.count
-        commit += [UInt8](repeating: 0, count: record.encodedBytes)
-        var out = commit.mutableSpan
-        _ = record.write(into: &out, at: start, from: Span())
+  /// Encoded records: all subjects once, each with a run of `batch` fixes.
+  private static func commits(of subjects: UInt32, _ batch: Int) -> [[UInt8]] {
+    stride(from: 1, through: subjects, by: UInt32.Stride(runsMax)).map { first in
+      var commit: [UInt8] = []
+      for subject in first...min(first + runsMax - 1, subjects) {
+        for sequence in 1...UInt64(batch) {
+          var record = Record()
+          (record.tenant, record.device, record.subject) = (1, subject, subject)
+          record.fix.sequence = sequence
+          record.fix.present = [.time, .position]
+          for column in [Column.horizontalAccuracyDm, .speedCmPerS, .courseCdeg, .batteryPercent] { record.fix[column] = 7 }
+          let start = commit.count
+          commit += [UInt8](repeating: 0, count: record.encodedBytes)
+          var out = commit.mutableSpan
+          _ = record.write(into: &out, at: start, from: Span())
+        }
+      }
+      return commit
+    }
+  }
+
+  private func contest(_ commits: [[UInt8]], subjects: UInt64, _ passes: Int) throws -> [Contest.Result] {
+    let holder = SubjectKeyHolder(
+      SubjectKeyRing(
+        try (1...subjects).map { number in
+          .init(
+            number: number, owner: .subject(UInt32(number)), isRetired: false, key: try randomBytes(SubjectKeyRing.keyBytes))
+        }, highest: subjects))
+    let (keeping, keyless) = (try RingCipher(holder), try RingCipher(holder, placesMax: 0))
+    let bytesMax = commits.map(\.count).max() ?? 0
+    var (copied, sealed, opened): ([UInt8], [UInt8], [UInt8]) = ([], [], [])
+    copied.reserveCapacity(bytesMax)
+    sealed.reserveCapacity(SealedRun.bytesMax(sealing: bytesMax))
+    opened.reserveCapacity(bytesMax)
+    let ready = commits.enumerated().map { i, commit in
+      SealedRun.seal(commit, commit.count, nonce: .init(high: UInt64(i), low: 1), with: keyless, into: &sealed)
+      return sealed
+    }
+    func seal(_ name: String, with cipher: RingCipher) -> Contest.Entry {
+      .init(name) {
+        for pass in 0..<passes {
+          for commit in commits {
+            SealedRun.seal(commit, commit.count, nonce: .init(high: UInt64(pass), low: 0), with: cipher, into: &sealed)
+          }
+        }
+        return UInt64(sealed[sealed.count - 1])
       }
     }
-    let plain = commit
-    var (copied, sealed, opened): ([UInt8], [UInt8], [UInt8]) = ([], [], [])
-    copied.reserveCapacity(plain.count)
-    sealed.reserveCapacity(SealedRun.bytesMax(sealing: plain.count))
-    opened.reserveCapacity(plain.count)
-    SealedRun.seal(plain, plain.count, nonce: .init(high: 1, low: 1), with: cipher, into: &sealed)
-    let ready = sealed
-    let commits = commits
+    func open(_ name: String, with cipher: RingCipher) -> Contest.Entry {
+      .init(name) {
+        for _ in 0..<passes {
+          for commit in ready {
+            opened.removeAll(keepingCapacity: true)
+            SealedRun.open(commit, 0..<commit.count, with: cipher, into: &opened)
+          }
+        }
+        precondition(opened == commits[commits.count - 1])
+        return UInt64(opened[8])
+      }
+    }
     return Contest.run(
       [
         .init("copy") {
-          for _ in 0..<commits {
-            copied.removeAll(keepingCapacity: true)
-            copied.append(contentsOf: plain)
+          for _ in 0..<passes {
+            for commit in commits {
+              copied.removeAll(keepingCapacity: true)
+              copied.append(contentsOf: commit)
+            }
           }
           return UInt64(copied[8])
         },
-        .init("seal") {
-          for i in 0..<commits {
-            SealedRun.seal(plain, plain.count, nonce: .init(high: UInt64(i), low: 0), with: cipher, into: &sealed)
-          }
-          return UInt64(sealed[sealed.count - 1])
-        },
-        .init("open") {
-          for _ in 0..<commits {
-            opened.removeAll(keepingCapacity: true)
-            SealedRun.open(ready, 0..<ready.count, with: cipher, into: &opened)
-          }
-          precondition(opened == plain)
-          return UInt64(opened[8])
-        },
-      ], rounds: rounds)
+        seal("seal", with: keeping), seal("seal, keyed", with: keyless), open("open", with: keeping),
+        open("open, keyed", with: keyless),
+      ], rounds: rounds, clock: .cpu)
   }
 }

@@ -37,6 +37,10 @@ struct Smoke: ParsableCommand {
     // These fail by themselves if a device is cut off or not acked.
     _ = try Storm(devices: 8, backlog: 100, workers: 2).run(in: folder, track: track)
     _ = try Crowd(connections: 50, floodPerSecond: 100, fixes: 20, workers: 2).run(in: folder, track: track)
+    let rotation = Rotation(connections: 10, subjects: 200, fixesPerSecond: 200, seconds: 1, everySeconds: 1)
+    guard let rotating = try rotation.run(rounds: 1, in: folder, track: track).first?.rotating, rotating.keys >= 200,
+      rotating.fixes > 0
+    else { throw SmokeFailure.keysDoNotRotate }
     let path = try DTLSCommand.path(200, .pskAES128CCM8, rounds: 4, folder)
     guard path.allocations < 20 else { throw SmokeFailure.pathAllocates }
     try DTLSCommand.printHandshakes(20, rounds: 2)
@@ -71,6 +75,8 @@ enum SmokeFailure: Error {
   case stageAllocates(String)
   /// More than 10 bytes a fix in batches of 60, or more than 34 for one alone.
   case fixTooLong
+  /// Subjects got no new keys while fixes came in, or no fix was acked meanwhile.
+  case keysDoNotRotate
   /// Datagrams allocate on their way: one a round is an array of the whole round that grows.
   case pathAllocates
   /// A tracker that wakes needs more than one datagram of 100 bytes, or its ack more than 70.

@@ -1,4 +1,4 @@
-import BenchFleet
+package import BenchFleet
 import Foundation
 package import GateCore
 import Gateway
@@ -68,8 +68,16 @@ package struct Scenario {
     return counted
   }
 
-  package func time(in folder: String, track: [Fix]) throws -> Timed {
-    let gateway = try GatewayProcess(Enrolment(devices: connections), in: folder, workers: workers)
+  /// - Parameters:
+  ///   - enrolment: of as many devices as there are connections; `nil` = a fresh one.
+  ///   - settings: over the configuration, by their names in the environment.
+  ///   - untilStored: goes on until the store has all, so that a sink that lags costs as much as one that does not.
+  package func time(
+    in folder: String, track: [Fix], of enrolment: Enrolment? = nil, settings: [String: String] = [:],
+    untilStored: Bool = false
+  ) throws -> Timed {
+    let gateway = try GatewayProcess(
+      enrolment ?? Enrolment(devices: connections), in: folder, workers: workers, settings: settings)
     var fleet = try fleet(for: gateway, track)
     try fleet.run(fixes: Int(warmUp))
     let status = try gateway.status()
@@ -78,6 +86,9 @@ package struct Scenario {
     let start = ContinuousClock.now
     try fleet.run(fixes: Int(fixes))
     let elapsed = ContinuousClock.now - start
+    while untilStored, case let fixes = try gateway.status().fixes, fixes.queued + fixes.pending > 0 {
+      Thread.sleep(forTimeInterval: 0.05)
+    }
     var cpuNs = ProcessProbe.cpuNs(of: gateway.id)
     for (name, ns) in before { cpuNs[name, default: ns] -= ns }
     let end = try gateway.status()

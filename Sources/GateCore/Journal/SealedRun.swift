@@ -165,25 +165,26 @@ package enum SealedRun {
   package static func open(
     _ entries: [UInt8], _ range: Range<Int>, with cipher: any SubjectCipher, into out: inout [UInt8]
   ) {
+    var run: [UInt8] = []
     var at = range.lowerBound
     while at < range.upperBound {
       let bytes = range.upperBound - at >= 8 ? length(entries, at) : 0
       guard bytes >= 8, bytes <= range.upperBound - at else { break }
       if entries[at + 4] != kind {
         out.append(contentsOf: entries[at..<at + bytes])
-      } else if !openRun(Array(entries[at..<at + bytes]), with: cipher, into: &out) {
-        break
+      } else {
+        run.removeAll(keepingCapacity: true)
+        run.append(contentsOf: entries[at..<at + bytes])
+        guard openRun(&run, with: cipher, into: &out) else { break }
       }
       at += bytes
     }
     out.append(contentsOf: entries[at..<range.upperBound])
   }
 
+  /// - Parameter run: opened where it lies.
   /// - Returns: false if it is no run; then nothing was appended.
-  private static func openRun(
-    _ sealed: consuming [UInt8], with cipher: any SubjectCipher, into out: inout [UInt8]
-  ) -> Bool {
-    var run = sealed
+  private static func openRun(_ run: inout [UInt8], with cipher: any SubjectCipher, into out: inout [UInt8]) -> Bool {
     guard run.count >= overheadBytes else { return false }
     let count = Int(run.span.load16(at: 6))
     let text = headerBytes + count * clearBytes
