@@ -194,6 +194,25 @@ extension SequencerCore {
     #expect(core.drainReplies().map(\.through) == [1])
   }
 
+  /// A device that says hello again, for another refusal's sake, before it hears that it must leave the stream. Its count has passed
+  /// its twin's by then, so nothing is wrong with that hello; but its answer would be read as one about the new stream.
+  @Test func aHelloFromBeforeTheRefusalOpensNothing() {
+    var core = makeCore()
+    core.take(helloMessage(session, device: 0, stream: 9, next: 3))
+    core.take(recordsMessage(session, device: 0, stream: 9, sequences: [1, 2]))
+    core.commitSucceeded()
+    core.clearReplies()
+    let clone = SessionID(slot: 4, generation: 1)
+    core.take(helloMessage(clone, device: 0, stream: 9, next: 2))
+    core.take(helloMessage(clone, device: 0, stream: 9, next: 4))
+    core.take(recordsMessage(clone, device: 0, stream: 9, sequences: [1, 2, 3]))
+    core.commitSucceeded()
+    let replies = core.drainReplies()
+    #expect(replies.map(\.kind) == [.refusal, .silent, .silent] && replies[0].refusal == .streamReused)
+    core.take(helloMessage(clone, device: 0, stream: replies[0].stream, next: 3))
+    #expect(core.drainReplies().map(\.kind) == [.welcome])
+  }
+
   @Test func aCounterSetBackGetsAFreshStreamAndSwallowsNothing() {
     var core = makeCore()
     core.take(helloMessage(session, device: 0, stream: 9, next: 6))

@@ -226,21 +226,22 @@ package struct SequencerCore: ~Copyable {
 
 extension SequencerCore {
   private mutating func hello(_ message: WorkerMessage, from worker: Int, receiveTimeMs: Int64) {
-    guard sessions[worker][message.session].stream != SequencerSessions.Entry.over else {
+    let device = Int(message.device)
+    devices.reserve(through: device)
+    let known = devices.index(of: message.stream, of: device)
+    let session = sessions[worker][message.session]
+    // By the time that its answer came, the device had adopted another stream, and would take the acks of this one for that one's.
+    guard session.stream != SequencerSessions.Entry.over, !session.leaves(known) else {
       replies.append((worker, SequencerReply(kind: .silent, session: message.session, answers: 1)))
       return
     }
-    let device = Int(message.device)
-    devices.reserve(through: device)
-    if let known = devices.index(of: message.stream, of: device),
-      message.next <= devices[device, known].received.highest, !isRepeated(message, from: worker, stream: known)
-    {
+    if let known, message.next <= devices[device, known].received.highest, !isRepeated(message, from: worker, stream: known) {
       // Its count was reset, or its device cloned. An old hello that comes late looks the same: where it may be one, a new
       // session brings another, which is the first there.
       if message.kind == .helloAgain {
         refuseSession(message, .needHello, from: worker, stream: 0)
       } else {
-        refuseSession(message, .streamReused, from: worker, stream: freshStream(for: device))
+        refuseSession(message, .streamReused, from: worker, stream: freshStream(for: device), leaving: known)
       }
       return
     }
@@ -256,11 +257,18 @@ extension SequencerCore {
     replies.append((worker, reply))
   }
 
+  /// - Parameter leaving: position of the stream that the device is told to leave.
   private mutating func refuseSession(
-    _ message: WorkerMessage, _ refusal: SequencerRefusal, from worker: Int, stream: UInt32, answers: UInt32 = 1
+    _ message: WorkerMessage, _ refusal: SequencerRefusal, from worker: Int, stream: UInt32, answers: UInt32 = 1,
+    leaving: Int? = nil
   ) {
-    let isOver = message.session.transport == .datagram && refusal.endsDatagrams
-    open(message.session, of: worker, stream: isOver ? SequencerSessions.Entry.over : SequencerSessions.Entry.refused)
+    if message.session.transport == .datagram, refusal.endsDatagrams {
+      open(message.session, of: worker, stream: SequencerSessions.Entry.over)
+    } else if let leaving {
+      open(message.session, of: worker, stream: UInt16(leaving), by: .leaving)
+    } else {
+      open(message.session, of: worker, stream: SequencerSessions.Entry.refused)
+    }
     var reply = SequencerReply(kind: .refusal, session: message.session, answers: answers)
     reply.refusal = refusal
     reply.stream = stream

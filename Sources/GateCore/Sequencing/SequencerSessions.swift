@@ -7,6 +7,8 @@ struct SequencerSessions {
     case ticket
     /// A ticket, and fixes above all that the stream had: no replay, and as good as a hello whose `next_sequence` is.
     case ticketWithNews
+    /// Told STREAM_REUSED with its hello: `stream` is the one that it must leave.
+    case leaving
   }
 
   struct Entry: BitwiseCopyable {
@@ -25,10 +27,13 @@ struct SequencerSessions {
     static let over = UInt16.max - 2
     static let none = Entry(generation: 0, stream: unknown, waiter: -1)
 
-    var isOpen: Bool { stream < Entry.over }
+    var isOpen: Bool { stream < Entry.over && introduction != .leaving }
+
+    /// Whether a hello with this stream was sent before the device heard that it must leave it.
+    func leaves(_ other: Int?) -> Bool { introduction == .leaving && other.map { UInt16($0) } == stream }
 
     /// Whether acks of the stream are for it: an ack of another one would be read as if it were of this.
-    func hears(of other: Int) -> Bool { Int(stream) == other && introduction != .ticket }
+    func hears(of other: Int) -> Bool { isOpen && Int(stream) == other && introduction != .ticket }
   }
 
   private var streams: [Entry] = []
