@@ -109,13 +109,15 @@ package enum PostgresSchema {
     if found.version < version { throw .schemaTooOld(found: found.version, supported: version) }
   }
 
-  /// As `check`, and whether the user may do what a sink does. Changes nothing.
+  /// As `check`, and whether the user may do what a sink, an erasure and retention do. Changes nothing.
   package static func checkAll(_ connection: borrowing PostgresConnection) throws(PostgresError) {
     try check(connection)
     try connection.run("BEGIN; \(staging) SELECT 1 FROM fixgate.track LIMIT 0; ROLLBACK")
     let row = try connection.query(
       """
-      SELECT bool_and(has_table_privilege('fixgate.' || name, 'SELECT') AND has_table_privilege('fixgate.' || name, 'INSERT'))
+      SELECT bool_and(has_table_privilege('fixgate.' || name, 'SELECT') AND has_table_privilege('fixgate.' || name, 'INSERT')
+      AND (name NOT IN ('fix', 'latest', 'quarantine', 'refused')
+      OR has_table_privilege('fixgate.' || name, 'UPDATE') AND has_table_privilege('fixgate.' || name, 'DELETE')))
       FROM unnest(ARRAY['fix', 'latest', 'quarantine', 'refused', 'gap', 'set_aside', 'tenant', 'device', 'subject', 'cursor'])
       AS name
       """)

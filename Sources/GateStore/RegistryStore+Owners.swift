@@ -53,7 +53,29 @@ extension RegistryStore {
   package func index(ofTenant name: String) throws(RegistryError) -> UInt32 { try knownTenant(name) }
 }
 
+/// Whose rows they are where numbers are not the registry's own.
+package struct OwnerNames: Equatable, Sendable {
+  package var tenant: String
+  /// `nil`: what a device sent while nobody carried it.
+  package var subject: String?
+  /// All that the subject has ever carried, or the device itself.
+  package var devices: [String]
+
+  package init(tenant: String, subject: String?, devices: [String]) {
+    self.tenant = tenant
+    self.subject = subject
+    self.devices = devices
+  }
+}
+
 extension RegistryStore {
+  package func allNames(of target: SubjectRange) throws(StoreError) -> OwnerNames {
+    let names = try names(tenant: target.tenant, owner: target.owner)
+    return OwnerNames(
+      tenant: names.tenant, subject: target.owner.isDevice ? nil : names.owner,
+      devices: Array(Set(try carried(by: target.owner).map(\.id))))
+  }
+
   /// When which device was the owner's; ms since 1970-01-01 UTC, `nil` = until now. A device is its own always.
   package func carried(by owner: KeyOwner) throws(StoreError) -> [(device: UInt32, id: String, sinceMs: Int64?, untilMs: Int64?)] {
     let statement = try SQLiteStatement(

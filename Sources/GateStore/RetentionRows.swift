@@ -23,37 +23,27 @@ package struct RetentionCut: Equatable, Sendable {
 
   package var isEmpty: Bool { positionsMs == nil && eventsMs == nil && quarantineMs == nil }
 
-  /// SQL for rows that no hold is on.
-  fileprivate var unheld: String {
-    holds.map { " AND NOT (\(SQLiteSubjectRows.condition($0)))" }.joined()
-  }
-
-  /// A fix without an event, before its time.
-  fileprivate var position: String? { positionsMs.map { "event IS NULL AND receive_time_ms < \($0)" } }
-  /// An event's place, before its time.
-  fileprivate var place: String? {
-    positionsMs.map { "event IS NOT NULL AND latitude_e7 IS NOT NULL AND receive_time_ms < \($0)" }
-  }
-  fileprivate var event: String? { eventsMs.map { "event IS NOT NULL AND receive_time_ms < \($0)" } }
-}
-
-/// One kind of datum of one tenant.
-package struct RetentionState: Codable, Equatable, Sendable {
-  package var oldest_ms: Int64?
-  /// Past their time: not deleted yet, and kept by a hold.
-  package var overdue = 0
-  package var held = 0
-
-  package init() {}
-}
-
-extension SQLiteSubjectRows {
   /// Columns that say where somebody was; without them an event is what it is called.
-  private static let placeColumns = [
+  package static let placeColumns = [
     "latitude_e7", "longitude_e7", "altitude_ellipsoid_dm", "altitude_msl_dm", "course_cdeg", "odometer_m", "originals",
     "attributes",
   ]
 
+  /// SQL for rows that no hold is on, in the embedded store.
+  fileprivate var unheld: String {
+    holds.map { " AND NOT (\(SQLiteSubjectRows.condition($0)))" }.joined()
+  }
+
+  /// SQL of either store for a fix without an event, before its time.
+  package var position: String? { positionsMs.map { "event IS NULL AND receive_time_ms < \($0)" } }
+  /// An event's place, before its time.
+  package var place: String? {
+    positionsMs.map { "event IS NOT NULL AND latitude_e7 IS NOT NULL AND receive_time_ms < \($0)" }
+  }
+  package var event: String? { eventsMs.map { "event IS NOT NULL AND receive_time_ms < \($0)" } }
+}
+
+extension SQLiteSubjectRows {
   /// Deletes what has had its time among some rows: fixes, the places of events, events. Rows lie in the order in which they
   /// were stored, so a walk from the front ends where all are too young.
   ///
@@ -75,7 +65,7 @@ extension SQLiteSubjectRows {
     let before = connection.totalChanges
     for (condition, change) in [
       (cut.position, "DELETE FROM fix"), (cut.event, "DELETE FROM fix"),
-      (cut.place, "UPDATE fix SET " + SQLiteSubjectRows.placeColumns.map { "\($0) = NULL" }.joined(separator: ", ")),
+      (cut.place, "UPDATE fix SET " + RetentionCut.placeColumns.map { "\($0) = NULL" }.joined(separator: ", ")),
     ] {
       guard let condition else { continue }
       let rows = "rowid > \(start) AND rowid <= \(end) AND tenant = \(cut.tenant) AND \(condition)\(cut.unheld)"
@@ -148,9 +138,7 @@ extension SQLiteSubjectRows {
   }
 
   /// How old the oldest of each kind is, and what lies beyond its time. `nil` in `cut` = nothing is ever overdue.
-  package func state(_ cut: RetentionCut) throws(StoreError) -> (
-    positions: RetentionState, events: RetentionState, quarantine: RetentionState
-  ) {
+  package func states(_ cut: RetentionCut) throws(StoreError) -> RetentionStates {
     func state(_ table: String, _ rows: String, _ overdue: String?, unheld: String) throws(StoreError) -> RetentionState {
       let mine = "tenant = \(cut.tenant) AND \(rows)"
       var state = RetentionState()
@@ -163,10 +151,10 @@ extension SQLiteSubjectRows {
       return state
     }
     let young = cut.quarantineMs.map { "receive_time_ms < \($0)" }
-    return (
-      try state("fix", "latitude_e7 IS NOT NULL", cut.positionsMs.map { "receive_time_ms < \($0)" }, unheld: cut.unheld),
-      try state("fix", "event IS NOT NULL", cut.event, unheld: cut.unheld),
-      try state("quarantine", "TRUE", young, unheld: "")
-    )
+    return RetentionStates(
+      positions: try state(
+        "fix", "latitude_e7 IS NOT NULL", cut.positionsMs.map { "receive_time_ms < \($0)" }, unheld: cut.unheld),
+      events: try state("fix", "event IS NOT NULL", cut.event, unheld: cut.unheld),
+      quarantine: try state("quarantine", "TRUE", young, unheld: ""))
   }
 }

@@ -34,6 +34,7 @@ package final class GatewayServer {
   private var keeperThread: ThreadHandle?
   private let keeperStop: EventFD
   private var subjectThread: ThreadHandle?
+  private var retentionThread: ThreadHandle?
   private let subjects: SubjectKeeper?
   private var controlThread: ThreadHandle?
   private var enrolThread: ThreadHandle?
@@ -178,6 +179,7 @@ package final class GatewayServer {
     shiftThread = try ThreadHandle("fixgate-shifts", failed: failed, log: log) { try shifts.run() }
     if let subjects {
       subjectThread = try ThreadHandle("fixgate-subjects", failed: failed, log: log) { try subjects.run() }
+      retentionThread = try ThreadHandle("fixgate-expiry", failed: failed, log: log) { try subjects.retention.run() }
     }
     let places = LivePlaces(registry: registry, sequencer: sequencerLink, sinks: sinks)
     let answer = GatewayServer.answering(
@@ -212,6 +214,7 @@ package final class GatewayServer {
     controlThread?.join()
     subjects?.stop()
     subjectThread?.join()
+    retentionThread?.join()
     for thread in readThreads { thread.join() }
     enroller.stop()
     enrolThread?.join()

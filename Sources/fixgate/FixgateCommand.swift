@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import GateConfiguration
+import GateStore
 import GateTLS
 import Gateway
 
@@ -56,6 +57,11 @@ struct Setup {
 }
 
 extension Setup {
+  /// What there is of some tenants in a sink; `nil` = retention does not reach it.
+  func states(_ rules: [RetentionRule], in sink: SinkSettings) throws -> [RetentionStates]? {
+    try SinkDatabase.states(rules, in: sink, configuration, folder: folder, directory: dataDirectory)
+  }
+
   /// Reads a PEM file that the command line names.
   func read(_ path: String, as input: TLSInput) throws -> [UInt8] {
     do throws(TLSError) { return try PEM.read(path, as: input) } catch { throw GatewayError.unreadable(path: path, error) }

@@ -32,9 +32,10 @@ struct PrivacyCommand: ParsableCommand {
       let nowMs = Clock.nowMs
       var page = Page()
       page.title("Privacy report: tenant \(tenant), \(Clock.text(nowMs))")
+      let path = try? setup.storePath
       let figures =
-        FileManager.default.fileExists(atPath: try setup.storePath)
-        ? try PrivacyFigures(path: setup.storePath, tenant: index) : PrivacyFigures()
+        try path.flatMap { FileManager.default.fileExists(atPath: $0) ? try PrivacyFigures(path: $0, tenant: index) : nil }
+        ?? PrivacyFigures()
       try collected(&page, registry, figures)
       try kept(&page, setup, registry, index, figures)
       try stored(&page, setup, registry)
@@ -50,7 +51,7 @@ struct PrivacyCommand: ParsableCommand {
       page.line("\(devices.count) devices, \(devices.count { $0.revokedMs != nil }) of them revoked; \(subjects) subjects carry one now")
       page.line("people and devices are opaque ids: no name, e-mail or phone number has a place in the wire format or the store")
       for field in figures.fields { page.line("\(field.name): in \(field.count) fixes") }
-      if figures.fields.isEmpty { page.line("no fix is stored") }
+      if figures.fields.isEmpty { page.line("no fix is in the embedded store") }
       let versions = figures.policies.filter { $0 != 0 }.map { "\($0)" }
       page.line(versions.isEmpty ? "no policy was in force when these were taken" : "taken under policy \(versions.joined(separator: ", "))")
     }
@@ -65,11 +66,23 @@ struct PrivacyCommand: ParsableCommand {
         }
         page.line("\(kind.count) \(kind.name)\(span ?? "")")
       }
-      let days = try registry.retention().first { $0.tenant == index }?.days ?? RetentionDays()
+      let book = try SubjectBook(path: setup.subjectBookPath)
+      let rules = try RetentionRule.all(registry, book, nowMs: Clock.nowMs).filter { $0.cut.tenant == index }
+      let days = rules.first?.days ?? RetentionDays()
       for (kind, days) in [
         ("positions", days.positions), ("events", days.events), ("held fixes", days.quarantine), ("keys of the queue", days.journal),
       ] { page.line("\(kind) are kept " + (days.map { "for \($0) days" } ?? "until somebody erases them")) }
-      let book = try SubjectBook(path: setup.subjectBookPath)
+      for sink in setup.configuration.sinks {
+        do {
+          guard let states = try setup.states(rules, in: sink)?.first else { continue }
+          for (kind, state) in [("positions", states.positions), ("events", states.events), ("held fixes", states.quarantine)] {
+            guard let oldest = state.oldest_ms else { continue }
+            page.line(
+              "sink \(sink.name): \(kind) from \(Clock.text(oldest)) on; \(state.overdue) are overdue, "
+                + "a hold keeps \(state.held) beyond their time")
+          }
+        } catch { page.line("sink \(sink.name): what it holds cannot be told: \(error)") }
+      }
       let erasures = try book.erasures(tenant: index)
       page.line(
         "\(try book.holds(tenant: index).count) legal holds; \(erasures.count { $0.receipt != nil }) erasures done, "
@@ -86,7 +99,7 @@ struct PrivacyCommand: ParsableCommand {
         let left = sink.type.leftByErasure.map { ", and leaves to whoever runs it \($0)" } ?? ""
         page.line(
           "sink \(sink.name): erasure \(sink.type.isErasable ? "reaches" : "does not reach") it\(left); retention "
-            + (sink.type.keepsRetention ? "reaches it" : "does not: what has had its time is to be deleted there"))
+            + (sink.keptInstead.map { "does not: \($0)" } ?? "reaches it"))
       }
       page.line("queue, registry and audit log: in the data directory, mode 0700, on this machine")
     }

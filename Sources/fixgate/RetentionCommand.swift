@@ -14,11 +14,12 @@ struct RetentionCommand: ParsableCommand {
 
   struct Report: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "List tenant, kind, days kept, receipt of the oldest, how many are overdue, how many of those a hold keeps.",
+      abstract: "List tenant, kind, days kept, receipt of the oldest, how many are overdue, how many a hold keeps beyond that, sink.",
       discussion: """
         Days are what the tenant's policy says; '-' = kept for good. positions: where somebody was. events: that something happened. \
         quarantine: held fixes. journal: the age of the oldest key in force; what is sealed under older keys can be read by nobody \
-        once those are shredded. The gateway deletes once an hour.
+        once those are shredded. The gateway deletes once an hour. Where it does not, or cannot be told, kind is 'all' and words say why; \
+        the exit status is 1 when a sink could not be asked.
         """)
 
     @Option(help: "Only this tenant's.")
@@ -33,7 +34,11 @@ struct RetentionCommand: ParsableCommand {
       var tenant: String
       var kind: String
       var days: Int64?
-      var state: RetentionState
+      var state: RetentionState?
+      /// Where it lies; `nil` = in the data directory.
+      var sink: String?
+      /// Why there is no `state`.
+      var note: String?
     }
 
     func run() throws {
@@ -41,24 +46,40 @@ struct RetentionCommand: ParsableCommand {
       let registry = try RegistryStore(path: setup.registryPath)
       if let tenant { _ = try registry.index(ofTenant: tenant) }
       let book = try SubjectBook(path: setup.subjectBookPath)
-      let rows = try SQLiteSubjectRows(path: setup.storePath)
       let nowMs = Clock.nowMs
+      let rules = try RetentionRule.all(registry, book, nowMs: nowMs).filter { tenant == nil || tenant == $0.tenant }
       var lines: [Line] = []
-      for (index, name, days) in try registry.retention() where tenant == nil || tenant == name {
-        let cut = RetentionCut(
-          tenant: index, days: days, holds: try book.holds(tenant: index).map(\.target), nowMs: nowMs)
-        let state = try rows.state(cut)
+      var isComplete = true
+      for sink in setup.configuration.sinks {
+        func note(_ words: String) {
+          lines += rules.map { Line(tenant: $0.tenant, kind: "all", sink: sink.name, note: words) }
+        }
+        do {
+          guard let states = try setup.states(rules, in: sink) else {
+            note("retention does not reach it: \(sink.keptInstead ?? "")")
+            continue
+          }
+          for (rule, states) in zip(rules, states) {
+            lines += [
+              Line(tenant: rule.tenant, kind: "positions", days: rule.days.positions, state: states.positions, sink: sink.name),
+              Line(tenant: rule.tenant, kind: "events", days: rule.days.events, state: states.events, sink: sink.name),
+              Line(tenant: rule.tenant, kind: "quarantine", days: rule.days.quarantine, state: states.quarantine, sink: sink.name),
+            ]
+          }
+        } catch {
+          note("cannot be told: \(error)")
+          isComplete = false
+        }
+      }
+      for rule in rules {
         var journal = RetentionState()
-        journal.oldest_ms = try book.oldestKeyMs(tenant: index)
-        if let days = days.journal, let made = journal.oldest_ms, nowMs - made >= (max(days, 1) + 1) * RetentionCut.dayMs {
+        journal.oldest_ms = try book.oldestKeyMs(tenant: rule.cut.tenant)
+        if let days = rule.days.journal, let made = journal.oldest_ms,
+          nowMs - made >= (max(days, 1) + 1) * RetentionCut.dayMs
+        {
           journal.overdue = 1
         }
-        lines += [
-          Line(tenant: name, kind: "positions", days: days.positions, state: state.positions),
-          Line(tenant: name, kind: "events", days: days.events, state: state.events),
-          Line(tenant: name, kind: "quarantine", days: days.quarantine, state: state.quarantine),
-          Line(tenant: name, kind: "journal", days: days.journal, state: journal),
-        ]
+        lines.append(Line(tenant: rule.tenant, kind: "journal", days: rule.days.journal, state: journal))
       }
       switch format {
       case .json:
@@ -67,11 +88,14 @@ struct RetentionCommand: ParsableCommand {
         print(String(decoding: try encoder.encode(lines), as: UTF8.self))
       case .text:
         for line in lines {
-          print(
-            "\(line.tenant)\t\(line.kind)\t\(line.days.map { "\($0)" } ?? "-")\t"
-              + "\(line.state.oldest_ms.map { Clock.text($0) } ?? "-")\t\(line.state.overdue)\t\(line.state.held)")
+          let counts = line.state.map { ["\($0.overdue)", "\($0.held)"] } ?? ["-", "-"]
+          let columns =
+            [line.tenant, line.kind, line.days.map { "\($0)" } ?? "-", line.state?.oldest_ms.map { Clock.text($0) } ?? "-"]
+            + counts + [line.sink ?? "-"] + (line.note.map { [$0] } ?? [])
+          print(columns.joined(separator: "\t"))
         }
       }
+      if !isComplete { throw ExitCode.failure }
     }
   }
 

@@ -1,7 +1,7 @@
 import Foundation
 import GateJetStream
 import GatePostgres
-import GateStore
+package import GateStore
 
 /// What the command line asks of a sink's database, without a gateway.
 package enum SinkDatabase {
@@ -31,6 +31,30 @@ package enum SinkDatabase {
         + "must be no less than sync_interval of its servers, which is 2m unless set"
     }
     return "has a version that this fixgate can use"
+  }
+
+  /// How old the oldest of each kind is there, and what lies beyond its time, for each of some tenants.
+  /// - Returns: `nil` = retention does not reach it.
+  package static func states(
+    _ rules: [RetentionRule], in sink: SinkSettings, _ configuration: Configuration, folder: String, directory: String
+  ) throws -> [RetentionStates]? {
+    try Sinks.check(sink)
+    switch sink.type {
+    case .sqlite:
+      let path = configuration.sqlite.path(in: directory)
+      guard FileManager.default.fileExists(atPath: path) else { return rules.map { _ in RetentionStates() } }
+      let rows = try SQLiteSubjectRows(path: path)
+      return try rules.map { try rows.states($0.cut) }
+    case .postgresql:
+      #if PostgreSQL
+      let rows = try PostgresSubjectRows(
+        PostgresServer(sink, folder: folder), gateway: GatewayIdentity.take(in: Directory(directory)))
+      return try rules.map { try rows.states($0) }
+      #else
+      return nil
+      #endif
+    case .jetstream: return nil
+    }
   }
 
   /// Makes or updates the sink's tables, or its stream.

@@ -144,9 +144,8 @@ final class Sinks: Sendable {
     var progress = progress
     progress.isOpen = false
     if settings.isPaused { progress.waitingSinceMs = progress.waitingSinceMs ?? SystemClock.wallMs() }
-    if !settings.type.keepsRetention {
-      let words = settings.type.isErasable ? "retention does not reach it" : "'subject erase' and retention do not reach it"
-      around.log(.warning, "sink \(settings.name): \(words): what has had its time is to be deleted there")
+    if let kept = settings.keptInstead {
+      around.log(.warning, "sink \(settings.name): 'subject erase' and retention do not reach it: \(kept)")
     }
     let link = try SinkLink(settings, progress: progress)
     guard !settings.isPaused else { return Running(link: link, thread: nil) }

@@ -5,7 +5,7 @@ import GateStore
 import Synchronization
 
 extension SinkSettings.Kind {
-  /// Whether an erasure deletes there.
+  /// Whether erasure and retention delete there.
   package var isErasable: Bool { self == .sqlite || self == .postgresql }
 
   /// What an erasure leaves to whoever runs the sink; `nil` = nothing.
@@ -13,9 +13,16 @@ extension SinkSettings.Kind {
     if self == .sqlite { return nil }
     return isErasable ? "its pages, logs and backups" : "all of it: delete it there"
   }
+}
 
-  /// Whether retention deletes there what has had its time.
-  package var keepsRetention: Bool { self == .sqlite }
+extension SinkSettings {
+  /// How long data stays where retention does not delete it; `nil` = it does.
+  package var keptInstead: String? {
+    if type.isErasable { return nil }
+    let days = jetStream.maxDays
+    let age = days > 0 ? "for \(days) days (max_days) at most" : "for good (max_days: 0)"
+    return "messages stay \(jetStream.retention == .workqueue ? "until the consumer has them, or " : "")\(age)"
+  }
 }
 
 /// Carries an erasure out in the sinks beside the embedded store.
@@ -52,14 +59,9 @@ struct SinkErasure: Sendable {
     _ target: SubjectRange, in registry: borrowing RegistryStore, from sink: SinkSettings, isOver: @escaping () -> Bool
   ) throws {
     #if PostgreSQL
-    let names = try registry.names(tenant: target.tenant, owner: target.owner)
-    let database = try PostgresErasure(
+    let rows = try PostgresSubjectRows(
       PostgresServer(sink, folder: folder), gateway: GatewayIdentity.take(in: Directory(directory)), isOver: isOver)
-    try database.erase(
-      target,
-      PostgresErasure.Names(
-        tenant: names.tenant, subject: target.owner.isDevice ? nil : names.owner,
-        devices: Array(Set(try registry.carried(by: target.owner).map(\.id)))))
+    try rows.erase(target, try registry.allNames(of: target))
     #endif
   }
 }

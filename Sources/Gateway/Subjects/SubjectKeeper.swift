@@ -17,6 +17,8 @@ final class SubjectKeeper: Sendable {
   private let stores: [String]
   private let link: SequencerLink
   private let others: SinkErasure
+  /// Runs on a thread of its own.
+  let retention: SinkRetention
   private let log: Log
   private let sleeper: Sleeper
   /// One renewal of keys at a time, until it is known which records lie under the old ones.
@@ -54,6 +56,7 @@ final class SubjectKeeper: Sendable {
     self.sealsCheckpoint = sealsCheckpoint
     self.link = link
     others = SinkErasure(folder: folder, directory: directory, link: link)
+    retention = try SinkRetention(folder: folder, directory: directory, link: link, log: log)
     self.log = log
     sleeper = try Sleeper()
   }
@@ -61,6 +64,7 @@ final class SubjectKeeper: Sendable {
   func stop() {
     stopping.store(true, ordering: .releasing)
     sleeper.event.signal()
+    retention.stop()
   }
 
   /// From the control thread.
@@ -72,6 +76,7 @@ final class SubjectKeeper: Sendable {
       }
       wantsRound.store(true, ordering: .releasing)
       sleeper.event.signal()
+      retention.beginRound()
       return answer
     } catch {
       return ControlAnswer(problem: "\(error)")
@@ -249,13 +254,13 @@ final class SubjectKeeper: Sendable {
   /// One round: deletes what has had its time, slice by slice, and renews keys that have grown too old.
   private func keepRetention(in book: borrowing SubjectBook, _ cipher: RingCipher) throws {
     let nowMs = SystemClock.wallMs()
-    let rules = try RegistryStore(path: directory + "/" + GatewayServer.registryName).retention()
-    for (tenant, _, days) in rules {
-      let cut = RetentionCut(tenant: tenant, days: days, holds: try book.holds(tenant: tenant).map(\.target), nowMs: nowMs)
-      if let days = days.journal, let made = try book.oldestKeyMs(tenant: tenant),
+    let registry = try RegistryStore(path: directory + "/" + GatewayServer.registryName)
+    for rule in try RetentionRule.all(registry, book, nowMs: nowMs) {
+      let cut = rule.cut
+      if let days = rule.days.journal, let made = try book.oldestKeyMs(tenant: cut.tenant),
         nowMs - made >= max(days, 1) * RetentionCut.dayMs
       {
-        _ = try renewAll(tenant)
+        _ = try renewAll(cut.tenant)
       }
       for path in cut.isEmpty ? [] : stores { try prune(cut, in: path, cipher) }
       if isStopping { return }

@@ -2,27 +2,12 @@
 import GateCore
 package import GateStore
 
-/// What an erasure asks of a PostgreSQL database: rows are found by names, since its numbers are its own. Pages, logs and backups
-/// of the server are out of reach.
-package struct PostgresErasure: ~Copyable {
-  /// Whose rows they are there.
-  package struct Names: Sendable {
-    package var tenant: String
-    /// `nil`: what a device sent while nobody carried it.
-    package var subject: String?
-    /// All that the subject has ever carried, or the device itself.
-    package var devices: [String]
-
-    package init(tenant: String, subject: String?, devices: [String]) {
-      self.tenant = tenant
-      self.subject = subject
-      self.devices = devices
-    }
-  }
-
-  private let connection: PostgresConnection
+/// What erasure and retention ask of a PostgreSQL database: rows are found by names, since its numbers are its own. Pages, logs
+/// and backups of the server are out of reach.
+package struct PostgresSubjectRows: ~Copyable {
+  let connection: PostgresConnection
   private let gateway: String
-  private static let rowsAtOnce = 10_000
+  static let rowsAtOnce = 10_000
 
   /// - Parameters:
   ///   - gateway: names this gateway's journal among those of all gateways.
@@ -30,7 +15,7 @@ package struct PostgresErasure: ~Copyable {
   package init(
     _ server: PostgresServer, gateway: String, isOver: @escaping () -> Bool = { false }
   ) throws(PostgresError) {
-    connection = try PostgresErasure.open(server, isOver)
+    connection = try PostgresSubjectRows.open(server, isOver)
     self.gateway = gateway
   }
 
@@ -43,7 +28,7 @@ package struct PostgresErasure: ~Copyable {
   }
 
   /// Deletes all of it, a transaction for some thousand rows.
-  package func erase(_ target: SubjectRange, _ names: Names) throws(PostgresError) {
+  package func erase(_ target: SubjectRange, _ names: OwnerNames) throws(PostgresError) {
     for device in try devices(names) {
       for id in try held(target, device) { try connection.run("DELETE FROM fixgate.quarantine WHERE id = \(id)") }
       guard let owner = try condition(target, names, device) else { continue }
@@ -51,7 +36,7 @@ package struct PostgresErasure: ~Copyable {
       while try connection.run(
         """
         DELETE FROM fixgate.fix WHERE (tenant, device, stream, sequence) IN
-        (SELECT tenant, device, stream, sequence FROM fixgate.fix WHERE \(owner) LIMIT \(PostgresErasure.rowsAtOnce))
+        (SELECT tenant, device, stream, sequence FROM fixgate.fix WHERE \(owner) LIMIT \(PostgresSubjectRows.rowsAtOnce))
         """) > 0
       {}
     }
@@ -63,7 +48,7 @@ package struct PostgresErasure: ~Copyable {
   // MARK: Finding
 
   /// The database's numbers of tenant and device, for those that it knows.
-  private func devices(_ names: Names) throws(PostgresError) -> [(tenant: Int, device: Int)] {
+  func devices(_ names: OwnerNames) throws(PostgresError) -> [(tenant: Int, device: Int)] {
     var found: [(tenant: Int, device: Int)] = []
     for id in names.devices {
       let row = try connection.query(
@@ -78,8 +63,8 @@ package struct PostgresErasure: ~Copyable {
   }
 
   /// SQL for the owner's rows of one device in `fix` and `latest`; `nil` = there are none.
-  private func condition(
-    _ target: SubjectRange, _ names: Names, _ device: (tenant: Int, device: Int)
+  func condition(
+    _ target: SubjectRange, _ names: OwnerNames, _ device: (tenant: Int, device: Int)
   ) throws(PostgresError) -> String? {
     var owner = "subject IS NULL"
     if let name = names.subject {
