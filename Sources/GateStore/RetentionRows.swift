@@ -31,7 +31,7 @@ package struct RetentionCut: Equatable, Sendable {
 
   /// SQL for rows that no hold is on, in the embedded store.
   fileprivate var unheld: String {
-    holds.map { " AND NOT (\(SQLiteSubjectRows.condition($0)))" }.joined()
+    holds.map { " AND (\(SQLiteSubjectRows.condition($0))) IS NOT TRUE" }.joined()
   }
 
   /// SQL of either store for a fix without an event, before its time.

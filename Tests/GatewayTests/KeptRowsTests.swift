@@ -148,6 +148,22 @@ import Testing
     #expect(try SQLiteConnection(path: path, access: .readOnly).integer("SELECT sequence FROM quarantine") == 4)
   }
 
+  @Test func aHoldKeepsNothingOfOthers() throws {
+    try store([], cipher: nil)
+    // Of the one who is held, of a device that nobody carried, of another.
+    try SQLiteConnection(path: path, access: .readWrite).execute(
+      """
+      INSERT INTO fix(device, stream, sequence, tenant, receive_time_ms, subject, fix_time_ms, latitude_e7) VALUES
+      (1, 7, 1, 1, 10000, 1, 5000, 1), (1, 7, 2, 1, 10000, NULL, 5000, 1), (1, 7, 3, 1, 10000, 2, NULL, 1)
+      """)
+    let hold = SubjectRange(tenant: 1, owner: .subject(1))
+    let cut = RetentionCut(tenant: 1, days: RetentionDays(positions: 0), holds: [hold], nowMs: 20_000)
+    var rows = try SQLiteSubjectRows(path: path)
+    #expect(try rows.states(cut).positions.overdue == 2)
+    #expect(try rows.prune(cut, behind: 0).rows == 2)
+    #expect(try SQLiteConnection(path: path, access: .readOnly).integer("SELECT sequence FROM fix") == 1)
+  }
+
   /// What nobody can read goes with everybody who is named in it, and with nobody else.
   @Test func unreadableBytesGoWithThoseTheyName() throws {
     var unreadable: [UInt8] = []
