@@ -24,6 +24,8 @@ package struct PostgresSubjectRows: ~Copyable {
   ) throws(PostgresError) -> PostgresConnection {
     let connection = try PostgresConnection.open(server, isOver: isOver)
     try PostgresSchema.check(connection)
+    // Or what was given up here would go on there, beside its next attempt.
+    try connection.run("SET statement_timeout = '\(server.timeoutS)s'")
     return connection
   }
 
