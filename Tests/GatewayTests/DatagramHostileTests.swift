@@ -96,12 +96,7 @@ extension EndToEnd {
 
     /// Hellos without a cookie, as from spoofed addresses: no handshake, no memory, and less out than in.
     @Test(arguments: [false, true]) func aFloodOfHellos(overIPv6: Bool) throws {
-      // AddressSanitizer keeps what was freed, and frames of functions that have returned: some 15 MB by the end, none of it the
-      // gateway's own. Without it nobody reads this.
-      let options = ProcessInfo.processInfo.environment["ASAN_OPTIONS"].map { $0 + ":" } ?? ""
-      let (gateway, live) = try Self.start(
-        ["ASAN_OPTIONS": options + "quarantine_size_mb=0:thread_local_quarantine_size_kb=0:detect_stack_use_after_return=0"],
-        overIPv6: overIPv6)
+      let (gateway, live) = try Self.start(GatewayProcess.ownMemory, overIPv6: overIPv6)
       let strangers = try (0..<20).map { _ in try Stranger(gateway, overIPv6: overIPv6) }
       let hello = try Stranger.clientHello(live.device.bundle)
       let count = 20_000

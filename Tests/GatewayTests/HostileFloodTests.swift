@@ -16,10 +16,11 @@ extension EndToEnd.HostileWorld {
 
   /// - Parameter handshakeS: from accept to hello.
   private func crowdGateway(handshakeS: Int) throws -> GatewayProcess {
-    try Self.gateway([
-      "FIXGATE_LIMITS_CONNECTIONS_MAX": "\(Self.crowd * 2 + 100)", "FIXGATE_LIMITS_HANDSHAKE_TIMEOUT_S": "\(handshakeS)",
-      "FIXGATE_LIMITS_SOURCE_CONNECTIONS_MAX": "1000000", "FIXGATE_LIMITS_SOURCE_CONNECTIONS_BURST": "1000000",
-    ])
+    try Self.gateway(
+      [
+        "FIXGATE_LIMITS_CONNECTIONS_MAX": "\(Self.crowd * 2 + 100)", "FIXGATE_LIMITS_HANDSHAKE_TIMEOUT_S": "\(handshakeS)",
+        "FIXGATE_LIMITS_SOURCE_CONNECTIONS_MAX": "1000000", "FIXGATE_LIMITS_SOURCE_CONNECTIONS_BURST": "1000000",
+      ].merging(GatewayProcess.ownMemory) { $1 })
   }
 
   @Test func thoseThatNeverSpeakAreClosed() throws {
