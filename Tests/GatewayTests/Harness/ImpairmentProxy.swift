@@ -28,6 +28,7 @@ final class ImpairmentProxy: Sendable {
   /// Where devices send to, on 127.0.0.1.
   let port: UInt16
   private let shared: Shared
+  private let thread: Mutex<OSThread?>
 
   private final class Shared: Sendable {
     let counts = Mutex(Counts())
@@ -40,16 +41,20 @@ final class ImpairmentProxy: Sendable {
     port = road.port
     let shared = Shared()
     self.shared = shared
-    // It ends by itself, within a turn, when this value is gone.
-    _ = try OSThread("impairment") {
-      while !shared.isOver.load(ordering: .relaxed) {
-        guard let counts = try? road.turn() else { return }
-        shared.counts.withLock { $0 = counts }
-      }
-    }
+    thread = Mutex(
+      try OSThread("impairment") {
+        while !shared.isOver.load(ordering: .relaxed) {
+          guard let counts = try? road.turn() else { return }
+          shared.counts.withLock { $0 = counts }
+        }
+      })
   }
 
-  deinit { shared.isOver.store(true, ordering: .relaxed) }
+  /// Waits for the end of a turn.
+  deinit {
+    shared.isOver.store(true, ordering: .relaxed)
+    if let thread = thread.withLock({ $0.take() }) { thread.join() }
+  }
 
   var counts: Counts { shared.counts.withLock { $0 } }
 }
