@@ -50,7 +50,8 @@ let package = Package(
     .target(name: "CFixProto", dependencies: ["CProtobufC"]),
 
     // The data plane: no package dependencies.
-    .target(name: "GateCore", dependencies: ["CGateShims"], swiftSettings: withFuzz ? fuzzed : settings),
+    .target(name: "GateBytes", dependencies: ["CGateShims"], swiftSettings: withFuzz ? fuzzed : settings),
+    .target(name: "GateCore", dependencies: ["GateBytes"], swiftSettings: withFuzz ? fuzzed : settings),
     .target(name: "GateMemory", dependencies: ["CGateShims", "GateCore"], swiftSettings: settings),
     .target(name: "GateProto", dependencies: ["GateCore", "CFixProto"], swiftSettings: settings),
     .target(name: "GateTLS", dependencies: ["CGateShims", "GateCore", "COpenSSL"], swiftSettings: withFuzz ? fuzzed : settings),

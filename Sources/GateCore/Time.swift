@@ -1,11 +1,11 @@
 /// A point on the gateway's monotonic clock, in nanoseconds. The core never asks what time it is: callers hand it in.
-package struct Instant: Comparable, Hashable, Sendable, BitwiseCopyable {
-  package var ns: UInt64
-  package init(ns: UInt64) { self.ns = ns }
+@usableFromInline package struct Instant: Comparable, Hashable, Sendable, BitwiseCopyable {
+  @usableFromInline package var ns: UInt64
+  @inlinable package init(ns: UInt64) { self.ns = ns }
   /// Later than all others.
   package static let never = Instant(ns: .max)
-  package static func < (a: Instant, b: Instant) -> Bool { a.ns < b.ns }
+  @inlinable package static func < (a: Instant, b: Instant) -> Bool { a.ns < b.ns }
   /// Nanoseconds from `earlier` to this instant; 0 if it is not earlier.
-  package func since(_ earlier: Instant) -> UInt64 { ns > earlier.ns ? ns - earlier.ns : 0 }
-  package func advanced(byNs delta: UInt64) -> Instant { Instant(ns: ns &+ delta) }
+  @inlinable package func since(_ earlier: Instant) -> UInt64 { ns > earlier.ns ? ns - earlier.ns : 0 }
+  @inlinable package func advanced(byNs delta: UInt64) -> Instant { Instant(ns: ns &+ delta) }
 }

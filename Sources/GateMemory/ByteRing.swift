@@ -1,4 +1,4 @@
-import Synchronization
+public import Synchronization
 
 /// A bounded queue of byte messages from one producer thread to one consumer thread. No locks, no allocation.
 ///
@@ -8,50 +8,86 @@ import Synchronization
 /// Layout of a message: u32 length of the payload, u32 zero, payload, padding to 8 bytes. Length `skip` = wrap.
 ///
 /// Invariant: `tail <= head <= tail + capacity`; the producer alone moves `head`, the consumer alone `tail`.
-@safe
+///
+/// `push` and `pop` are inlined into their callers, bodies included: a call of a closure a message took more time than the rest.
+@safe @usableFromInline
 package final class ByteRing: @unchecked Sendable {
-  private let memory: UnsafeMutableRawBufferPointer
-  private let mask: UInt64
-  private let head = PaddedAtomic()
-  private let tail = PaddedAtomic()
-  /// Items (fixes) in the messages published so far. Moves with `head`.
-  private let published = PaddedAtomic()
-  // Producer's and consumer's own copies, so that the shared lines are read only when these run out. Each side has lines of its
-  // own here too: otherwise every step of one would take the line from the other.
-  private var producerHead: UInt64 = 0
-  private var knownTail: UInt64 = 0
-  private var producerPublished: UInt64 = 0
-  private let between = InlineArray<16, UInt64>(repeating: 0)
-  private var consumerTail: UInt64 = 0
-  private var knownHead: UInt64 = 0
+  @usableFromInline let memory: UnsafeMutableRawPointer
+  @usableFromInline let mask: UInt64
+  @usableFromInline let published = Published()
+  @usableFromInline let freed = Freed()
+  /// Each touched by one side alone. Behind pointers, not members: code that callers inline would ask at run time, at each access,
+  /// whether somebody else is in the middle of one, which takes longer than all the rest.
+  @usableFromInline let producer: UnsafeMutablePointer<Producer>
+  @usableFromInline let consumer: UnsafeMutablePointer<Consumer>
 
-  private static let skip = UInt32.max
+  /// The producer's own positions, so that the shared lines are read only when these run out.
+  @usableFromInline struct Producer {
+    @usableFromInline var head: UInt64 = 0
+    @usableFromInline var knownTail: UInt64 = 0
+    @usableFromInline var items: UInt64 = 0
+    // Lines of its own: otherwise every step of one side would take the line from the other.
+    private let after = InlineArray<16, UInt64>(repeating: 0)
+  }
+
+  @usableFromInline struct Consumer {
+    @usableFromInline var tail: UInt64 = 0
+    @usableFromInline var knownHead: UInt64 = 0
+    private let after = InlineArray<16, UInt64>(repeating: 0)
+  }
+
+  /// What the producer tells, on cache lines of its own, so that the two sides do not slow each other down.
+  @usableFromInline struct Published: ~Copyable {
+    private let before = InlineArray<8, UInt64>(repeating: 0)
+    @usableFromInline let head = Atomic<UInt64>(0)
+    /// Items (fixes) in the messages up to `head`.
+    @usableFromInline let items = Atomic<UInt64>(0)
+    private let after = InlineArray<8, UInt64>(repeating: 0)
+  }
+
+  /// What the consumer tells, likewise.
+  @usableFromInline struct Freed: ~Copyable {
+    private let before = InlineArray<8, UInt64>(repeating: 0)
+    @usableFromInline let tail = Atomic<UInt64>(0)
+    private let after = InlineArray<8, UInt64>(repeating: 0)
+  }
+
+  @inlinable static var skip: UInt32 { .max }
 
   /// - Parameter capacity: bytes; a power of two, at least 64.
   package init(capacity: Int) {
     precondition(capacity >= 64 && capacity & (capacity - 1) == 0)
     unsafe memory = .allocate(byteCount: capacity, alignment: 64)
     mask = UInt64(capacity) - 1
+    unsafe producer = .allocate(capacity: 1)
+    unsafe consumer = .allocate(capacity: 1)
+    unsafe producer.initialize(to: Producer())
+    unsafe consumer.initialize(to: Consumer())
   }
 
-  deinit { unsafe memory.deallocate() }
+  deinit {
+    unsafe producer.deallocate()
+    unsafe consumer.deallocate()
+    unsafe memory.deallocate()
+  }
 
-  package var capacity: Int { Int(mask) + 1 }
+  @inlinable package var capacity: Int { Int(truncatingIfNeeded: mask) &+ 1 }
 
   /// Whether a message of `bytes` fits now, wherever it would have to start. Producer only.
+  @inlinable @inline(__always)
   package func hasRoom(for bytes: Int) -> Bool {
     let worst = UInt64(2 * (bytes + 16))
-    if producerHead &+ worst &- knownTail <= mask &+ 1 { return true }
-    knownTail = tail.value.load(ordering: .acquiring)
-    return producerHead &+ worst &- knownTail <= mask &+ 1
+    if unsafe producer.pointee.head &+ worst &- producer.pointee.knownTail <= mask &+ 1 { return true }
+    unsafe producer.pointee.knownTail = freed.tail.load(ordering: .acquiring)
+    return unsafe producer.pointee.head &+ worst &- producer.pointee.knownTail <= mask &+ 1
   }
 
   /// Whether more than half of it is taken. Producer only.
   package var isFilling: Bool {
     let half = (mask &+ 1) / 2
-    if producerHead &- knownTail <= half { return false }
-    knownTail = tail.value.load(ordering: .acquiring)
-    return producerHead &- knownTail > half
+    if unsafe producer.pointee.head &- producer.pointee.knownTail <= half { return false }
+    unsafe producer.pointee.knownTail = freed.tail.load(ordering: .acquiring)
+    return unsafe producer.pointee.head &- producer.pointee.knownTail > half
   }
 
   /// Writes one message and makes it visible. Producer only.
@@ -60,60 +96,60 @@ package final class ByteRing: @unchecked Sendable {
   ///   - bytesMax: room for the payload. The caller has asked `hasRoom(for:)`.
   ///   - items: added to `itemsPublished`.
   ///   - body: fills the payload from its start and returns its length, at least 1.
+  @inlinable @inline(__always)
   package func push(atMost bytesMax: Int, items: Int = 0, _ body: (inout MutableSpan<UInt8>) -> Int) {
     precondition(bytesMax > 0 && hasRoom(for: bytesMax))
-    var at = Int(producerHead & mask)
-    if capacity - at < 8 + ((bytesMax + 7) & ~7) {
+    var next = unsafe producer.pointee.head
+    var at = Int(truncatingIfNeeded: next & mask)
+    if capacity &- at < 8 + ((bytesMax + 7) & ~7) {
       unsafe memory.storeBytes(of: ByteRing.skip, toByteOffset: at, as: UInt32.self)
-      producerHead &+= UInt64(capacity - at)
+      next &+= UInt64(truncatingIfNeeded: capacity &- at)
       at = 0
     }
     let payload = unsafe UnsafeMutableBufferPointer(
-      start: memory.baseAddress!.advanced(by: at + 8).assumingMemoryBound(to: UInt8.self), count: bytesMax)
+      start: memory.advanced(by: at &+ 8).assumingMemoryBound(to: UInt8.self), count: bytesMax)
     var span = unsafe MutableSpan(_unsafeElements: payload)
     let length = body(&span)
     precondition(length > 0 && length <= bytesMax)
     unsafe memory.storeBytes(of: UInt32(length), toByteOffset: at, as: UInt32.self)
-    producerHead &+= UInt64(8 + ((length + 7) & ~7))
-    producerPublished &+= UInt64(items)
-    published.value.store(producerPublished, ordering: .relaxed)
-    head.value.store(producerHead, ordering: .releasing)
+    next &+= UInt64(truncatingIfNeeded: 8 &+ ((length &+ 7) & ~7))
+    unsafe producer.pointee.head = next
+    unsafe producer.pointee.items &+= UInt64(items)
+    unsafe published.items.store(producer.pointee.items, ordering: .relaxed)
+    published.head.store(next, ordering: .releasing)
   }
 
   /// Items published so far, at least those of every message that `pop` has seen. Any thread.
-  package var itemsPublished: UInt64 { published.value.load(ordering: .acquiring) }
+  package var itemsPublished: UInt64 { published.items.load(ordering: .acquiring) }
 
   /// Whether nothing waits. Consumer only.
+  @inlinable @inline(__always)
   package var isEmpty: Bool {
-    if consumerTail != knownHead { return false }
-    knownHead = head.value.load(ordering: .acquiring)
-    return consumerTail == knownHead
+    if unsafe consumer.pointee.tail != consumer.pointee.knownHead { return false }
+    unsafe consumer.pointee.knownHead = published.head.load(ordering: .acquiring)
+    return unsafe consumer.pointee.tail == consumer.pointee.knownHead
   }
 
   /// Hands the oldest message to `body` and then frees its place. Consumer only.
   /// - Returns: false if nothing waits.
+  @inlinable @inline(__always)
   package func pop(_ body: (Span<UInt8>) -> Void) -> Bool {
     if isEmpty { return false }
-    var at = Int(consumerTail & mask)
+    var next = unsafe consumer.pointee.tail
+    var at = Int(truncatingIfNeeded: next & mask)
     var length = unsafe memory.load(fromByteOffset: at, as: UInt32.self)
     if length == ByteRing.skip {
-      consumerTail &+= UInt64(capacity - at)
+      next &+= UInt64(truncatingIfNeeded: capacity &- at)
       at = 0
       length = unsafe memory.load(fromByteOffset: 0, as: UInt32.self)
     }
     let payload = unsafe UnsafeBufferPointer(
-      start: UnsafePointer(memory.baseAddress!.advanced(by: at + 8).assumingMemoryBound(to: UInt8.self)),
+      start: UnsafePointer(memory.advanced(by: at &+ 8).assumingMemoryBound(to: UInt8.self)),
       count: Int(length))
     body(unsafe Span(_unsafeElements: payload))
-    consumerTail &+= UInt64(8 + ((Int(length) + 7) & ~7))
-    tail.value.store(consumerTail, ordering: .releasing)
+    next &+= UInt64(8 &+ ((length &+ 7) & ~7))
+    unsafe consumer.pointee.tail = next
+    freed.tail.store(next, ordering: .releasing)
     return true
   }
-}
-
-/// A counter on cache lines of its own, so that two threads that each write one do not slow each other down.
-struct PaddedAtomic: ~Copyable {
-  private let before = InlineArray<8, UInt64>(repeating: 0)
-  let value = Atomic<UInt64>(0)
-  private let after = InlineArray<8, UInt64>(repeating: 0)
 }

@@ -1,14 +1,14 @@
-package import GateCore
+public import GateCore
 
 /// The limiters of all devices, tenants and the gateway itself: one word each, shared by the workers, changed by compare and
 /// swap. Three words a device: one a lane.
-package final class LimiterTable: Sendable {
-  package struct Settings: Sendable {
+@usableFromInline package final class LimiterTable: Sendable {
+  @usableFromInline package struct Settings: Sendable {
     /// By lane: live, backlog, panic.
-    package var lanes: InlineArray<3, GCRA>
+    @usableFromInline package var lanes: InlineArray<3, GCRA>
     /// Ceilings over all lanes but panic; `nil` = none.
-    package var tenant: GCRA?
-    package var gateway: GCRA?
+    @usableFromInline package var tenant: GCRA?
+    @usableFromInline package var gateway: GCRA?
 
     package init(lanes: InlineArray<3, GCRA>, tenant: GCRA? = nil, gateway: GCRA? = nil) {
       self.lanes = lanes
@@ -17,18 +17,18 @@ package final class LimiterTable: Sendable {
     }
   }
 
-  package enum Decision: Equatable, Sendable {
+  @usableFromInline package enum Decision: Equatable, Sendable {
     case granted
     /// `nil`: the charge is larger than a burst and never will be granted.
     case limited(retryAfterNs: UInt64?)
   }
 
-  private let settings: Settings
-  private let devices: AtomicWords
+  @usableFromInline let settings: Settings
+  @usableFromInline let devices: AtomicWords
   private let tenants: AtomicWords
   private let gateway = AtomicWords(count: 1)
 
-  private static let panicLane = 2
+  @inlinable static var panicLane: Int { 2 }
 
   /// - Parameters:
   ///   - devices, tenants: highest index of each.
@@ -44,6 +44,7 @@ package final class LimiterTable: Sendable {
   }
 
   /// Charges fixes to the device's lane, its tenant and the gateway; all of it or nothing.
+  @inlinable @inline(__always)
   package func charge(device: UInt32, tenant: UInt32, lane: Int, units: Int, at now: Instant) -> Decision {
     let index = Int(device) * 3 + lane
     if case .limited(let retry) = charge(settings.lanes[lane], devices, index, units, now) {
@@ -54,8 +55,8 @@ package final class LimiterTable: Sendable {
   }
 
   /// Behind the device's own word, which gets its charge back where a ceiling does not grant it.
-  @inline(never)
-  private func chargeCeilings(device: UInt32, tenant: UInt32, lane: Int, units: Int, at now: Instant) -> Decision {
+  @inline(never) @usableFromInline
+  func chargeCeilings(device: UInt32, tenant: UInt32, lane: Int, units: Int, at now: Instant) -> Decision {
     let index = Int(device) * 3 + lane
     if let ceiling = settings.tenant, case .limited(let retry) = charge(ceiling, tenants, Int(tenant), units, now) {
       refund(settings.lanes[lane], devices, index, units)
@@ -90,7 +91,8 @@ package final class LimiterTable: Sendable {
     }
   }
 
-  private func charge(_ limiter: GCRA, _ words: AtomicWords, _ index: Int, _ units: Int, _ now: Instant) -> Decision {
+  @inlinable @inline(__always)
+  func charge(_ limiter: GCRA, _ words: AtomicWords, _ index: Int, _ units: Int, _ now: Instant) -> Decision {
     var word = words.load(index)
     while true {
       switch limiter.charge(word, units: UInt64(units), at: now) {

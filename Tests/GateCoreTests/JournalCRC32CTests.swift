@@ -31,12 +31,16 @@ import Testing
     }
   }
 
+  /// From every length with and without lanes on, at several starts.
   @Test func instructionAndTableAgree() {
-    for i in 0..<1_000 as Range<UInt64> {
-      let (a, b) = (i &* 0x9e37_79b9_7f4a_7c15, i &* 0xbf58_476d_1ce4_e5b9)
-      let (c, d) = (a ^ b, a &+ b)
-      let crc = UInt32(truncatingIfNeeded: a >> 7)
-      #expect(gate_crc32c_4x64(crc, a, b, c, d) == gate_crc32c_4x64_table(crc, a, b, c, d))
+    let bytes = (0..<5_000).map { UInt8(truncatingIfNeeded: $0 &* $0 &* 31 &+ $0 >> 3) }
+    for start in [0, 1, 7, 500] {
+      for end in stride(from: start, through: bytes.count, by: 1) {
+        let crc = unsafe bytes[start..<end].withUnsafeBufferPointer {
+          unsafe gate_crc32c_table(0xffff_ffff, $0.baseAddress, $0.count)
+        }
+        #expect(CRC32C.of(bytes.span, in: start..<end) == ~crc)
+      }
     }
   }
 

@@ -2,11 +2,11 @@
 ///
 /// The word is the theoretical arrival time: the instant, in ns of the caller's clock, at which everything charged so far
 /// would have been spread evenly. It may run ahead of the clock by the burst. A word of 0 is a full allowance.
-package struct GCRA: Equatable, Sendable {
+@usableFromInline package struct GCRA: Equatable, Sendable {
   /// Time that one unit costs, in ns.
-  package let intervalNs: UInt64
+  @usableFromInline package let intervalNs: UInt64
   /// How far the word may run ahead of the clock, in ns.
-  package let burstNs: UInt64
+  @usableFromInline package let burstNs: UInt64
 
   /// - Parameters:
   ///   - perSecond: units a second, 1 to 10^9.
@@ -17,7 +17,7 @@ package struct GCRA: Equatable, Sendable {
     burstNs = intervalNs * burst
   }
 
-  package enum Decision: Equatable, Sendable {
+  @usableFromInline package enum Decision: Equatable, Sendable {
     /// Granted; the word to store.
     case granted(word: UInt64)
     /// Not granted, the word stays. `retryAfterNs`: when the same charge fits, if nothing else is charged until then;
@@ -26,7 +26,7 @@ package struct GCRA: Equatable, Sendable {
   }
 
   /// Charges `units` against `word` at `now`. Pure: the caller stores the new word.
-  @inline(__always)
+  @inlinable @inline(__always)
   package func charge(_ word: UInt64, units: UInt64, at now: Instant) -> Decision {
     let start = max(word, now.ns)
     let (cost, overflow) = intervalNs.multipliedReportingOverflow(by: units)
