@@ -5,7 +5,7 @@ struct Plots {
   init(_ cases: [Case]) { self.cases = cases }
 
   var all: [(svg: String, caption: String)] {
-    [latencyOverLoad, curves, cpuOverLoad, stages, memory, sideBySide].compactMap(\.self)
+    [latencyOverLoad, curves, cpuOverLoad, stages, cpuOverDevices, memory, sideBySide].compactMap(\.self)
   }
 
   private var own: [Case] { cases.filter { $0.subject == "fixgate" } }
@@ -69,7 +69,8 @@ struct Plots {
   }
 
   private var stages: (String, String)? {
-    let shown = own.filter { $0.kind == .saturation && $0.spread(.cpuWorker) != nil }
+    let saturated = own.filter { $0.kind == .saturation && $0.spread(.cpuWorker) != nil }
+    let shown = saturated.filter { $0.parameters.devices == saturated[0].parameters.devices }
     guard !shown.isEmpty else { return nil }
     let parts: [(String, Metric)] = [
       ("worker", .cpuWorker), ("sequencer and journal", .cpuSequencer), ("sink", .cpuSink), ("other", .cpuOther),
@@ -84,6 +85,19 @@ struct Plots {
       plot.svg,
       "At saturation. The worker decrypts, decodes, limits and answers; the sequencer removes duplicates, judges and syncs; the sink stores rows."
     )
+  }
+
+  private var cpuOverDevices: (String, String)? {
+    let saturated = own.filter { $0.kind == .saturation && $0.spread(.cpuWorker) != nil }
+    let places = saturated.filter { $0.parameters.batch == saturated[0].parameters.batch }
+      .map { (x: Double($0.parameters.devices), one: $0) }.sorted { $0.x < $1.x }
+    guard places.count > 2 else { return nil }
+    let plot = LinePlot(
+      title: "Server CPU for a million acked fixes, by fleet", x: ("devices", .logarithmic), y: ("seconds", .linear),
+      series: [("all", Metric.cpuPerMillion), ("worker", .cpuWorker), ("sequencer and journal", .cpuSequencer), ("sink", .cpuSink)].map {
+        series($0.0, $0.1, over: places)
+      })
+    return (plot.svg, "At saturation, \(Page.counted(places[0].one.parameters.batch, "fix", "fixes")) a message.")
   }
 
   private var memory: (String, String)? {
