@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "CLinux.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
 #include <sys/socket.h>
@@ -29,4 +30,8 @@ int gate_poll(int descriptor, short events, uint64_t ns) {
   struct pollfd entry = {descriptor, events, 0};
   struct timespec timeout = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
   return ppoll(&entry, 1, &timeout, 0);
+}
+
+int gate_begin_writing(int descriptor, int64_t offset, int64_t bytes) {
+  return sync_file_range(descriptor, offset, bytes, SYNC_FILE_RANGE_WRITE);
 }

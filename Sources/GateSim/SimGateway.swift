@@ -97,6 +97,7 @@ final class SimGateway {
     }
     let committed = loop.turn(at: now, stopping: false)
     deliver(at: now)
+    loop.prepareAhead()
     for port in ports { port.window = UInt32(loop.backlogWindow) }
     if committed { return true }
     if loop.isChoreDue(at: now),

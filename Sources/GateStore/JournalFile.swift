@@ -196,6 +196,10 @@ package struct JournalFile: ~Copyable, Sendable {
     }
   }
 
+  /// Whether the next segment's file is not as far along as the current one is full, with a quarter to spare: a commit that finds
+  /// no file ready has to write a whole one, and all acks wait for it.
+  package var isSpareBehind: Bool { spares.isEmpty && preparedBytes < min(segmentBytes, offset + offset / 4) }
+
   /// Zero-fills a spare segment, `bytes` of it a call, so that no commit has to. Call it when there is time.
   ///
   /// - Returns: whether a spare is ready.
@@ -300,10 +304,12 @@ package struct JournalFile: ~Copyable, Sendable {
     while preparedBytes < end {
       let bytes = min(end - preparedBytes, zeroChunk.count)
       try preparing?.write(zeroChunk.span.extracting(0..<bytes), Span(), padding: 0, at: preparedBytes)
+      preparing?.beginWriting(preparedBytes..<preparedBytes + bytes)
       preparedBytes += bytes
     }
+    guard preparedBytes >= total else { return false }
     try preparing?.sync()
-    return preparedBytes >= total
+    return true
   }
 
   private mutating func dropPrepared() {

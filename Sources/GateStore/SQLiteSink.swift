@@ -1,4 +1,5 @@
 package import GateCore
+import Glibc
 
 /// What became of the records of one commit, or of all since the file was made. Each record counts once.
 package struct SinkCounts: Equatable, Sendable {
@@ -66,6 +67,11 @@ package struct SQLiteSink: ~Copyable {
   /// Devices whose names are in the file, by index.
   private var named: [Bool] = []
   private var bytesSinceCheckpoint = 0
+  /// SQLite's log, opened when there is something to write ahead of its sync.
+  private var writeAheadLog: DiskFile?
+  private let writeAheadLogName: String
+  private var hasOpenedLog = false
+  private var bytesLazy = 0
   private var prunedAtMs = Int64.min
   private var syncFailed = false
   private var directorySynced = false
@@ -97,6 +103,7 @@ package struct SQLiteSink: ~Copyable {
     self.options = options
     self.cipher = cipher
     directory = Directory.parent(of: path)
+    writeAheadLogName = (path.split(separator: "/").last.map(String.init) ?? path) + "-wal"
     self.connection = connection
   }
 
@@ -174,10 +181,25 @@ package struct SQLiteSink: ~Copyable {
     for device in newlyNamed { mark(device) }
     bytesSinceCheckpoint += pending.bytes.count
     prunedAtMs = max(prunedAtMs, pending.newestReceiveMs)
+    beginWriting()
     pending.forget()
     // The rows are in: trouble with the log is not theirs. `makeDurable` will hear of a disk that cannot sync.
     if bytesSinceCheckpoint >= options.checkpointBytes { try? checkpoint() }
     return counts
+  }
+
+  /// The log would lie in memory until a checkpoint syncs all of it at once, and the journal's syncs, and with them all acks, would
+  /// wait for that: some 300 ms each time. So the kernel is told to begin every MiB or so.
+  private mutating func beginWriting() {
+    bytesLazy += pending.bytes.count
+    guard bytesLazy >= 1 << 20 else { return }
+    bytesLazy = 0
+    if !hasOpenedLog {
+      // SQLite's locks lie in other files: this descriptor may be closed at any time.
+      writeAheadLog = try? DiskFile(writeAheadLogName, in: Directory(directory), flags: O_RDONLY)
+      hasOpenedLog = true
+    }
+    writeAheadLog?.beginWriting()
   }
 
   private mutating func insertFixes(_ counts: inout SinkCounts) throws(StoreError) {

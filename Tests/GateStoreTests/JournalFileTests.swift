@@ -222,6 +222,24 @@ import Testing
     #expect(folder.names(".tmp").isEmpty)
   }
 
+  /// Commits that take turns with pieces of the next file never have to write a whole one.
+  @Test func aSpareIsReadyBeforeItIsNeeded() throws {
+    let folder = try JournalFolder()
+    var journal = try folder.openJournal()
+    var segments = folder.names(".segment").count
+    var ready = false
+    for _ in 0..<100 {
+      try journal.commitNumbers(1)
+      if folder.names(".segment").count > segments {
+        #expect(ready)
+        segments = folder.names(".segment").count
+      }
+      while journal.isSpareBehind { _ = try journal.prepareSpare(4 << 10) }
+      ready = folder.names(".spare").count == 1
+    }
+    #expect(segments > 5)
+  }
+
   @Test func onlyOneProcessHoldsADirectory() throws {
     let folder = try JournalFolder()
     do {

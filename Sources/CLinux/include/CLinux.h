@@ -17,6 +17,8 @@ int gate_peer_uid(int descriptor, uid_t *uid);
 int gate_cpu_count(void);
 // ppoll of one descriptor, for at most so many ns: poll's milliseconds are long beside the sync of a disk.
 int gate_poll(int descriptor, short events, uint64_t ns);
+// Has the kernel begin to write dirty pages of the range to the disk, and waits for nothing; 0 bytes = to the end. 0, or -1 with errno.
+int gate_begin_writing(int descriptor, int64_t offset, int64_t bytes);
 // Names the calling thread; prctl is variadic.
 static inline void gate_name_thread(const char *name) { prctl(PR_SET_NAME, name, 0, 0, 0); }
 

@@ -5,7 +5,7 @@ package import GateStore
 /// written in between. Time comes in as arguments; there is no thread and no lock. `Sequencer` is the thread around
 /// it, and the simulator is the other interpreter.
 ///
-/// One turn: `take` while `hasRoom`, `turn`, deliver `replies`, `clearReplies`.
+/// One turn: `take` while `hasRoom`, `turn`, deliver `replies`, `clearReplies`, `prepareAhead`.
 package struct CommitLoop: ~Copyable {
   package private(set) var core: SequencerCore
   package private(set) var journal: JournalFile
@@ -21,12 +21,16 @@ package struct CommitLoop: ~Copyable {
   private var nextProbe: Instant
   private var nextChore: Instant
   private var nextCheckpoint: Instant
+  /// The next segment's file could not be written; the next chores try again, and say so.
+  private var spareFailed = false
   /// How long the oldest record has waited for a sink that must have it.
   private var waitingMs: Int64 = 0
 
   private static let retryAfterMs: UInt32 = 1_000
   private static let probeNs: UInt64 = 500_000_000
   private static let choreNs: UInt64 = 1_000_000_000
+  /// What is written of the next segment's file at a time: little, since acks wait for it.
+  private static let spareBytes = 64 << 10
 
   /// - Parameters:
   ///   - devices: as recovered from checkpoint and journal.
@@ -112,6 +116,16 @@ package struct CommitLoop: ~Copyable {
     core.commitSucceeded()
   }
 
+  /// Goes on with the next segment's file where it is behind. Call it when the answers are out.
+  package mutating func prepareAhead() {
+    guard problem == nil, !spareFailed else { return }
+    do throws(JournalError) {
+      while journal.isSpareBehind { _ = try journal.prepareSpare(CommitLoop.spareBytes) }
+    } catch {
+      spareFailed = true
+    }
+  }
+
   private static func write(_ core: borrowing SequencerCore, to journal: inout JournalFile) throws(JournalError) {
     let payload = core.payload
     try journal.commit(payload.span.extracting(..<core.payloadBytes), count: core.batchRecords)
@@ -162,6 +176,7 @@ package struct CommitLoop: ~Copyable {
       nextCheckpoint = now.advanced(byNs: settings.checkpointIntervalNs)
       checkpoint = makeCheckpoint(beyond: checkpointLSN)
     }
+    spareFailed = false
     do throws(JournalError) {
       try journal.trim(below: min(hold.allLSN, checkpointLSN))
       try giveUpOptional(hold, checkpointLSN)

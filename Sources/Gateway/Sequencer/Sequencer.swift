@@ -63,6 +63,7 @@ package final class Sequencer {
       let committed = loop.turn(at: now, stopping: stopping)
       if committed { publish() }
       deliver()
+      loop.prepareAhead()
       if committed { continue }
       for request in link.takeRequests() {
         switch request {
