@@ -44,6 +44,7 @@ WITH_INSTRUCTION static inline uint32_t step(uint32_t crc, uint64_t word) { retu
 
 static bool detect(void) { return false; }
 
+// Never called.
 static inline uint32_t step(uint32_t crc, uint64_t word) { return crc ^ (uint32_t)word; }
 
 #endif

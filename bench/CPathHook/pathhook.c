@@ -31,7 +31,7 @@
   X(malloc_ours) X(malloc_tls) X(malloc_sqlite) X(free_ours) X(free_tls) X(free_sqlite) \
   X(lock_ours) X(lock_tls) X(lock_sqlite) \
   X(read) X(recv) X(send) X(write) X(epoll_wait) X(epoll_ctl) X(poll) X(accept) X(eventfd_read) X(eventfd_write) \
-  X(pread) X(pwrite) X(fdatasync) X(fsync) X(fcntl) X(futex) X(other) \
+  X(pread) X(pwrite) X(fdatasync) X(fsync) X(sync_file_range) X(fcntl) X(futex) X(other) \
   X(bytes_read) X(bytes_sent) X(bytes_written)
 
 enum {
@@ -295,6 +295,12 @@ int fsync(int fd) {
   NEXT(fsync);
   count(C_fsync);
   return next(fd);
+}
+
+int sync_file_range(int fd, off64_t from, off64_t bytes, unsigned flags) {
+  NEXT(sync_file_range);
+  count(C_sync_file_range);
+  return next(fd, from, bytes, flags);
 }
 
 int fcntl(int fd, int command, ...) {
