@@ -42,6 +42,42 @@ import Testing
     #expect(handedOut == [1, 1, nil, nil])
   }
 
+  /// No commit has to write the next segment's file: it is ready when the current one is full, without a single chore.
+  @Test func theNextSegmentIsReadyInTime() throws {
+    let path = FileManager.default.temporaryDirectory.path + "/fixgate-loop-" + UUID().uuidString
+    defer { try? FileManager.default.removeItem(atPath: path) }
+    func names(_ suffix: String) throws -> Int {
+      try FileManager.default.contentsOfDirectory(atPath: path).count { $0.hasSuffix(suffix) }
+    }
+    let journal = try JournalFile.open(directory: path, segmentBytes: 65_536, durableFloor: 0)
+    var loop = CommitLoop(
+      settings: Sequencer.Settings(Configuration()), workers: 1, journal: journal, devices: DeviceTable(), recovered: 0,
+      random: SeededRandom(seed: 1), at: Instant(ns: 1), log: { _, _ in })
+    let session = SessionID(slot: 0, generation: 1)
+    let hello = WorkerMessage(kind: .hello, session: session, device: 1, stream: 7)
+    loop.take(CommitLoopTests.bytes(hello, []).span, from: 0, receiveTimeMs: 0)
+    var rolls = 0
+    for sequence in 1...60 as ClosedRange<UInt64> {
+      var record = Record()
+      record.device = 1
+      record.stream = 7
+      record.fix.sequence = sequence
+      var message = WorkerMessage(kind: .records, session: session, device: 1, stream: 7)
+      message.count = 1
+      loop.take(CommitLoopTests.bytes(message, [record]).span, from: 0, receiveTimeMs: 0)
+      let (segments, spares) = (try names(".segment"), try names(".spare"))
+      _ = loop.turn(at: Instant(ns: 1), stopping: true)
+      loop.clearReplies()
+      if try names(".segment") > segments {
+        rolls += 1
+        #expect(spares == 1)
+      }
+      loop.prepareAhead()
+    }
+    let end = loop.durableLSN
+    #expect(rolls >= 3 && end == 60)
+  }
+
   /// Keys change while the disk fails. What a failed commit has left in the journal's file lies under the old ones, and the next start
   /// may take it in: nobody may be told that the old keys are needed no more. Found by the simulator.
   @Test func keysChangeWithANewSegmentOnly() throws {
